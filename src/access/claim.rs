@@ -1,0 +1,175 @@
+//! A target's spec, parsed once: what it claims, in values that cannot be wrong.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{BucketName, Invalid, Prefix, offending};
+use crate::api::{
+    Capability, Tier,
+    backup_target::{AccessRecord, AncestorListing, BackupTargetSpec, DeletionPolicy},
+};
+
+/// What a key may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The folder in it.
+    pub prefix: Prefix,
+    /// Permissions beyond base access.
+    pub capabilities: BTreeSet<Capability>,
+    /// Whether the way to the prefix can be listed, level by level.
+    pub ancestor_listing: bool,
+}
+
+/// All that a target asks for, before the store's rules are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The folder in it.
+    pub prefix: Prefix,
+    /// Permissions beyond base access.
+    pub capabilities: BTreeSet<Capability>,
+    /// `None` leaves it to the rule.
+    pub ancestor_listing: Option<bool>,
+    /// Whether the credentials outlive the target.
+    pub retain: bool,
+    /// `None` leaves it to the rule.
+    pub key_overlap: Option<Duration>,
+    /// Name of the Secret.
+    pub secret_name: String,
+    /// Name of the rclone remote at the prefix.
+    pub remote: RemoteName,
+}
+
+impl Claim {
+    /// Parses the spec of the target with that name.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule. The API server refuses the same at apply; objects stored before a rule existed
+    /// are met here.
+    pub fn parse(name: &str, spec: &BackupTargetSpec) -> Result<Self, Invalid> {
+        Ok(Self {
+            bucket: BucketName::parse(&spec.bucket)?,
+            prefix: spec.prefix.as_deref().map_or_else(|| Ok(Prefix::whole_bucket()), Prefix::parse)?,
+            capabilities: spec.capabilities.iter().copied().collect(),
+            ancestor_listing: spec.ancestor_listing.map(|listing| listing == AncestorListing::Allow),
+            retain: spec.deletion_policy == DeletionPolicy::Retain,
+            key_overlap: spec.key_overlap.map(overlap).transpose()?,
+            secret_name: spec.secret.name.clone().unwrap_or_else(|| name.to_owned()),
+            remote: RemoteName::parse(&spec.secret.remote)?,
+        })
+    }
+}
+
+fn overlap(duration: kube::core::Duration) -> Result<Duration, Invalid> {
+    if duration.is_negative() {
+        return Err(Invalid::new("spec.keyOverlap", "a duration cannot be negative; write something like 24h"));
+    }
+    Ok(duration.into())
+}
+
+impl Access {
+    /// The tiers that this access has.
+    pub fn tiers(&self) -> impl Iterator<Item = Tier> {
+        Tier::ALL.into_iter().filter(|tier| match tier {
+            Tier::BaseAccess => true,
+            Tier::Optional(capability) => self.capabilities.contains(capability),
+        })
+    }
+
+    /// Whether both speak of the same folder.
+    #[must_use]
+    pub fn same_place(&self, other: &Self) -> bool {
+        self.bucket == other.bucket && self.prefix == other.prefix
+    }
+
+    /// As status records it.
+    #[must_use]
+    pub fn to_record(&self) -> AccessRecord {
+        AccessRecord {
+            bucket: self.bucket.to_string(),
+            prefix: self.prefix.as_str().to_owned(),
+            capabilities: self.capabilities.iter().copied().collect(),
+            ancestor_listing: if self.ancestor_listing { AncestorListing::Allow } else { AncestorListing::Deny },
+        }
+    }
+
+    /// Reads what status recorded.
+    ///
+    /// # Errors
+    /// When status was written by something else than this operator.
+    pub fn from_record(record: &AccessRecord) -> Result<Self, Invalid> {
+        Ok(Self {
+            bucket: BucketName::parse(&record.bucket)?,
+            prefix: match record.prefix.as_str() {
+                "" => Prefix::whole_bucket(),
+                folder => Prefix::parse(folder)?,
+            },
+            capabilities: record.capabilities.iter().copied().collect(),
+            ancestor_listing: record.ancestor_listing == AncestorListing::Allow,
+        })
+    }
+}
+
+/// Name of an rclone remote that also works in environment variables (reference/iam-s3-rclone.md §2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteName(String);
+
+impl RemoteName {
+    /// Parses the name of a remote.
+    ///
+    /// # Errors
+    /// When rclone could not find a remote of that name everywhere.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Err(Invalid::new("spec.secret.remote", problem));
+        if name.is_empty() || name.len() > 60 {
+            return refuse("a remote's name has 1 to 60 characters".into());
+        }
+        if let Some(found) = offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '_')) {
+            return refuse(format!("a remote's name has lower-case letters, digits and '_'; found {found}"));
+        }
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return refuse("a remote's name begins with a letter".into());
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The alias that points at the prefix.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.0
+    }
+
+    /// The S3 remote behind the alias.
+    #[must_use]
+    pub fn s3(&self) -> String {
+        format!("{}_s3", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_survives_its_record() {
+        let access = Access {
+            bucket: BucketName::parse("my-backups").expect("valid"),
+            prefix: Prefix::parse("a/b").expect("valid"),
+            capabilities: [Capability::ObjectAcls, Capability::CreateBucket].into(),
+            ancestor_listing: true,
+        };
+        assert_eq!(Access::from_record(&access.to_record()), Ok(access.clone()));
+        let whole = Access { prefix: Prefix::whole_bucket(), ..access };
+        assert_eq!(Access::from_record(&whole.to_record()), Ok(whole));
+    }
+
+    #[test]
+    fn remote_names_work_in_environment_variables() {
+        assert!(RemoteName::parse("backup_2").is_ok());
+        for bad in ["", "Backup", "e-1", "1st", "_x", "a b", "ü"] {
+            assert!(RemoteName::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

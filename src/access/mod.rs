@@ -1,0 +1,44 @@
+//! What a target may do, as plain values and functions: no IO, no SDK, no clock.
+
+pub mod allow;
+pub mod bucket;
+pub mod claim;
+pub mod partition;
+pub mod policy;
+pub mod prefix;
+pub mod rclone;
+
+pub use allow::{Grant, Verdict};
+pub use bucket::BucketName;
+pub use claim::{Access, Claim};
+pub use partition::Partition;
+pub use policy::PolicyDocument;
+pub use prefix::Prefix;
+
+/// A field that breaks a rule: which one, how, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Invalid {
+    /// Path of the field, such as `spec.prefix`.
+    pub field: &'static str,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+impl Invalid {
+    fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// The first character that `allowed` refuses, told with its place, counted from 1.
+fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
+    text.chars()
+        .enumerate()
+        .find(|(_, c)| !allowed(*c))
+        .map(|(at, c)| format!("{} at place {}", c.escape_debug(), at + 1))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}

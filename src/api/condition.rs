@@ -1,0 +1,186 @@
+//! The words of status: condition types, reasons, and how a condition keeps its transition time.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Summary: the published credentials are in place and carry what the spec asks for.
+pub const READY: &str = "Ready";
+/// Abnormal-true: the operator is working on it or waiting for something (kstatus: in progress).
+pub const RECONCILING: &str = "Reconciling";
+/// Abnormal-true: only a person can go on from here (kstatus: failed).
+pub const STALLED: &str = "Stalled";
+/// Everything outside the request was tried with the key and refused.
+pub const LEAST_PRIVILEGE: &str = "LeastPrivilege";
+
+/// Reasons: a bounded set, used for conditions, events and metrics alike.
+pub mod reason {
+    /// Everything is in place.
+    pub const PROVISIONED: &str = "Provisioned";
+    /// `spec.suspend` is set and everything is in place.
+    pub const SUSPENDED: &str = "Suspended";
+    /// `spec.suspend` is set and holds back a change.
+    pub const CHANGE_SUSPENDED: &str = "ChangeSuspended";
+    /// The tier is in the policy.
+    pub const GRANTED: &str = "Granted";
+    /// The tier was not asked for and is not in the policy.
+    pub const NOT_REQUESTED: &str = "NotRequested";
+    /// The claim, or this part of it, is covered by no rule of the store.
+    pub const NOT_ALLOWED: &str = "NotAllowed";
+    /// Not known yet.
+    pub const PENDING: &str = "Pending";
+    /// The limits of the key have not been tried with the key itself.
+    pub const NOT_VERIFIED: &str = "NotVerified";
+    /// The spec breaks a rule that the API server could not check.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The BackupStore that `spec.storeRef` names does not exist.
+    pub const STORE_NOT_FOUND: &str = "StoreNotFound";
+    /// The BackupStore exists, but its credentials do not work yet.
+    pub const STORE_NOT_READY: &str = "StoreNotReady";
+    /// The store's credentials answer for another AWS account than the one the store is pinned to.
+    pub const ACCOUNT_CHANGED: &str = "AccountChanged";
+    /// A Secret of the wanted name exists and is not this target's.
+    pub const SECRET_CONFLICT: &str = "SecretConflict";
+    /// An IAM user of the target's name exists and is not this target's.
+    pub const PRINCIPAL_CONFLICT: &str = "PrincipalConflict";
+    /// Something on the IAM user was not made by this operator and is in the way.
+    pub const UNKNOWN_KEY: &str = "UnknownKey";
+    /// The policy does not fit the store's size limit.
+    pub const POLICY_TOO_LARGE: &str = "PolicyTooLarge";
+    /// A lost Secret is replaced at most once in ten minutes.
+    pub const REISSUE_LIMITED: &str = "ReissueLimited";
+    /// A key whose creation was interrupted may still appear.
+    pub const KEY_UNCERTAIN: &str = "KeyUncertain";
+    /// Deletion is on its way.
+    pub const DELETING: &str = "Deleting";
+    /// The operator's AWS credentials may not do what is needed.
+    pub const ACCESS_DENIED: &str = "AccessDenied";
+    /// The operator's AWS credentials are not valid.
+    pub const INVALID_CREDENTIALS: &str = "InvalidCredentials";
+    /// The Secret with the operator's AWS credentials is missing or incomplete.
+    pub const CREDENTIALS_NOT_FOUND: &str = "CredentialsNotFound";
+    /// The store's API does not answer, or not in time.
+    pub const STORE_UNREACHABLE: &str = "StoreUnreachable";
+    /// The store asks for fewer requests.
+    pub const THROTTLED: &str = "Throttled";
+    /// A quota of the AWS account is used up.
+    pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
+    /// The store answered something that the operator does not understand.
+    pub const STORE_ERROR: &str = "StoreError";
+    /// The Kubernetes API refused or failed.
+    pub const KUBERNETES_ERROR: &str = "KubernetesError";
+    /// The Kubernetes API forbids what is needed.
+    pub const FORBIDDEN: &str = "Forbidden";
+    /// The reconcile took longer than it may.
+    pub const TIMED_OUT: &str = "TimedOut";
+    /// The store's credentials work.
+    pub const CREDENTIALS_VALID: &str = "CredentialsValid";
+    /// The store is being deleted and targets still use it.
+    pub const IN_USE: &str = "InUse";
+    /// Event: a lost Secret was replaced by one with a new key.
+    pub const KEY_REISSUED: &str = "KeyReissued";
+    /// Event: principal, key and Secret were left in place.
+    pub const RETAINED: &str = "Retained";
+    /// Event: principal, key and Secret are gone.
+    pub const DELETED: &str = "Deleted";
+    /// Event: something that only the operator could have left behind was removed.
+    pub const ORPHAN_DELETED: &str = "OrphanDeleted";
+    /// Event: a replaced key reached the end of its overlap, or had to make room.
+    pub const KEY_REVOKED: &str = "KeyRevoked";
+}
+
+/// `True`, `False` or `Unknown`, as Kubernetes writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// It could not be found out.
+    Unknown,
+}
+
+impl Truth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Collects the conditions of one reconcile; what is not set again is gone.
+pub struct Conditions<'a> {
+    before: &'a [Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+    after: Vec<Condition>,
+}
+
+impl<'a> Conditions<'a> {
+    /// Starts from the conditions that the object has.
+    #[must_use]
+    pub fn new(before: &'a [Condition], generation: Option<i64>, now: Timestamp) -> Self {
+        Self { before, generation, now, after: Vec::new() }
+    }
+
+    /// Sets one condition; its transition time moves only when its status does.
+    pub fn set(&mut self, type_: &str, truth: Truth, reason: &str, message: impl Into<String>) {
+        let status = truth.as_str();
+        let since = self
+            .before
+            .iter()
+            .find(|old| old.type_ == type_ && old.status == status)
+            .map_or(Time(self.now), |old| old.last_transition_time.clone());
+        self.after.push(Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.into(),
+            observed_generation: self.generation,
+            last_transition_time: since,
+        });
+    }
+
+    /// Keeps a condition that the object has, when nothing new was learnt about it.
+    pub fn keep(&mut self, type_: &str) -> bool {
+        let old = find(self.before, type_).cloned();
+        let found = old.is_some();
+        self.after.extend(old);
+        found
+    }
+
+    /// The finished list.
+    #[must_use]
+    pub fn finish(self) -> Vec<Condition> {
+        self.after
+    }
+}
+
+/// The condition of that type, if there is one.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transition_time_moves_only_with_the_status() {
+        let then = Timestamp::UNIX_EPOCH;
+        let now = Timestamp::from_second(1_000).expect("a valid time");
+        let mut first = Conditions::new(&[], Some(1), then);
+        first.set(READY, Truth::False, reason::PENDING, "not yet");
+        let first = first.finish();
+
+        let mut same = Conditions::new(&first, Some(2), now);
+        same.set(READY, Truth::False, reason::DELETING, "going");
+        assert_eq!(same.finish()[0].last_transition_time.0, then);
+
+        let mut flipped = Conditions::new(&first, Some(2), now);
+        flipped.set(READY, Truth::True, reason::PROVISIONED, "there");
+        assert_eq!(flipped.finish()[0].last_transition_time.0, now);
+    }
+}

@@ -1,0 +1,83 @@
+//! What can go wrong at the Kubernetes API, in our own words.
+
+/// A failed call to the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What went wrong.
+    pub kind: Kind,
+    /// What was tried, as an infinitive.
+    pub what: &'static str,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such object.
+    NotFound,
+    /// An object of that name exists.
+    AlreadyExists,
+    /// Somebody else changed the object.
+    Conflict,
+    /// The operator's rights do not allow it, or the namespace is going away.
+    Forbidden,
+    /// The API server does not take the object.
+    Invalid,
+    /// No answer in time, or an answer that the server failed.
+    Unreachable,
+}
+
+impl Error {
+    pub(super) fn new(what: &'static str, kind: Kind) -> Self {
+        Self { kind, what }
+    }
+
+    pub(super) fn from_kube(what: &'static str, error: &kube::Error) -> Self {
+        let kind = match error {
+            kube::Error::Api(status) => match status.code {
+                404 => Kind::NotFound,
+                409 if status.reason == "AlreadyExists" => Kind::AlreadyExists,
+                409 => Kind::Conflict,
+                401 | 403 => Kind::Forbidden,
+                400 | 405 | 413 | 415 | 422 => Kind::Invalid,
+                _ => Kind::Unreachable,
+            },
+            _ => Kind::Unreachable,
+        };
+        // The API server's words help an administrator; they never hold Secret data, since no request of ours is echoed.
+        if let kube::Error::Api(status) = error {
+            tracing::debug!(what, code = status.code, reason = %status.reason, "call to the API server failed");
+        } else {
+            tracing::debug!(what, "call to the API server got no usable answer");
+        }
+        Self::new(what, kind)
+    }
+
+    /// Whether the call certainly changed nothing.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        self.kind != Kind::Unreachable
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = self.what;
+        match self.kind {
+            Kind::NotFound => write!(f, "failed to {what}: it does not exist"),
+            Kind::AlreadyExists => write!(f, "failed to {what}: an object of that name exists; looking again"),
+            Kind::Conflict => write!(f, "failed to {what}: somebody else changed it; looking again"),
+            Kind::Forbidden => write!(
+                f,
+                "failed to {what}: Kubernetes forbids it; check the operator's ClusterRole (the chart's rbac.yaml), or the \
+                 namespace is being deleted"
+            ),
+            Kind::Invalid => write!(
+                f,
+                "failed to {what}: the API server does not take it; check that the CRDs are those of this version"
+            ),
+            Kind::Unreachable => write!(f, "failed to {what}: no usable answer from the API server; trying again"),
+        }
+    }
+}

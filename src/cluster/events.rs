@@ -1,0 +1,46 @@
+//! Events: what a person should notice.
+
+use kube::{
+    Resource,
+    runtime::events::{Event, EventType},
+};
+
+use super::Cluster;
+
+/// Something to notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether somebody should have a look.
+    pub warning: bool,
+    /// One of the reasons of [`crate::api::condition::reason`].
+    pub reason: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// Kubernetes takes notes of less than 1 kB.
+const LONGEST_NOTE: usize = 1_000;
+
+impl Cluster {
+    /// Publishes a note about an object. Events are a courtesy: one that cannot be written changes nothing.
+    pub async fn publish<K>(&self, about: &K, note: &Note)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let mut text = note.message.clone();
+        text.truncate(text.floor_char_boundary(LONGEST_NOTE));
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.clone(),
+            note: Some(text),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let about = about.object_ref(&());
+        let publishing = self.recorder.publish(&event, &about);
+        let published = tokio::time::timeout(super::CALL_DEADLINE, publishing).await;
+        if !matches!(published, Ok(Ok(()))) {
+            tracing::warn!(reason = note.reason, "an event could not be published");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The Kubernetes API: every read and write of the operator, each with a deadline. Nothing else calls it.
+
+mod error;
+mod events;
+mod secret_state;
+mod secrets;
+
+pub use error::{Error, Kind};
+pub use events::Note;
+pub use secret_state::{OwnedSecret, SecretState};
+pub use secrets::{NewSecret, managed_selector};
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::events::{Recorder, Reporter},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    api::{
+        BackupStore, BackupTarget,
+        backup_store::BackupStoreStatus,
+        backup_target::{BackupTargetStatus, KeyIntent},
+    },
+    names::{self, OPERATOR},
+    store::connect::OperatorKey,
+};
+
+/// No call takes longer (design §6.6); kube itself sets no limit.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The Kubernetes API as the operator uses it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    recorder: Recorder,
+    namespace: String,
+}
+
+impl Cluster {
+    /// Connects with the pod's ServiceAccount or the kubeconfig.
+    ///
+    /// # Errors
+    /// When neither is there, or cannot be used.
+    pub async fn connect(namespace: &str) -> Result<Self, String> {
+        let mut config = Config::infer().await.map_err(|error| {
+            format!("no way to reach Kubernetes: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
+        })?;
+        // kube would retry one call for minutes on 429 and 5xx; retrying is the queue's work here, where it is told.
+        config.default_retry = false;
+        config.connect_timeout = Some(Duration::from_secs(5));
+        let client =
+            Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
+        let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));
+        Ok(Self { client, recorder, namespace: namespace.to_owned() })
+    }
+
+    /// The client, for watches.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The operator's own namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// UID of the `kube-system` namespace, which stands for the cluster.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn cluster_uid(&self) -> Result<String, Error> {
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let found = within("read namespace kube-system", namespaces.get_metadata("kube-system")).await?;
+        Ok(found.uid().unwrap_or_default())
+    }
+
+    /// Labels of a namespace.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let found = within("read a namespace's labels", namespaces.get_metadata(name)).await?;
+        Ok(found.metadata.labels.unwrap_or_default())
+    }
+
+    /// The operator's credentials in a Secret of its own namespace.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when the Secret or one of its keys is missing.
+    pub async fn operator_key(&self, secret_name: &str) -> Result<OperatorKey, Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
+        let secret = within("read the store's credentials Secret", secrets.get(secret_name)).await?;
+        let entry = |key: &str| {
+            let bytes = secret.data.as_ref()?.get(key)?;
+            let text = std::str::from_utf8(&bytes.0).ok()?.trim();
+            (!text.is_empty()).then(|| text.to_owned().into())
+        };
+        let missing = || {
+            Error::new(
+                "read AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the store's credentials Secret",
+                Kind::NotFound,
+            )
+        };
+        Ok(OperatorKey {
+            id: entry("AWS_ACCESS_KEY_ID").ok_or_else(missing)?,
+            secret: entry("AWS_SECRET_ACCESS_KEY").ok_or_else(missing)?,
+            session_token: entry("AWS_SESSION_TOKEN"),
+        })
+    }
+
+    // === targets ===
+
+    fn targets(&self, namespace: &str) -> Api<BackupTarget> {
+        Api::namespaced(self.client(), namespace)
+    }
+
+    /// The target as it is now, not as the watch saw it last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<BackupTarget>, Error> {
+        within("read the BackupTarget", self.targets(namespace).get_opt(name)).await
+    }
+
+    /// Puts finalizer and intent on a target in one write, unless somebody changed it since it was read.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the target changed meanwhile.
+    pub async fn claim(&self, target: &BackupTarget, intent: &KeyIntent) -> Result<BackupTarget, Error> {
+        let mut finalizers = target.finalizers().to_vec();
+        finalizers.push(names::TARGET_FINALIZER.to_owned());
+        let intent = serde_json::to_string(intent).unwrap_or_default();
+        let patch = json!({ "metadata": {
+            "resourceVersion": target.metadata.resource_version,
+            "finalizers": finalizers,
+            "annotations": { names::INTENT_ANNOTATION: intent },
+        }});
+        self.patch_target(target, "put the finalizer on the BackupTarget", &patch).await
+    }
+
+    /// Takes the finalizer off, so that the target can go.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the target changed meanwhile.
+    pub async fn release(&self, target: &BackupTarget) -> Result<(), Error> {
+        let finalizers: Vec<&String> =
+            target.finalizers().iter().filter(|finalizer| *finalizer != names::TARGET_FINALIZER).collect();
+        let patch = json!({ "metadata": {
+            "resourceVersion": target.metadata.resource_version,
+            "finalizers": finalizers,
+        }});
+        match self.patch_target(target, "take the finalizer off the BackupTarget", &patch).await {
+            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn patch_target(
+        &self,
+        target: &BackupTarget,
+        what: &'static str,
+        patch: &serde_json::Value,
+    ) -> Result<BackupTarget, Error> {
+        let api = self.targets(&target.namespace().unwrap_or_default());
+        within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
+    }
+
+    /// Writes a target's status; with `if_unchanged`, only when nobody changed the target since it was read.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when that was asked for and the target changed, or is another one of the same name.
+    pub async fn write_target_status(
+        &self,
+        target: &BackupTarget,
+        status: &BackupTargetStatus,
+        if_unchanged: bool,
+    ) -> Result<BackupTarget, Error> {
+        let api = self.targets(&target.namespace().unwrap_or_default());
+        let version = target.metadata.resource_version.clone().filter(|_| if_unchanged);
+        write_status(&api, target, status, version).await
+    }
+
+    // === stores ===
+
+    fn stores(&self) -> Api<BackupStore> {
+        Api::all(self.client())
+    }
+
+    /// Sets or clears a store's finalizer.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the store changed meanwhile.
+    pub async fn hold_store(&self, store: &BackupStore, hold: bool) -> Result<(), Error> {
+        let others = store.finalizers().iter().filter(|finalizer| *finalizer != names::STORE_FINALIZER);
+        let ours = hold.then(|| names::STORE_FINALIZER.to_owned());
+        let finalizers: Vec<String> = others.cloned().chain(ours).collect();
+        let patch = json!({ "metadata": {
+            "resourceVersion": store.metadata.resource_version,
+            "finalizers": finalizers,
+        }});
+        let stores = self.stores();
+        within("set the finalizer of the BackupStore", stores.patch(&store.name_any(), &by_us(), &Patch::Merge(&patch)))
+            .await
+            .map(|_| ())
+    }
+
+    /// Writes a store's status.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_store_status(&self, store: &BackupStore, status: &BackupStoreStatus) -> Result<(), Error> {
+        write_status(&self.stores(), store, status, None).await.map(|_| ())
+    }
+}
+
+fn by_us() -> PatchParams {
+    PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() }
+}
+
+/// Applies a whole status: what is not in it is gone, and what is the same writes nothing.
+async fn write_status<K, S>(api: &Api<K>, object: &K, status: &S, version: Option<String>) -> Result<K, Error>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    S: Serialize,
+{
+    let meta = object.meta();
+    let mut apply = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": meta.name, "uid": meta.uid },
+        "status": status,
+    });
+    if let Some(version) = version {
+        apply["metadata"]["resourceVersion"] = version.into();
+    }
+    let params = PatchParams::apply(OPERATOR).force();
+    within("write status", api.patch_status(&object.name_any(), &params, &Patch::Apply(&apply))).await
+}
+
+async fn within<T>(what: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_DEADLINE, call).await {
+        Ok(answer) => answer.map_err(|error| Error::from_kube(what, &error)),
+        Err(_) => Err(Error::new(what, Kind::Unreachable)),
+    }
+}

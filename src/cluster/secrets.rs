@@ -1,0 +1,201 @@
+//! The Secrets of targets: read with their owner, written only when they are the target's own.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Cluster, Error, Kind, OwnedSecret, SecretState, within};
+use crate::{
+    api::BackupTarget,
+    names::{self, MANAGED_BY_LABEL, OPERATOR, RCLONE_CONF, RETAINED_LABEL, TARGET_LABEL},
+};
+
+const OPAQUE: &str = "Opaque";
+
+/// A Secret to write.
+pub struct NewSecret<'a> {
+    /// Whose it is.
+    pub target: &'a BackupTarget,
+    /// Its name.
+    pub name: &'a str,
+    /// Its content.
+    pub rclone_conf: &'a SecretString,
+}
+
+impl Cluster {
+    fn secrets(&self, target: &BackupTarget) -> Api<Secret> {
+        // The namespace is the target's own and nothing else: no field of a target can name another (design §6.9).
+        Api::namespaced(self.client(), &target.namespace().unwrap_or_default())
+    }
+
+    /// The Secret of that name, as this target sees it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn secret(&self, target: &BackupTarget, name: &str) -> Result<SecretState, Error> {
+        let found = within("read the target's Secret", self.secrets(target).get_opt(name)).await?;
+        Ok(found.map_or(SecretState::Absent, |secret| seen_by(target, secret)))
+    }
+
+    /// Creates a Secret; one of that name that exists is never touched.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`] when there is one.
+    pub async fn create_secret(&self, new: &NewSecret<'_>) -> Result<OwnedSecret, Error> {
+        let (api, secret) = (self.secrets(new.target), build(new, ObjectMeta::default()));
+        Ok(owned(within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
+    }
+
+    /// Writes over a Secret of ours, if nobody changed it since it was read.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when somebody did.
+    pub async fn replace_secret(&self, new: &NewSecret<'_>, before: &OwnedSecret) -> Result<OwnedSecret, Error> {
+        let (api, secret) = (self.secrets(new.target), build(new, before.metadata.clone()));
+        let replaced =
+            within("update the target's Secret", api.replace(new.name, &PostParams::default(), &secret)).await;
+        replaced.map(owned)
+    }
+
+    /// Deletes exactly this Secret; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub async fn delete_secret(&self, target: &BackupTarget, name: &str, secret: &OwnedSecret) -> Result<(), Error> {
+        let only_this = DeleteParams {
+            preconditions: Some(Preconditions { uid: secret.metadata.uid.clone(), ..Preconditions::default() }),
+            ..DeleteParams::default()
+        };
+        let api = self.secrets(target);
+        match within("delete the target's Secret", api.delete(name, &only_this)).await {
+            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Makes a Secret independent of its target, so that it stays when the target goes, and says so on it.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when somebody changed it.
+    pub async fn disown_secret(&self, target: &BackupTarget, name: &str, secret: &OwnedSecret) -> Result<(), Error> {
+        let api = self.secrets(target);
+        let mut found = within("read the target's Secret", api.get(name)).await?;
+        found.metadata.resource_version.clone_from(&secret.metadata.resource_version);
+        if let Some(owners) = &mut found.metadata.owner_references {
+            owners.retain(|owner| Some(&owner.uid) != target.metadata.uid.as_ref());
+        }
+        let labels = found.labels_mut();
+        labels.remove(MANAGED_BY_LABEL);
+        labels.insert(RETAINED_LABEL.to_owned(), "true".to_owned());
+        within("disown the target's Secret", api.replace(name, &PostParams::default(), &found)).await.map(|_| ())
+    }
+}
+
+fn build(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
+    let mut labels = before.labels.unwrap_or_default();
+    labels.extend(our_labels(new.target));
+    let content = ByteString(new.rclone_conf.expose_secret().as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(new.name.to_owned()),
+            uid: before.uid,
+            resource_version: before.resource_version,
+            annotations: before.annotations,
+            finalizers: before.finalizers,
+            labels: Some(labels),
+            owner_references: new.target.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(OPAQUE.to_owned()),
+        data: Some(BTreeMap::from([(RCLONE_CONF.to_owned(), content)])),
+        ..Secret::default()
+    }
+}
+
+fn our_labels(target: &BackupTarget) -> [(String, String); 2] {
+    // A label's value has at most 63 characters; names may have 253.
+    let mut name = target.name_any();
+    name.truncate(63);
+    let name = name.trim_end_matches(['.', '-', '_']).to_owned();
+    [(MANAGED_BY_LABEL.to_owned(), OPERATOR.to_owned()), (TARGET_LABEL.to_owned(), name)]
+}
+
+fn seen_by(target: &BackupTarget, secret: Secret) -> SecretState {
+    let owners = secret.owner_references();
+    if !is_owned_by(owners, target.metadata.uid.as_deref()) {
+        let owner = owners
+            .first()
+            .map_or_else(|| "nobody that it names".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
+        return SecretState::Foreign { owner };
+    }
+    let has_labels = our_labels(target).into_iter().all(|(key, value)| secret.labels().get(&key) == Some(&value));
+    let mut state = owned(secret);
+    state.well_formed &= has_labels;
+    SecretState::Ours(Box::new(state))
+}
+
+/// Only the owner's UID shows whose a Secret is: names and labels can be written by anybody.
+fn is_owned_by(owners: &[OwnerReference], uid: Option<&str>) -> bool {
+    let kind = <BackupTarget as Resource>::kind(&());
+    let ours = |owner: &OwnerReference| {
+        owner.controller == Some(true)
+            && owner.kind == kind
+            && Some(owner.uid.as_str()) == uid
+            && owner.api_version.starts_with(crate::api::GROUP)
+    };
+    uid.is_some() && owners.iter().any(ours)
+}
+
+fn owned(secret: Secret) -> OwnedSecret {
+    let data = secret.data.unwrap_or_default();
+    let text = data.get(RCLONE_CONF).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+    OwnedSecret {
+        metadata: secret.metadata,
+        rclone_conf: text.map(SecretString::from),
+        well_formed: data.len() == 1 && secret.type_.as_deref() == Some(OPAQUE),
+    }
+}
+
+/// The label selector of the Secret watch.
+#[must_use]
+pub fn managed_selector() -> String {
+    format!("{}={}", names::MANAGED_BY_LABEL, names::OPERATOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(change: impl FnOnce(&mut OwnerReference)) -> Vec<OwnerReference> {
+        let mut owner = OwnerReference {
+            api_version: "backup-target.dev/v1alpha1".into(),
+            kind: "BackupTarget".into(),
+            name: "dataset-1".into(),
+            uid: "uid-1".into(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        change(&mut owner);
+        vec![owner]
+    }
+
+    #[test]
+    fn only_the_controlling_target_of_that_uid_owns_a_secret() {
+        assert!(is_owned_by(&owner(|_| {}), Some("uid-1")));
+        assert!(!is_owned_by(&owner(|_| {}), Some("uid-2")));
+        assert!(!is_owned_by(&owner(|_| {}), None));
+        assert!(!is_owned_by(&[], Some("uid-1")));
+        assert!(!is_owned_by(&owner(|owner| owner.kind = "Deployment".into()), Some("uid-1")));
+        assert!(!is_owned_by(&owner(|owner| owner.api_version = "other.dev/v1".into()), Some("uid-1")));
+        assert!(!is_owned_by(&owner(|owner| owner.controller = None), Some("uid-1")));
+    }
+}

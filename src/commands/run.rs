@@ -1,0 +1,93 @@
+//! `run`: the operator itself.
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::{
+    cluster::Cluster,
+    controller::run::{self, Settings},
+    telemetry::{self, LogFormat},
+};
+
+/// Settings of the operator; each can also be given by its environment variable.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The operator's own namespace: credentials Secrets of BackupStores are read there, and nowhere else.
+    #[arg(long, env = "OPERATOR_NAMESPACE", default_value = "backup-target-system")]
+    namespace: String,
+
+    /// Id of this cluster in IAM paths and tags [default: the UID of the kube-system namespace]. Before starting a cluster
+    /// that was restored from a snapshot beside its original, give it another id: both have the same UIDs.
+    #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
+    cluster_id: Option<String>,
+
+    /// How often every target is compared with what the store has, such as 10m.
+    #[arg(long, env = "RESYNC", default_value = "10m", value_parser = duration)]
+    resync: Duration,
+
+    /// How many targets are worked on at once.
+    #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+
+    /// How log lines look.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+
+    /// What is logged, such as `info` or `backup_target_operator=debug`.
+    #[arg(long, env = "LOG_FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+fn cluster_id(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err("a cluster id has 1 to 64 letters, digits, '-', '_' and '.'".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: kube::core::Duration =
+        text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
+    if parsed.is_negative() || Duration::from(parsed) < Duration::from_secs(1) {
+        return Err("it has to be at least 1s".to_owned());
+    }
+    Ok(parsed.into())
+}
+
+/// Runs the operator until it is asked to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(arguments: Arguments) -> Result<(), String> {
+    telemetry::init(arguments.log_format, &arguments.log_filter)?;
+    info!(version = env!("CARGO_PKG_VERSION"), namespace = arguments.namespace, "starting");
+    let cluster = Cluster::connect(&arguments.namespace).await?;
+    let settings =
+        Settings { cluster_id: arguments.cluster_id, resync: arguments.resync, concurrency: arguments.concurrency };
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        info!("stopping: what has begun is finished");
+        let _ = stop.send(true);
+    });
+    run::run(cluster, settings, stopping).await?;
+    info!("stopped");
+    Ok(())
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be watched; the operator stops only by force");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

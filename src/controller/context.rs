@@ -1,0 +1,121 @@
+//! What reconciles share, and what they remember between runs. Losing the memory costs reads, never correctness.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kube::runtime::reflector::Store;
+
+use super::state::Absence;
+use crate::{
+    api::{BackupStore, BackupTarget},
+    cluster::Cluster,
+    store::{Principal, connect::Connections},
+};
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+
+/// Shared by all reconciles.
+pub struct Context {
+    /// The Kubernetes API.
+    pub cluster: Cluster,
+    /// The stores' APIs.
+    pub connections: Connections,
+    /// All BackupStores, as the watch sees them.
+    pub stores: Store<BackupStore>,
+    /// All BackupTargets, as the watch sees them.
+    pub targets: Store<BackupTarget>,
+    /// Id of this cluster, in paths and tags.
+    pub cluster_id: String,
+    /// How often everything is compared with what the store has.
+    pub resync: Duration,
+    memory: Mutex<HashMap<String, Memory>>,
+    counts: Mutex<HashMap<String, Instant>>,
+}
+
+/// What is remembered of one object.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The principal as this process saw or left it, and when it was last read or created.
+    pub principal: Option<(Principal, Instant)>,
+    /// Looks that did not show what may still appear.
+    pub absence: Absence,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Context {
+    /// Starts with an empty memory.
+    #[must_use]
+    pub fn new(
+        cluster: Cluster,
+        connections: Connections,
+        stores: Store<BackupStore>,
+        targets: Store<BackupTarget>,
+        cluster_id: String,
+        resync: Duration,
+    ) -> Self {
+        Self {
+            cluster,
+            connections,
+            stores,
+            targets,
+            cluster_id,
+            resync,
+            memory: Mutex::default(),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// What is remembered of the object with that UID.
+    #[must_use]
+    pub fn recall(&self, uid: &str) -> Memory {
+        self.lock().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Remembers what a success left.
+    pub fn remember(&self, uid: &str, principal: Option<(Principal, Instant)>, absence: Absence) {
+        self.lock().insert(uid.to_owned(), Memory { principal, absence, failures: 0 });
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// Counts a failure, forgets the principal, and says how long to wait before the next try.
+    pub fn failed(&self, uid: &str) -> Duration {
+        let mut memory = self.lock();
+        let memory = memory.entry(uid.to_owned()).or_default();
+        memory.principal = None;
+        let wait = FIRST_RETRY.saturating_mul(1 << memory.failures.min(9)).min(LONGEST_RETRY);
+        memory.failures = memory.failures.saturating_add(1);
+        jittered(wait)
+    }
+
+    /// A store's status was written just now.
+    pub fn count_written(&self, store: &str) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(store.to_owned(), Instant::now());
+    }
+
+    /// How long until a store's status has been left alone for that time; `None` when it has.
+    #[must_use]
+    pub fn count_written_within(&self, store: &str, time: Duration) -> Option<Duration> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        time.checked_sub(counts.get(store)?.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Memory>> {
+        // The map is whole after every line that holds the lock, so a panic elsewhere cannot have broken it.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Within ten per cent, so that many objects do not come at the same moment for ever.
+#[must_use]
+pub fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(0.9 + 0.2 * fastrand::f64())
+}

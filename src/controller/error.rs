@@ -1,0 +1,163 @@
+//! One error for a reconcile; it answers everywhere the same three questions: reason, retry, message.
+
+use crate::{access::Invalid, api::condition::reason, cluster, controller::plan::Blocked, store};
+
+/// Why a reconcile could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The spec breaks a rule.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The BackupStore does not exist.
+    #[error("BackupStore {0} does not exist; create it, or name another one in spec.storeRef")]
+    StoreNotFound(String),
+    /// The BackupStore exists and is not ready.
+    #[error("BackupStore {name} is not ready: {why}")]
+    StoreNotReady {
+        /// Its name.
+        name: String,
+        /// What its own status says.
+        why: String,
+    },
+    /// The credentials answer for another account.
+    #[error(
+        "the credentials of BackupStore {store} belong to AWS account {found}, but its principals live in {pinned}; \
+         nothing is changed or deleted until they belong to {pinned} again"
+    )]
+    AccountChanged {
+        /// Name of the store.
+        store: String,
+        /// The account that the store is pinned to.
+        pinned: String,
+        /// The account that answered.
+        found: String,
+    },
+    /// The Secret with the operator's credentials is missing or incomplete.
+    #[error(
+        "the Secret {namespace}/{name} with the store's credentials is missing or lacks AWS_ACCESS_KEY_ID or \
+         AWS_SECRET_ACCESS_KEY; create it"
+    )]
+    CredentialsNotFound {
+        /// The operator's namespace.
+        namespace: String,
+        /// Name of the Secret.
+        name: String,
+    },
+    /// A call to the store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A call to Kubernetes failed.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// Something is in the way.
+    #[error("{}", blocked_message(.0))]
+    Blocked(Blocked),
+    /// It took too long.
+    #[error("the reconcile did not end in time and was cut off; trying again")]
+    TimedOut,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Only a person can mend it; looked at again now and then, since not every mend can be watched.
+    Stalled,
+    /// It passes by itself, or with a change that is watched.
+    Backoff,
+}
+
+impl Error {
+    /// One of [`reason`]'s words.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => reason::INVALID_SPEC,
+            Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
+            Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
+            Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
+            Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
+            Self::Store(error) => store_reason(&error.kind),
+            Self::Cluster(error) if error.kind == cluster::Kind::Forbidden => reason::FORBIDDEN,
+            Self::Cluster(_) => reason::KUBERNETES_ERROR,
+            Self::Blocked(blocked) => blocked_reason(blocked),
+            Self::TimedOut => reason::TIMED_OUT,
+        }
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        use store::Kind;
+        match self {
+            Self::Store(error) => match error.kind {
+                Kind::Denied
+                | Kind::InvalidCredentials
+                | Kind::LimitExceeded
+                | Kind::DeleteConflict
+                | Kind::Refused(_) => Retry::Stalled,
+                _ => Retry::Backoff,
+            },
+            Self::Invalid(_) | Self::AccountChanged { .. } | Self::CredentialsNotFound { .. } | Self::Blocked(_) => {
+                Retry::Stalled
+            }
+            // A store may arrive a moment after its targets, out of the same chart.
+            Self::StoreNotFound(_) | Self::StoreNotReady { .. } | Self::Cluster(_) | Self::TimedOut => Retry::Backoff,
+        }
+    }
+
+    /// Whether what was published before still stands: the operator could not look, and nothing says that it changed.
+    #[must_use]
+    pub fn leaves_ready(&self) -> bool {
+        !matches!(self, Self::Invalid(_) | Self::Blocked(_))
+    }
+}
+
+fn store_reason(kind: &store::Kind) -> &'static str {
+    use store::Kind;
+    match kind {
+        Kind::Denied => reason::ACCESS_DENIED,
+        Kind::InvalidCredentials => reason::INVALID_CREDENTIALS,
+        Kind::Throttled => reason::THROTTLED,
+        Kind::Unreachable => reason::STORE_UNREACHABLE,
+        Kind::LimitExceeded => reason::LIMIT_EXCEEDED,
+        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::Refused(_) => reason::STORE_ERROR,
+        Kind::DeleteConflict => reason::PRINCIPAL_CONFLICT,
+    }
+}
+
+fn blocked_reason(blocked: &Blocked) -> &'static str {
+    match blocked {
+        Blocked::ForeignSecret { .. } => reason::SECRET_CONFLICT,
+        Blocked::ForeignPrincipal { .. } => reason::PRINCIPAL_CONFLICT,
+        Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
+        Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
+        Blocked::Suspended => reason::CHANGE_SUSPENDED,
+        Blocked::Unwritable(_) => reason::INVALID_SPEC,
+    }
+}
+
+fn blocked_message(blocked: &Blocked) -> String {
+    match blocked {
+        Blocked::ForeignSecret { name, owner } => format!(
+            "Secret {name} exists and is not this target's (its owner is {owner}); it is left untouched: delete it, or set \
+             spec.secret.name to another name"
+        ),
+        Blocked::ForeignPrincipal { name, why } => format!(
+            "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it, or recreate this \
+             target to get another name"
+        ),
+        Blocked::UnknownKeys { ids, principal } => format!(
+            "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
+             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}",
+            ids.join(", "),
+            ids.first().map_or("ID", String::as_str)
+        ),
+        Blocked::PolicyTooLarge { size } => format!(
+            "the policy has {size} characters and an IAM user's inline policies may have {}; shorten the prefix, or set \
+             ancestorListing: Deny",
+            crate::access::policy::INLINE_LIMIT
+        ),
+        Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
+        Blocked::Unwritable(invalid) => invalid.to_string(),
+    }
+}

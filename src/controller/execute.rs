@@ -1,0 +1,266 @@
+//! Does the planned steps, one after the other, and keeps the state true after each.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{
+    error::Error,
+    goal::{Goal, Provide},
+    plan::{KeyEnd, PutPolicy, Step, WriteSecret},
+    state::State,
+};
+use crate::{
+    access::rclone::AccessKey,
+    api::{BackupTarget, backup_target::KeyIntent, condition::reason},
+    cluster::{Cluster, NewSecret, Note},
+    store::{
+        self, UserSpec,
+        aws::{CreatedKey, Iam},
+    },
+};
+
+/// Where steps are done, and what comes of them.
+pub struct Executor<'a> {
+    /// The Kubernetes API.
+    pub cluster: &'a Cluster,
+    /// The store's IAM.
+    pub iam: &'a Iam,
+    /// The principal.
+    pub user: &'a UserSpec,
+    /// The goal that the steps lead to.
+    pub goal: &'a Goal,
+    /// The target as it is now, after our own writes.
+    pub target: BackupTarget,
+    /// Brought up to date after each step.
+    pub state: State,
+    /// What a person should notice.
+    pub notes: Vec<Note>,
+    /// Whether the target was let go.
+    pub released: bool,
+    /// The created key that no Secret holds yet; it lives here and nowhere else.
+    pending: Option<CreatedKey>,
+}
+
+impl<'a> Executor<'a> {
+    /// Starts with nothing done.
+    #[must_use]
+    pub fn new(
+        cluster: &'a Cluster,
+        iam: &'a Iam,
+        user: &'a UserSpec,
+        goal: &'a Goal,
+        target: BackupTarget,
+        state: State,
+    ) -> Self {
+        Self { cluster, iam, user, goal, target, state, notes: Vec::new(), released: false, pending: None }
+    }
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// When the step failed; the state says what was done before.
+    pub async fn execute(&mut self, step: Step) -> Result<(), Error> {
+        let user = &self.user.name;
+        match step {
+            Step::Claim(intent) => self.claim(intent).await?,
+            Step::OpenIntent(intent) => self.open_intent(intent).await?,
+            Step::CreateUser => {
+                self.iam.create_user(self.user).await?;
+                self.state.user_created(user, self.user.boundary.clone());
+            }
+            Step::SetBoundary(boundary) => {
+                self.iam.set_boundary(user, &boundary).await?;
+                self.state.user(|user| user.boundary = Some(boundary));
+            }
+            Step::PutPolicy(put) => self.put_policy(&put).await?,
+            Step::RecordAccess(access, previous) => self.state.access_recorded(access, previous),
+            Step::ActivateKey(id) => {
+                self.iam.set_key_active(user, &id, true).await?;
+                self.state.key_active(&id, true);
+            }
+            Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
+            Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
+            Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
+            Step::CreateKey => self.create_key().await?,
+            Step::WriteSecret(write) => self.write_secret(write).await?,
+            Step::DeleteSecret(name) => self.delete_secret(&name).await?,
+            Step::DeletePolicy => {
+                self.iam.delete_policy(user).await?;
+                self.state.user(|user| user.policy = store::StoredPolicy::Absent);
+            }
+            Step::DeleteUser => {
+                self.iam.delete_user(user).await?;
+                self.state.principal = store::Principal::Absent;
+            }
+            Step::TagRetained => self.iam.tag_retained(user).await?,
+            Step::DisownSecret(name) => self.disown_secret(&name).await?,
+            Step::ReleaseTarget => self.release().await?,
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, intent: KeyIntent) -> Result<(), Error> {
+        self.target = self.cluster.claim(&self.target, &intent).await?;
+        self.state.finalizer = true;
+        self.state.first_intent = Some(intent);
+        Ok(())
+    }
+
+    async fn open_intent(&mut self, intent: KeyIntent) -> Result<(), Error> {
+        let mut status = self.state.status.clone();
+        status.key_intent = Some(intent);
+        self.target = self.cluster.write_target_status(&self.target, &status, true).await?;
+        self.state.status = status;
+        Ok(())
+    }
+
+    async fn put_policy(&mut self, put: &PutPolicy) -> Result<(), Error> {
+        self.iam.put_policy(&self.user.name, &put.document).await?;
+        self.state.policy_put(put, put.document.digest());
+        Ok(())
+    }
+
+    async fn deactivate_key(&mut self, id: &str, retire: bool) -> Result<(), Error> {
+        self.iam.set_key_active(&self.user.name, id, false).await?;
+        self.state.key_active(id, false);
+        if retire {
+            let now = super::now();
+            self.state.key_record(id, |record| record.inactive_since = Some(now));
+            self.note(
+                reason::KEY_REVOKED,
+                format!("the replaced access key {id} reached the end of its overlap and is inactive"),
+            );
+        }
+        Ok(())
+    }
+
+    async fn delete_key(&mut self, id: &str, why: KeyEnd) -> Result<(), Error> {
+        self.iam.delete_key(&self.user.name, id).await?;
+        self.state.key_deleted(id);
+        match why {
+            KeyEnd::Orphan => self.note(
+                reason::ORPHAN_DELETED,
+                format!("access key {id}, left by an interrupted creation and never published, was deleted"),
+            ),
+            KeyEnd::MakesRoom => self.warn(
+                reason::KEY_REVOKED,
+                format!("access key {id} was deleted before its overlap ended, to make room for a new one"),
+            ),
+            KeyEnd::Expired | KeyEnd::TargetDeleted => {}
+        }
+        Ok(())
+    }
+
+    async fn create_key(&mut self) -> Result<(), Error> {
+        match self.iam.create_key(&self.user.name).await {
+            Ok(created) => {
+                self.state.key_created(&created.key.id, created.created_at);
+                self.pending = Some(created);
+                Ok(())
+            }
+            Err(error) => {
+                if error.is_definite() {
+                    self.state.intent_settled();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn write_secret(&mut self, write: WriteSecret) -> Result<(), Error> {
+        let Goal::Provide(goal) = self.goal else { return Ok(()) };
+        match (write.key, self.pending.take()) {
+            (Some(key), _) => self.write_content(goal, &write.name, &key).await,
+            (None, Some(created)) => self.publish(goal, &write.name, created).await,
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn publish(&mut self, goal: &Provide, name: &str, created: CreatedKey) -> Result<(), Error> {
+        let reissue = self.state.status.access_key_id.is_some();
+        if let Err(error) = self.write_content(goal, name, &created.key).await {
+            if matches!(&error, Error::Cluster(error) if error.is_definite()) {
+                // Certainly not published, so nobody can have it: an orphan, and it goes at once.
+                self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
+            }
+            return Err(error);
+        }
+        let now = super::now();
+        self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
+        if reissue {
+            self.state.status.last_reissue = Some(now);
+            self.warn(
+                reason::KEY_REISSUED,
+                format!(
+                    "Secret {name} was lost or damaged; it has a new access key {}, and the one before stays valid for {}",
+                    created.key.id,
+                    humane(goal.grant.key_overlap)
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    async fn write_content(&mut self, goal: &Provide, name: &str, key: &AccessKey) -> Result<(), Error> {
+        let rclone_conf: SecretString = goal.rclone.render(key)?;
+        let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
+        let written = match self.state.secret(name).ours() {
+            Some(before) => self.cluster.replace_secret(&new, before).await?,
+            None => self.cluster.create_secret(&new).await?,
+        };
+        self.state.secret_written(name, written, goal.grant.key_overlap, super::now());
+        Ok(())
+    }
+
+    async fn delete_secret(&mut self, name: &str) -> Result<(), Error> {
+        if let Some(secret) = self.state.secret(name).ours() {
+            self.cluster.delete_secret(&self.target, name, secret).await?;
+        }
+        self.state.secret_deleted(name);
+        Ok(())
+    }
+
+    async fn disown_secret(&mut self, name: &str) -> Result<(), Error> {
+        if let Some(secret) = self.state.secret(name).ours() {
+            self.cluster.disown_secret(&self.target, name, secret).await?;
+        }
+        self.state.secret_deleted(name);
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), Error> {
+        self.cluster.release(&self.target).await?;
+        self.state.finalizer = false;
+        self.released = true;
+        let user = &self.user.name;
+        if matches!(self.goal, Goal::Retain) {
+            self.warn(
+                reason::RETAINED,
+                format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),
+            );
+        } else {
+            self.note(
+                reason::DELETED,
+                format!("IAM user {user}, its access keys and the Secret are gone; no object was deleted"),
+            );
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, reason: &str, message: String) {
+        self.notes.push(Note { warning: false, reason: reason.to_owned(), message });
+    }
+
+    fn warn(&mut self, reason: &str, message: String) {
+        self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
+    }
+}
+
+fn humane(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} s"),
+    }
+}

@@ -1,0 +1,22 @@
+//! The pipeline: observe → parse → plan → execute → report, for targets and for stores.
+
+pub mod context;
+pub mod error;
+pub mod execute;
+pub mod goal;
+pub mod observe;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod state;
+pub mod stores;
+pub mod targets;
+
+use jiff::Timestamp;
+
+/// Now, in the whole seconds that Kubernetes writes.
+#[must_use]
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

@@ -1,0 +1,88 @@
+//! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
+
+use super::{Duration, KeyEnd, Plan, State, Step, Timestamp, Waiting, at_least};
+use crate::{api::backup_target::KeyRecord, controller::state::MAY_STILL_APPEAR};
+
+/// A lost Secret is replaced at once, and again after this time at the earliest.
+const REISSUE_EVERY: Duration = Duration::from_mins(10);
+/// A replaced key that was used within this time is taken for one in use, and gets as much more time.
+const STILL_IN_USE: Duration = Duration::from_hours(1);
+/// An inactive key is deleted after its overlap has passed once more, but no later than this.
+pub(super) const LONGEST_INACTIVE: Duration = Duration::from_hours(1);
+/// IAM's limit of access keys for one user.
+pub(super) const SLOTS: usize = 2;
+
+/// A key that is in our Secret and came after an open intent was published before status could say so.
+pub(super) fn adopt_published(state: &mut State, overlap: Duration) {
+    let orphans = state.orphans();
+    let shown = state.secrets.values().filter_map(super::SecretState::shown_key).find(|key| orphans.contains(&key.id));
+    let Some(key) = shown else { return };
+    let Some(created_at) = state.keys().iter().find(|listed| listed.id == key.id).map(|listed| listed.created_at)
+    else {
+        return;
+    };
+    state.key_published(&key, created_at, overlap, created_at);
+}
+
+/// Forgets keys that are no longer listed; a young key is believed to be there, since lists lag behind (design §6.2).
+pub(super) fn forget_vanished(state: &mut State, now: Timestamp) {
+    let listed: Vec<String> = state.keys().iter().map(|key| key.id.clone()).collect();
+    state.status.keys.retain(|key| listed.contains(&key.id) || !at_least(MAY_STILL_APPEAR, key.created_at, now));
+}
+
+/// Ends the overlap of replaced keys: inactive first, deleted some time after.
+pub(super) fn retire(plan: &mut Plan, state: &State, overlap: Duration, max_overlap: Duration, now: Timestamp) {
+    let goes = |plan: &Plan, id: &str| {
+        plan.steps.iter().any(|step| matches!(step, Step::DeleteKey { id: gone, .. } if gone == id))
+    };
+    for record in &state.status.keys {
+        if goes(plan, &record.id) {
+            continue;
+        }
+        if let Some(inactive) = record.inactive_since {
+            let end = inactive + overlap.min(LONGEST_INACTIVE);
+            if end <= now {
+                plan.delete_key(&record.id, KeyEnd::Expired);
+            } else {
+                plan.due_at(end);
+            }
+        } else if let (Some(superseded), Some(revoke)) = (record.superseded_at, record.revoke_at) {
+            if revoke > now {
+                plan.due_at(revoke);
+            } else if let Some(until) = extension(state, record, superseded + max_overlap, now) {
+                plan.step(Step::ExtendKey { id: record.id.clone(), until });
+            } else {
+                plan.step(Step::DeactivateKey { id: record.id.clone(), retire: true });
+            }
+        }
+    }
+}
+
+fn extension(state: &State, record: &KeyRecord, latest: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let last_used = state.keys().iter().find(|key| key.id == record.id)?.last_used?;
+    let until = (now + STILL_IN_USE).min(latest);
+    (!at_least(STILL_IN_USE, last_used, now) && until > now).then_some(until)
+}
+
+/// Removes what interrupted creations left, whatever else is planned.
+pub(super) fn delete_orphans(plan: &mut Plan, state: &State) {
+    for id in state.orphans() {
+        plan.delete_key(id, KeyEnd::Orphan);
+    }
+}
+
+/// When the next key may be created for a Secret that was lost; `None` is now.
+pub(super) fn reissue_limit(state: &State, now: Timestamp) -> Option<Waiting> {
+    let until = state.status.last_reissue? + REISSUE_EVERY;
+    (until > now).then_some(Waiting::ReissueLimit { until })
+}
+
+/// The published key that makes room for another: the one that was replaced first.
+pub(super) fn makes_room(state: &State) -> Option<&KeyRecord> {
+    state
+        .status
+        .keys
+        .iter()
+        .filter(|key| key.superseded_at.is_some() && state.keys().iter().any(|listed| listed.id == key.id))
+        .min_by_key(|key| key.superseded_at)
+}

@@ -1,0 +1,228 @@
+//! From what should be and what is to a list of steps. Pure: this is where crash safety is decided and tested.
+
+mod keys;
+mod provide;
+mod remove;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    goal::Goal,
+    state::{State, at_least},
+};
+use crate::{
+    access::{Invalid, PolicyDocument, rclone::AccessKey},
+    api::backup_target::{AccessRecord, KeyIntent, PreviousAccess},
+    cluster::SecretState,
+    store::{Principal, UserSpec},
+};
+
+/// One thing to do; each is idempotent, or guarded by an intent.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Puts the finalizer and the intent of the first key on the target, in one write.
+    Claim(KeyIntent),
+    /// Writes the intent of another key into status.
+    OpenIntent(KeyIntent),
+    /// Creates the principal.
+    CreateUser,
+    /// Sets the principal's permissions boundary.
+    SetBoundary(String),
+    /// Writes the principal's policy.
+    PutPolicy(PutPolicy),
+    /// Remembers what the policy covers, when only that changed.
+    RecordAccess(AccessRecord, Vec<PreviousAccess>),
+    /// Switches a key of ours on again.
+    ActivateKey(String),
+    /// Switches a key off.
+    DeactivateKey {
+        /// Access key id.
+        id: String,
+        /// Whether its overlap has ended, so that it is deleted some time after.
+        retire: bool,
+    },
+    /// Gives a replaced key that is still in use more time.
+    ExtendKey {
+        /// Access key id.
+        id: String,
+        /// The new end of its overlap.
+        until: Timestamp,
+    },
+    /// Deletes a key.
+    DeleteKey {
+        /// Access key id.
+        id: String,
+        /// Why it goes.
+        why: KeyEnd,
+    },
+    /// Creates an access key; an intent is open.
+    CreateKey,
+    /// Writes a Secret.
+    WriteSecret(WriteSecret),
+    /// Deletes a Secret of ours.
+    DeleteSecret(String),
+    /// Deletes the principal's policy.
+    DeletePolicy,
+    /// Deletes the principal.
+    DeleteUser,
+    /// Marks the principal as left behind on purpose.
+    TagRetained,
+    /// Makes a Secret independent of the target.
+    DisownSecret(String),
+    /// Lets the target go.
+    ReleaseTarget,
+}
+
+/// A policy to write, and what status remembers of it.
+#[derive(Clone, Debug)]
+pub struct PutPolicy {
+    /// The document.
+    pub document: PolicyDocument,
+    /// The access it was made for; `None` for a document in between.
+    pub record: Option<(AccessRecord, Vec<PreviousAccess>)>,
+}
+
+/// A Secret to write.
+#[derive(Clone, Debug)]
+pub struct WriteSecret {
+    /// Its name.
+    pub name: String,
+    /// The key to write; `None` is the one that this plan creates.
+    pub key: Option<AccessKey>,
+}
+
+/// Why a key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyEnd {
+    /// An interrupted creation left it; nobody ever had it.
+    Orphan,
+    /// Its overlap is over.
+    Expired,
+    /// Both slots hold published keys and a third is needed.
+    MakesRoom,
+    /// The target is being deleted.
+    TargetDeleted,
+}
+
+/// What to do, what to come back for, and what stands in the way.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// What has to pass before it goes on.
+    pub waiting: Option<Waiting>,
+    /// What only a person can move out of the way, once the steps are done.
+    pub blocked: Option<Blocked>,
+    /// When something is due.
+    pub due: Option<Timestamp>,
+}
+
+/// What has to pass before it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A key of an interrupted creation may still appear.
+    KeyMayAppear,
+    /// The Secret was lost again too soon.
+    ReissueLimit {
+        /// When the next key may be created.
+        until: Timestamp,
+    },
+}
+
+/// What only a person can move out of the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// A Secret of the wanted name is not ours.
+    ForeignSecret {
+        /// Its name.
+        name: String,
+        /// Who owns it.
+        owner: String,
+    },
+    /// The principal of the target's name is not ours.
+    ForeignPrincipal {
+        /// Its name.
+        name: String,
+        /// What shows it.
+        why: String,
+    },
+    /// Keys on our principal that cannot be shown to be ours.
+    UnknownKeys {
+        /// Access key ids.
+        ids: Vec<String>,
+        /// Name of the principal.
+        principal: String,
+    },
+    /// The policy is larger than the store takes.
+    PolicyTooLarge {
+        /// Its size in characters.
+        size: usize,
+    },
+    /// `spec.suspend` holds back what is needed.
+    Suspended,
+    /// A value that rclone.conf cannot carry.
+    Unwritable(Invalid),
+}
+
+/// Time and chance, handed in so that planning stays pure.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Now.
+    pub now: Timestamp,
+    /// A nonce that was never used.
+    pub nonce: String,
+}
+
+impl Fresh {
+    fn intent(&self, state: &State) -> KeyIntent {
+        KeyIntent {
+            nonce: self.nonce.clone(),
+            started_at: self.now,
+            existing: state.keys().iter().map(|key| key.id.clone()).collect(),
+        }
+    }
+}
+
+/// Plans the way from the state to the goal. Planning again once the steps are done gives no steps.
+#[must_use]
+pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+    match goal {
+        Goal::Provide(provide) => provide::plan(provide, user, state, fresh),
+        Goal::Withhold { .. } => remove::withhold(state, fresh.now),
+        Goal::Remove => remove::remove(user, state, fresh.now),
+        Goal::Retain => remove::retain(user, state),
+    }
+}
+
+/// Takes in what the observation says about what status remembers: a published key that status missed, keys that are
+/// gone, overlaps that ended. Changes memory only.
+pub fn settle(state: &mut State, overlap: Duration, now: Timestamp) {
+    keys::adopt_published(state, overlap);
+    keys::forget_vanished(state, now);
+    let gone: Vec<String> = state
+        .status
+        .previous_secrets
+        .iter()
+        .filter(|previous| matches!(state.secrets.get(&previous.name), Some(secret) if secret.ours().is_none()))
+        .map(|previous| previous.name.clone())
+        .collect();
+    state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
+}
+
+impl Plan {
+    fn due_at(&mut self, at: Timestamp) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    fn delete_key(&mut self, id: impl Into<String>, why: KeyEnd) {
+        self.step(Step::DeleteKey { id: id.into(), why });
+    }
+}

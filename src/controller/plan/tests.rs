@@ -1,0 +1,577 @@
+//! Properties of the planner over random observed states: it converges, touches nothing foreign, and loses no good key.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use secrecy::SecretString;
+
+use super::*;
+use crate::{
+    access::{Access, BucketName, Grant, Partition, Prefix, claim::RemoteName, rclone::RcloneConf},
+    api::{
+        Capability,
+        backup_target::{BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret},
+    },
+    cluster::OwnedSecret,
+    controller::{goal::Provide, state::Absence},
+    store::{Key, StoredPolicy, User},
+};
+
+const NOW: i64 = 1_000_000;
+const OVERLAP: Duration = Duration::from_hours(24);
+const SECRET: &str = "wanted";
+const FORMER_SECRET: &str = "former";
+const UNKNOWN: &str = "UNKNOWN";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).expect("a valid time")
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW - seconds).expect("a valid time")
+}
+
+fn access(prefix: &str, capabilities: &[Capability]) -> Access {
+    Access {
+        bucket: BucketName::parse("my-backups").expect("valid"),
+        prefix: Prefix::parse(prefix).expect("valid"),
+        capabilities: capabilities.iter().copied().collect(),
+        ancestor_listing: false,
+    }
+}
+
+fn document(access: &Access) -> PolicyDocument {
+    PolicyDocument::new(Partition::Aws, [access])
+}
+
+fn key(id: &str) -> AccessKey {
+    AccessKey { id: id.to_owned(), secret: format!("secret-of-{id}").into() }
+}
+
+fn rclone(access: &Access) -> RcloneConf {
+    RcloneConf {
+        remote: RemoteName::parse("backup").expect("valid"),
+        access: access.clone(),
+        region: "eu-central-1".into(),
+        endpoint: None,
+        create_bucket: false,
+    }
+}
+
+fn provide(access: Access, suspended: bool) -> Goal {
+    let grant = Grant {
+        access: access.clone(),
+        claimed: access.clone(),
+        retain: false,
+        key_overlap: OVERLAP,
+        max_key_overlap: OVERLAP * 7,
+    };
+    Goal::Provide(Box::new(Provide {
+        document: document(&access),
+        accesses: vec![access.clone()],
+        partition: Partition::Aws,
+        record: (!suspended).then(|| (access.to_record(), Vec::new())),
+        secret_name: SECRET.into(),
+        rclone: rclone(&access),
+        grant,
+        missing: Vec::new(),
+        suspended,
+    }))
+}
+
+fn user() -> UserSpec {
+    UserSpec { name: "btgt-1".into(), path: "/p/".into(), tags: BTreeMap::new(), boundary: Some("arn:boundary".into()) }
+}
+
+fn owned(content: &str) -> OwnedSecret {
+    OwnedSecret { metadata: ObjectMeta::default(), rclone_conf: Some(content.to_owned().into()), well_formed: true }
+}
+
+fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>) -> KeyRecord {
+    KeyRecord {
+        id: id.to_owned(),
+        created_at: ago(100_000),
+        fingerprint: key(id).fingerprint(),
+        superseded_at: superseded.map(ago),
+        revoke_at: superseded.map(|_| ago(revoke)),
+        inactive_since: superseded.and(inactive).map(ago),
+    }
+}
+
+// === random states ===
+
+fn any_access() -> impl Strategy<Value = Access> {
+    let capabilities = subsequence(Capability::ALL.to_vec(), 0..=4);
+    (prop_oneof![Just("a"), Just("b")], capabilities).prop_map(|(prefix, capabilities)| access(prefix, &capabilities))
+}
+
+fn any_goal() -> impl Strategy<Value = Goal> {
+    prop_oneof![
+        4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(access, suspended)),
+        1 => Just(Goal::Withhold { why: "no rule".into() }),
+        1 => Just(Goal::Remove),
+        1 => Just(Goal::Retain),
+    ]
+}
+
+fn any_secret() -> impl Strategy<Value = SecretState> {
+    let content = prop_oneof![
+        (prop_oneof![Just("K1"), Just("K2"), Just("ORPHAN")], any_access()).prop_map(|(id, access)| {
+            use secrecy::ExposeSecret;
+            rclone(&access).render(&key(id)).expect("renders").expose_secret().to_owned()
+        }),
+        Just("damaged".to_owned()),
+    ];
+    prop_oneof![
+        Just(SecretState::Absent),
+        Just(SecretState::Foreign { owner: "somebody".into() }),
+        (content, any::<bool>()).prop_map(|(content, well_formed)| {
+            SecretState::Ours(Box::new(OwnedSecret { well_formed, ..owned(&content) }))
+        }),
+    ]
+}
+
+fn any_records() -> impl Strategy<Value = Vec<KeyRecord>> {
+    let superseded = (option::of(0..200_000_i64), -100_000..100_000_i64, option::of(0..10_000_i64));
+    (0..=2_usize, superseded).prop_map(|(count, (superseded, revoke, inactive))| {
+        let first = record("K1", if count == 2 { superseded.or(Some(5)) } else { superseded }, revoke, inactive);
+        [first, record("K2", None, 0, None)].into_iter().take(count).collect()
+    })
+}
+
+fn any_principal() -> impl Strategy<Value = Principal> {
+    let policy = prop_oneof![
+        Just(StoredPolicy::Absent),
+        Just(StoredPolicy::Other),
+        any_access().prop_map(|access| StoredPolicy::Known(document(&access))),
+    ];
+    let listed =
+        (subsequence(vec!["K1", "K2", "ORPHAN", UNKNOWN], 0..=2), vec(any::<bool>(), 4), option::of(0..10_000_i64));
+    let keys = listed.prop_map(|(ids, active, used)| {
+        let listed = |(id, active): (&str, bool)| Key {
+            id: id.to_owned(),
+            created_at: ago(50),
+            active,
+            last_used: used.map(ago),
+        };
+        ids.into_iter().zip(active).map(listed).collect()
+    });
+    let ours = (policy, keys, option::of(Just("arn:boundary".to_owned())))
+        .prop_map(|(policy, keys, boundary)| Principal::Ours(User { boundary, policy, keys }));
+    prop_oneof![
+        2 => Just(Principal::Absent),
+        1 => Just(Principal::Foreign { why: "tags".into() }),
+        6 => ours,
+    ]
+}
+
+fn any_intent() -> impl Strategy<Value = Option<KeyIntent>> {
+    option::of((0..600_i64).prop_map(|seconds| KeyIntent {
+        nonce: "n0".into(),
+        started_at: ago(seconds),
+        existing: vec!["K1".into(), "K2".into(), UNKNOWN.into()],
+    }))
+}
+
+prop_compose! {
+    fn any_state()(
+        keys in any_records(),
+        principal in any_principal(),
+        wanted in any_secret(),
+        former in any_secret(),
+        renamed in any::<bool>(),
+        finalizer in any::<bool>(),
+        key_intent in any_intent(),
+        first_intent in any_intent(),
+        recorded in option::of(any_access()),
+        reissued in option::of(0..2_000_i64),
+        until in -1_000..1_000_i64,
+        looks in 0..5_u32,
+    ) -> State {
+        let current = keys.iter().find(|key| key.superseded_at.is_none());
+        let status = BackupTargetStatus {
+            access_key_id: current.or(keys.first()).map(|key| key.id.clone()),
+            access: recorded.as_ref().map(Access::to_record),
+            policy: recorded.as_ref().map(|access| PolicyStatus {
+                digest: document(access).digest(),
+                form: PolicyForm::Inline,
+            }),
+            secret_name: current.map(|_| if renamed { FORMER_SECRET } else { SECRET }.to_owned()),
+            previous_secrets: if renamed { Vec::new() } else {
+                vec![PreviousSecret { name: FORMER_SECRET.into(), until: ago(until) }]
+            },
+            keys,
+            key_intent: key_intent.filter(|_| finalizer),
+            last_reissue: reissued.map(ago),
+            ..BackupTargetStatus::default()
+        };
+        // Without the finalizer nothing was ever created, so there is nothing to observe either.
+        let (principal, status) = if finalizer { (principal, status) } else { (Principal::Absent, BackupTargetStatus::default()) };
+        State {
+            status,
+            finalizer,
+            first_intent: first_intent.filter(|_| finalizer),
+            principal,
+            secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
+            absence: Absence { since: Some(ago(90)), looks },
+        }
+    }
+}
+
+// === a world that does what it is told ===
+
+/// Does a step as the executor would, against memory alone. Panics when the step would touch something that is not ours.
+fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
+    if on_principal(&step) {
+        assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
+    }
+    match step {
+        Step::Claim(intent) => {
+            assert!(!state.finalizer, "claimed twice");
+            state.finalizer = true;
+            state.first_intent = Some(intent);
+        }
+        Step::OpenIntent(intent) => state.status.key_intent = Some(intent),
+        Step::CreateUser => {
+            assert!(state.finalizer, "created before it was claimed");
+            state.user_created("btgt-1", user().boundary);
+        }
+        Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
+        Step::PutPolicy(put) => state.policy_put(&put, put.document.digest()),
+        Step::RecordAccess(access, previous) => state.access_recorded(access, previous),
+        Step::ActivateKey(id) => state.key_active(&id, true),
+        Step::DeactivateKey { id, retire } => {
+            assert_ours(state, &id);
+            state.key_active(&id, false);
+            if retire {
+                state.key_record(&id, |record| record.inactive_since = Some(now()));
+            }
+        }
+        Step::ExtendKey { id, until } => state.key_record(&id, |record| record.revoke_at = Some(until)),
+        Step::DeleteKey { id, why } => {
+            assert_ours(state, &id);
+            if matches!(goal, Goal::Provide(_)) {
+                let good = state.published_key().filter(|key| state.keys().iter().any(|listed| listed.id == key.id));
+                assert_ne!(good.map(|key| key.id), Some(id.clone()), "a good key was lost, {why:?}");
+            }
+            state.key_deleted(&id);
+        }
+        Step::CreateKey => {
+            assert!(state.open_intent().is_some(), "a key without an intent");
+            assert!(state.keys().len() < keys::SLOTS, "a third key");
+            *serial += 1;
+            state.key_created(&format!("NEW{serial}"), now());
+        }
+        Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
+        Step::DeleteSecret(name) | Step::DisownSecret(name) => {
+            assert!(state.secret(&name).ours().is_some(), "{name} is not ours to delete");
+            state.secret_deleted(&name);
+        }
+        Step::DeletePolicy => state.user(|user| user.policy = StoredPolicy::Absent),
+        Step::DeleteUser => {
+            assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
+            state.principal = Principal::Absent;
+        }
+        Step::TagRetained => {}
+        Step::ReleaseTarget => state.finalizer = false,
+    }
+}
+
+fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u32) {
+    use secrecy::ExposeSecret;
+    let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
+    assert!(!matches!(state.secret(&write.name), SecretState::Foreign { .. }), "a foreign Secret was written");
+    let published = write.key.clone().unwrap_or_else(|| key(&format!("NEW{serial}")));
+    let content: SecretString = goal.rclone.render(&published).expect("renders");
+    state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
+    if write.key.is_none() {
+        if state.status.access_key_id.is_some() {
+            state.status.last_reissue = Some(now());
+        }
+        state.key_published(&published, now(), OVERLAP, now());
+    }
+}
+
+fn on_principal(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Claim(_)
+            | Step::OpenIntent(_)
+            | Step::RecordAccess(..)
+            | Step::ExtendKey { .. }
+            | Step::WriteSecret(_)
+            | Step::DeleteSecret(_)
+            | Step::DisownSecret(_)
+            | Step::ReleaseTarget
+    )
+}
+
+fn assert_ours(state: &State, id: &str) {
+    let recorded = state.status.keys.iter().any(|record| record.id == id);
+    assert!(recorded || state.orphans().iter().any(|orphan| orphan == id), "{id} is not ours");
+    assert_ne!(id, UNKNOWN);
+}
+
+fn settle_and_plan(state: &mut State, goal: &Goal, round: usize) -> Plan {
+    settle(state, OVERLAP, now());
+    plan(goal, &user(), state, &Fresh { now: now(), nonce: format!("n{}", round + 1) })
+}
+
+/// Plans and does until nothing is left; the last plan tells how it ended.
+fn converge(state: &mut State, goal: &Goal) -> Plan {
+    let mut serial = 0;
+    for round in 0..4 {
+        let plan = settle_and_plan(state, goal, round);
+        if plan.steps.is_empty() {
+            return plan;
+        }
+        for step in plan.steps {
+            let last = matches!(step, Step::ReleaseTarget);
+            pretend(state, goal, step, &mut serial);
+            if last {
+                return Plan::default();
+            }
+        }
+    }
+    panic!("no end of steps: {:?}", settle_and_plan(state, goal, 4).steps);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn planning_converges_and_keeps_its_promises(goal in any_goal(), mut state in any_state()) {
+        let claimed = state.finalizer;
+        let unknown = state.keys().iter().any(|key| key.id == UNKNOWN);
+        let end = converge(&mut state, &goal);
+
+        prop_assert!(state.keys().len() <= keys::SLOTS);
+        let still_there = state.keys().iter().any(|key| key.id == UNKNOWN);
+        prop_assert!(!unknown || still_there || state.principal == Principal::Absent, "an unknown key was deleted");
+        match &goal {
+            Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
+                let key = state.published_key().expect("a key is published");
+                prop_assert!(state.keys().iter().any(|listed| listed.id == key.id && listed.active), "and works");
+                prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
+                prop_assert!(state.secret(SECRET).ours().is_some());
+                let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
+                prop_assert_eq!(&user.policy, &StoredPolicy::Known(wanted.document.clone()));
+                prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
+            }
+            Goal::Withhold { .. } => {
+                let works = |id: &str| state.keys().iter().any(|key| key.id == id && key.active);
+                prop_assert!(state.status.keys.iter().all(|record| !works(&record.id)), "no key of ours works");
+            }
+            Goal::Remove if claimed && end.blocked.is_none() && end.waiting.is_none() => {
+                prop_assert!(!state.finalizer);
+                prop_assert!(!matches!(state.principal, Principal::Ours(_)), "nothing is left behind");
+                prop_assert!(state.secrets.values().all(|secret| secret.ours().is_none()));
+            }
+            _ => {}
+        }
+    }
+}
+
+// === single cases ===
+
+fn published(access: &Access) -> State {
+    use secrecy::ExposeSecret;
+    let content = rclone(access).render(&key("K1")).expect("renders");
+    State {
+        status: BackupTargetStatus {
+            access: Some(access.to_record()),
+            policy: Some(PolicyStatus { digest: document(access).digest(), form: PolicyForm::Inline }),
+            keys: vec![record("K1", None, 0, None)],
+            access_key_id: Some("K1".into()),
+            secret_name: Some(SECRET.into()),
+            ..BackupTargetStatus::default()
+        },
+        finalizer: true,
+        first_intent: None,
+        principal: Principal::Ours(User {
+            boundary: user().boundary,
+            policy: StoredPolicy::Known(document(access)),
+            keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
+        }),
+        secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
+        absence: Absence::default(),
+    }
+}
+
+fn fresh() -> State {
+    State {
+        status: BackupTargetStatus::default(),
+        finalizer: false,
+        first_intent: None,
+        principal: Principal::Absent,
+        secrets: BTreeMap::new(),
+        absence: Absence::default(),
+    }
+}
+
+fn names_of(plan: &Plan) -> Vec<&'static str> {
+    plan.steps
+        .iter()
+        .map(|step| match step {
+            Step::Claim(_) => "claim",
+            Step::OpenIntent(_) => "intent",
+            Step::CreateUser => "user",
+            Step::SetBoundary(_) => "boundary",
+            Step::PutPolicy(_) => "policy",
+            Step::RecordAccess(..) => "record",
+            Step::ActivateKey(_) => "activate",
+            Step::DeactivateKey { .. } => "deactivate",
+            Step::ExtendKey { .. } => "extend",
+            Step::DeleteKey { .. } => "delete-key",
+            Step::CreateKey => "key",
+            Step::WriteSecret(_) => "secret",
+            Step::DeleteSecret(_) => "delete-secret",
+            Step::DeletePolicy => "delete-policy",
+            Step::DeleteUser => "delete-user",
+            Step::TagRetained => "tag",
+            Step::DisownSecret(_) => "disown",
+            Step::ReleaseTarget => "release",
+        })
+        .collect()
+}
+
+fn planned(goal: &Goal, state: &State) -> Plan {
+    settle_and_plan(&mut state.clone(), goal, 0)
+}
+
+#[test]
+fn a_new_target_takes_the_shortest_way() {
+    let plan = planned(&provide(access("a", &[]), false), &fresh());
+    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
+}
+
+#[test]
+fn a_settled_target_needs_nothing() {
+    let wanted = access("a", &[]);
+    assert_eq!(names_of(&planned(&provide(wanted.clone(), false), &published(&wanted))), [""; 0]);
+}
+
+#[test]
+fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    assert_eq!(names_of(&planned(&provide(acls.clone(), false), &published(&base))), ["policy", "secret"]);
+    assert_eq!(names_of(&planned(&provide(base, false), &published(&acls))), ["secret", "policy"]);
+    let multipart = access("a", &[Capability::MultipartUploads]);
+    assert_eq!(names_of(&planned(&provide(multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
+}
+
+#[test]
+fn a_foreign_secret_stops_everything_before_it_begins() {
+    let mut state = fresh();
+    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    let plan = planned(&provide(access("a", &[]), false), &state);
+    assert_eq!(names_of(&plan), [""; 0]);
+    assert!(matches!(plan.blocked, Some(Blocked::ForeignSecret { .. })));
+}
+
+#[test]
+fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
+    let wanted = access("a", &[]);
+    let goal = provide(wanted.clone(), false);
+    let mut state = published(&wanted);
+    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+
+    let end = converge(&mut state, &goal);
+    assert_eq!(end.waiting, None);
+    assert_eq!(state.status.keys.len(), 2, "the old key stays for the overlap");
+    assert_eq!(state.status.keys[0].revoke_at, Some(now() + OVERLAP));
+
+    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    let again = planned(&goal, &state);
+    assert_eq!(names_of(&again), [""; 0]);
+    assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
+
+    state.status.last_reissue = Some(ago(601));
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "intent", "key", "secret"]);
+}
+
+#[test]
+fn an_edited_key_id_is_put_right_with_the_same_key() {
+    use secrecy::ExposeSecret;
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    let content = rclone(&wanted).render(&key("K1")).expect("renders");
+    let edited = content.expose_secret().replace("access_key_id = K1", "access_key_id = AKIAEDITED");
+    state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned(&edited))));
+    assert_eq!(names_of(&planned(&provide(wanted, false), &state)), ["secret"]);
+}
+
+#[test]
+fn an_interrupted_creation_is_cleared_before_the_next() {
+    let wanted = access("a", &[]);
+    let goal = provide(wanted.clone(), false);
+    let mut state = published(&wanted);
+    state.status = BackupTargetStatus { access: state.status.access.clone(), ..BackupTargetStatus::default() };
+    state.secrets.clear();
+    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "intent", "key", "secret"]);
+
+    state.user(|user| user.keys.clear());
+    assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
+    state.absence = Absence { since: Some(ago(61)), looks: 3 };
+    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+    state.absence = Absence::default();
+    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+}
+
+#[test]
+fn a_key_that_was_published_before_status_could_say_so_is_kept() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.status = BackupTargetStatus::default();
+    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new() });
+    let goal = provide(wanted, false);
+    let end = converge(&mut state, &goal);
+    assert_eq!((end.blocked, end.waiting), (None, None));
+    assert_eq!(state.status.keys.len(), 1);
+    assert_eq!(state.status.access_key_id.as_deref(), Some("K1"));
+}
+
+#[test]
+fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
+    let wanted = access("a", &[]);
+    let goal = provide(wanted.clone(), false);
+    let mut state = published(&wanted);
+    state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
+    let used =
+        |seconds: i64| Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: Some(ago(seconds)) };
+    state.user(|user| user.keys.push(used(60)));
+    assert_eq!(names_of(&planned(&goal, &state)), ["extend"]);
+    state.user(|user| user.keys[1] = used(4_000));
+    assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"]);
+    state.user(|user| user.keys[1] = used(60));
+    state.status.keys[0].superseded_at = Some(ago(8 * 86_400));
+    assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"], "seven times the overlap is the maximum here");
+}
+
+#[test]
+fn suspended_targets_are_limited_and_not_repaired() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let mut tampered = published(&base);
+    tampered.user(|user| user.policy = StoredPolicy::Other);
+    assert_eq!(names_of(&planned(&provide(base.clone(), true), &tampered)), [""; 0], "a repair waits");
+    let Goal::Provide(mut narrowed) = provide(acls.clone(), true) else { panic!("provided") };
+    narrowed.document = document(&base);
+    let plan = planned(&Goal::Provide(narrowed), &published(&acls));
+    assert_eq!(names_of(&plan), ["policy"], "a limit does not");
+}
+
+#[test]
+fn an_unknown_key_keeps_the_principal_and_is_named() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.user(|user| {
+        user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
+    });
+    let plan = planned(&Goal::Remove, &state);
+    assert_eq!(names_of(&plan), ["delete-key", "delete-policy", "delete-secret"]);
+    assert!(matches!(plan.blocked, Some(Blocked::UnknownKeys { ids, .. }) if ids == [UNKNOWN]));
+}

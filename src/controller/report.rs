@@ -1,0 +1,219 @@
+//! From what happened to the status that tells it. Pure; written on every outcome.
+
+use jiff::Timestamp;
+
+use super::{
+    error::{Error, Retry},
+    goal::{Goal, Provide},
+    plan::{Plan, Waiting},
+};
+use crate::{
+    access::Access,
+    api::{
+        BackupTarget, Tier,
+        backup_target::BackupTargetStatus,
+        condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
+    },
+};
+
+/// How a reconcile ended.
+pub struct Outcome<'a> {
+    /// What it worked towards, if it got that far.
+    pub goal: Option<&'a Goal>,
+    /// The last plan, or why there is none.
+    pub result: Result<&'a Plan, &'a Error>,
+}
+
+/// The status to write; `memory` is what the steps left in it.
+#[must_use]
+pub fn report(
+    target: &BackupTarget,
+    memory: BackupTargetStatus,
+    outcome: &Outcome<'_>,
+    now: Timestamp,
+) -> BackupTargetStatus {
+    let generation = target.metadata.generation;
+    let before = memory.conditions.clone();
+    let mut conditions = Conditions::new(&before, generation, now);
+    let mut status = memory;
+    match outcome {
+        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan) } => {
+            provided(&mut conditions, &mut status, goal, plan);
+        }
+        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(_) } => {
+            withheld(&mut conditions, &mut status, target, why);
+        }
+        Outcome { goal: Some(_), result: Ok(plan) } => removing(&mut conditions, plan),
+        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, error),
+        Outcome { goal: None, result: Ok(_) } => keep_tiers(&mut conditions),
+    }
+    status.conditions = conditions.finish();
+    status.observed_generation = generation;
+    status
+}
+
+fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, goal: &Provide, plan: &Plan) {
+    if let Some(blocked) = &plan.blocked {
+        let error = Error::Blocked(blocked.clone());
+        not_ready(conditions, &error);
+    } else if let Some(waiting) = &plan.waiting {
+        wait(conditions, waiting);
+    } else if goal.missing.is_empty() {
+        ready(conditions, status, goal);
+    } else {
+        let message = format!(
+            "no rule of the store allows {}; the rest stays in place: ask for less, or ask the store's administrator for a rule",
+            goal.missing.join(", ")
+        );
+        stalled(conditions, reason::NOT_ALLOWED, &message);
+    }
+    let Some(access) = goal.accesses.first().filter(|_| status.policy.is_some()) else {
+        return keep_tiers(conditions);
+    };
+    status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
+    granted(conditions, access, goal);
+    conditions.set(
+        LEAST_PRIVILEGE,
+        Truth::Unknown,
+        reason::NOT_VERIFIED,
+        "the policy allows the granted tiers and nothing else; this has not been tried with the key itself",
+    );
+}
+
+fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide) {
+    let secret = status.secret_name.as_deref().unwrap_or(&goal.secret_name);
+    let (why, held) = if goal.suspended {
+        (reason::SUSPENDED, "; suspended, so changes and repairs wait")
+    } else {
+        (reason::PROVISIONED, "")
+    };
+    let access = &goal.rclone.access;
+    let message = format!(
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{held}",
+        goal.rclone.remote.alias(),
+        access.prefix,
+        access.bucket
+    );
+    conditions.set(READY, Truth::True, why, message);
+}
+
+fn granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
+    for tier in Tier::ALL {
+        let has = access.tiers().any(|granted| granted == tier);
+        let asked = goal.grant.claimed.tiers().any(|asked| asked == tier);
+        match (has, asked) {
+            (true, _) => conditions.set(tier.name(), Truth::True, reason::GRANTED, "the policy allows it"),
+            (false, true) if !goal.missing.is_empty() => {
+                conditions.set(tier.name(), Truth::False, reason::NOT_ALLOWED, "no rule of the store allows it");
+            }
+            (false, true) => {
+                conditions.set(tier.name(), Truth::False, reason::CHANGE_SUSPENDED, "asked for while suspended");
+            }
+            (false, false) => {
+                conditions.set(
+                    tier.name(),
+                    Truth::False,
+                    reason::NOT_REQUESTED,
+                    "add it to spec.capabilities to have it",
+                );
+            }
+        }
+    }
+}
+
+fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget, why: &str) {
+    let store = &target.spec.store_ref.name;
+    let kept = if status.access_key_id.is_some() {
+        "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
+    } else {
+        ""
+    };
+    let message = format!(
+        "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
+    );
+    stalled(conditions, reason::NOT_ALLOWED, &message);
+    for tier in Tier::ALL {
+        conditions.set(tier.name(), Truth::False, reason::NOT_ALLOWED, "no rule of the store allows the claim");
+    }
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_ALLOWED, "no key works, so there is nothing to try");
+    status.tiers = None;
+}
+
+fn removing(conditions: &mut Conditions<'_>, plan: &Plan) {
+    if let Some(blocked) = &plan.blocked {
+        not_ready(conditions, &Error::Blocked(blocked.clone()));
+    } else if let Some(waiting) = &plan.waiting {
+        wait(conditions, waiting);
+    } else {
+        pending(conditions, reason::DELETING, "the principal, its keys and the Secret are being removed");
+    }
+    keep_tiers(conditions);
+}
+
+fn failed(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, target: &BackupTarget, error: &Error) {
+    let stands = error.leaves_ready()
+        && status.observed_generation == target.metadata.generation
+        && target.metadata.deletion_timestamp.is_none()
+        && condition::find(&status.conditions, READY).is_some_and(|ready| ready.status == "True");
+    if stands {
+        conditions.keep(READY);
+        let message = format!("what is published stands; it cannot be checked: {error}");
+        unfinished(conditions, error, &message);
+    } else {
+        not_ready(conditions, error);
+    }
+    keep_tiers(conditions);
+}
+
+fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting) {
+    let (why, message) = match waiting {
+        Waiting::KeyMayAppear => (
+            reason::KEY_UNCERTAIN,
+            "the creation of an access key was interrupted and it may still appear; waiting up to five minutes before \
+             going on, so that no key is left behind"
+                .to_owned(),
+        ),
+        Waiting::ReissueLimit { until } => (
+            reason::REISSUE_LIMITED,
+            format!(
+                "the Secret was lost or damaged again within ten minutes; a new access key is created at {until}. Something \
+                 deletes or edits the Secret: find out what"
+            ),
+        ),
+    };
+    pending(conditions, why, &message);
+}
+
+fn pending(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+    conditions.set(READY, Truth::False, reason, message);
+    conditions.set(RECONCILING, Truth::True, reason, message);
+}
+
+fn stalled(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+    conditions.set(READY, Truth::False, reason, message);
+    conditions.set(STALLED, Truth::True, reason, message);
+}
+
+fn not_ready(conditions: &mut Conditions<'_>, error: &Error) {
+    let message = error.to_string();
+    conditions.set(READY, Truth::False, error.reason(), message.clone());
+    unfinished(conditions, error, &message);
+}
+
+fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
+    let type_ = match error.retry() {
+        Retry::Stalled => STALLED,
+        Retry::Backoff => RECONCILING,
+    };
+    conditions.set(type_, Truth::True, error.reason(), message);
+}
+
+/// Nothing new is known about the tiers.
+fn keep_tiers(conditions: &mut Conditions<'_>) {
+    let types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
+    for type_ in types {
+        if !conditions.keep(type_) {
+            conditions.set(type_, Truth::Unknown, reason::PENDING, "not known yet");
+        }
+    }
+}

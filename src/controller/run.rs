@@ -1,0 +1,186 @@
+//! Wiring: two controllers, what wakes them, and how they end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::sync::watch;
+use tracing::{debug, info};
+
+use super::{context::Context, stores, targets};
+use crate::{
+    api::{BackupStore, BackupTarget, condition},
+    cluster::{Cluster, managed_selector},
+    store::connect::Connections,
+};
+
+/// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
+const WATCH_SECONDS: u32 = 45;
+/// A BackupStore changes rarely, and its reconcile is one call.
+const STORES_AT_ONCE: u16 = 4;
+
+/// What the operator needs to know to run.
+pub struct Settings {
+    /// Id of the cluster in IAM paths and tags; `None` derives it from the `kube-system` namespace.
+    pub cluster_id: Option<String>,
+    /// How often everything is compared with what the store has.
+    pub resync: Duration,
+    /// How many targets are reconciled at once.
+    pub concurrency: u16,
+}
+
+/// Runs until `stop` says so.
+///
+/// # Errors
+/// When the operator cannot start.
+pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<bool>) -> Result<(), String> {
+    let cluster_id = match settings.cluster_id {
+        Some(id) => id,
+        None => cluster.cluster_uid().await.map_err(|error| error.to_string())?,
+    };
+    let client = cluster.client();
+    let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), watched())
+        .with_config(controller::Config::default().concurrency(settings.concurrency));
+    let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), watched())
+        .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
+    let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
+    let context = Arc::new(Context::new(
+        cluster.clone(),
+        Connections::new()?,
+        all_stores.clone(),
+        all_targets.clone(),
+        cluster_id.clone(),
+        settings.resync,
+    ));
+
+    let targets = target_controller
+        .owns(Api::<Secret>::all(client.clone()), watched().labels(&managed_selector()))
+        .watches(Api::<BackupStore>::all(client.clone()), watched(), targets_of_store(all_targets.clone()))
+        .watches(
+            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+            watched(),
+            targets_of_namespace(all_targets.clone()),
+        )
+        .graceful_shutdown_on(stopped(stop.clone()))
+        .run(
+            |target, context| async { Ok::<Action, Never>(Box::pin(targets::reconcile(target, context)).await) },
+            |_, never, _| match *never {},
+            context.clone(),
+        )
+        .for_each(|finished| async move { log(finished) });
+    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
+    let stores = store_controller
+        .watches(secrets, watched(), stores_of_secret(all_stores.clone()))
+        .watches(Api::<BackupTarget>::all(client), watched(), |target: BackupTarget| {
+            [ObjectRef::<BackupStore>::new(&target.spec.store_ref.name)]
+        })
+        .graceful_shutdown_on(stopped(stop))
+        .run(
+            |store, context| async { Ok::<Action, Never>(stores::reconcile(store, context).await) },
+            |_, never, _| match *never {},
+            context,
+        )
+        .for_each(|finished| async move { log(finished) });
+    let ready = async {
+        let both = futures::future::join(all_stores.wait_until_ready(), all_targets.wait_until_ready());
+        if let (Ok(()), Ok(())) = both.await {
+            info!(cluster_id, targets = all_targets.len(), stores = all_stores.len(), "watching");
+        }
+    };
+    futures::future::join3(targets, stores, ready).await;
+    Ok(())
+}
+
+/// Reconciles report to status and never fail.
+#[derive(Debug, thiserror::Error)]
+enum Never {}
+
+fn watched() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a reason to stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn log<K: Resource<DynamicType = ()>>(
+    finished: Result<(ObjectRef<K>, Action), controller::Error<Never, watcher::Error>>,
+) {
+    match finished {
+        Ok((object, action)) => debug!(%object, ?action, "reconciled"),
+        // The object went away before its turn.
+        Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "gone"),
+        Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is taken up again"),
+    }
+}
+
+/// Passes on only changes in what matters to others, so that status writes wake nobody.
+fn when_changed<K, V: PartialEq>(view: impl Fn(&K) -> V) -> impl Fn(&K) -> bool
+where
+    K: Resource<DynamicType = ()>,
+{
+    let seen: Mutex<HashMap<String, V>> = Mutex::default();
+    move |object| {
+        let now = view(object);
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = object.name_any();
+        let changed = seen.get(&name) != Some(&now);
+        seen.insert(name, now);
+        changed
+    }
+}
+
+/// A store's targets, when its rules changed, or whether it is ready.
+fn targets_of_store(all: Store<BackupTarget>) -> impl Fn(BackupStore) -> Vec<ObjectRef<BackupTarget>> {
+    let changed = when_changed(|store: &BackupStore| {
+        let status = store.status.clone().unwrap_or_default();
+        let ready = condition::find(&status.conditions, condition::READY).map(|ready| ready.status.clone());
+        (store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready)
+    });
+    move |store| {
+        let uses = |target: &Arc<BackupTarget>| target.spec.store_ref.name == store.name_any();
+        if changed(&store) { refs(&all, uses) } else { Vec::new() }
+    }
+}
+
+/// A namespace's targets, when its labels changed.
+fn targets_of_namespace(
+    all: Store<BackupTarget>,
+) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<BackupTarget>> {
+    let changed = when_changed(|namespace: &PartialObjectMeta<Namespace>| namespace.metadata.labels.clone());
+    move |namespace| {
+        let within = |target: &Arc<BackupTarget>| target.namespace() == Some(namespace.name_any());
+        if changed(&namespace) { refs(&all, within) } else { Vec::new() }
+    }
+}
+
+fn stores_of_secret(all: Store<BackupStore>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupStore>> {
+    move |secret| {
+        let named = |store: &Arc<BackupStore>| {
+            store.spec.credentials.as_ref().is_some_and(|credentials| credentials.secret_ref.name == secret.name_any())
+        };
+        refs(&all, named)
+    }
+}
+
+fn refs<K>(all: &Store<K>, wanted: impl Fn(&Arc<K>) -> bool) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    all.state().iter().filter(|object| wanted(object)).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+}

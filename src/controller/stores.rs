@@ -1,0 +1,177 @@
+//! One reconcile of one BackupStore: do its credentials work, and for which account.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{ResourceExt, runtime::controller::Action};
+use tracing::{info, warn};
+
+use super::{
+    context::{Context, jittered},
+    error::{Error, Retry},
+    now,
+};
+use crate::{
+    api::{
+        BackupStore,
+        backup_store::BackupStoreStatus,
+        condition::{self, Conditions, READY, RECONCILING, STALLED, Truth, reason},
+    },
+    cluster::{self, Note},
+    names,
+    store::connect::{Connection, Settings},
+};
+
+/// The number of targets alone is written no more often than this, so that a new target costs no write here.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+/// How soon credentials that do not work are tried again, at the latest.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+
+/// Reconciles a store. Never fails: every outcome is in the store's status.
+pub async fn reconcile(store: Arc<BackupStore>, context: Arc<Context>) -> Action {
+    let uid = store.uid().unwrap_or_default();
+    let name = store.name_any();
+    let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
+    let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
+    let deleting = store.metadata.deletion_timestamp.is_some();
+
+    if deleting && targets == 0 {
+        context.forget(&uid);
+        context.connections.forget(&name).await;
+        return if held {
+            settle(&context, &uid, context.cluster.hold_store(&store, false).await)
+        } else {
+            Action::await_change()
+        };
+    }
+    if !held && !deleting {
+        // The write comes back as a change of this store.
+        return settle(&context, &uid, context.cluster.hold_store(&store, true).await);
+    }
+    let answer = check(&context, &store).await;
+    let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
+    let wait = tell(&context, &store, &status).await;
+    match &answer {
+        Ok(_) => {
+            context.remember(&uid, None, super::state::Absence::default());
+            Action::requeue(wait.unwrap_or_else(|| jittered(context.resync)))
+        }
+        Err(_) => Action::requeue(context.failed(&uid).min(TRY_AGAIN)),
+    }
+}
+
+fn settle(context: &Context, uid: &str, written: Result<(), cluster::Error>) -> Action {
+    match written {
+        Ok(()) => Action::await_change(),
+        Err(error) => {
+            warn!(%error, "the store's finalizer could not be set");
+            Action::requeue(context.failed(uid))
+        }
+    }
+}
+
+/// The connection to a store whose account is the one it is pinned to.
+///
+/// # Errors
+/// When the credentials are missing, do not work, or belong to another account.
+pub async fn pinned_connection(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
+    let name = store.name_any();
+    let pinned = store.status.as_ref().and_then(|status| status.account_id.clone());
+    let Some(pinned) = pinned else {
+        let ready = store.status.as_ref().and_then(|status| condition::find(&status.conditions, READY));
+        let why =
+            ready.map_or_else(|| "its credentials were not checked yet".to_owned(), |ready| ready.message.clone());
+        return Err(Error::StoreNotReady { name, why });
+    };
+    let connection = connect(context, store).await?;
+    if connection.account_id == pinned {
+        Ok(connection)
+    } else {
+        Err(Error::AccountChanged { store: name, pinned, found: connection.account_id.clone() })
+    }
+}
+
+async fn check(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
+    if store.status.as_ref().is_some_and(|status| status.account_id.is_some()) {
+        pinned_connection(context, store).await
+    } else {
+        connect(context, store).await
+    }
+}
+
+async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
+    let key = match &store.spec.credentials {
+        None => None,
+        Some(credentials) => {
+            let name = &credentials.secret_ref.name;
+            let key = context.cluster.operator_key(name).await.map_err(|error| match error.kind {
+                cluster::Kind::NotFound => {
+                    Error::CredentialsNotFound { namespace: context.cluster.namespace().to_owned(), name: name.clone() }
+                }
+                _ => error.into(),
+            })?;
+            Some(key)
+        }
+    };
+    Ok(context.connections.connect(&store.name_any(), Settings { spec: store.spec.clone(), key }).await?)
+}
+
+fn status(
+    store: &BackupStore,
+    context: &Context,
+    answer: Result<&Arc<Connection>, &Error>,
+    targets: i64,
+) -> BackupStoreStatus {
+    let before = store.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::new(&before.conditions, store.metadata.generation, now());
+    let mut account_id = before.account_id.clone();
+    match answer {
+        Ok(connection) => {
+            account_id.get_or_insert_with(|| connection.account_id.clone());
+            let message = format!("the credentials work, in AWS account {}", connection.account_id);
+            conditions.set(READY, Truth::True, reason::CREDENTIALS_VALID, message);
+        }
+        Err(error) => {
+            let abnormal = if error.retry() == Retry::Stalled { STALLED } else { RECONCILING };
+            conditions.set(READY, Truth::False, error.reason(), error.to_string());
+            conditions.set(abnormal, Truth::True, error.reason(), error.to_string());
+        }
+    }
+    if store.metadata.deletion_timestamp.is_some() {
+        let message = format!("{targets} BackupTargets still use this store; delete them, and it goes");
+        conditions.set("InUse", Truth::True, reason::IN_USE, message);
+    }
+    BackupStoreStatus {
+        observed_generation: store.metadata.generation,
+        conditions: conditions.finish(),
+        account_id,
+        iam_path: Some(store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(&context.cluster_id))),
+        targets: Some(targets),
+    }
+}
+
+/// Writes status, if it says something new. Some time is returned when the count has to wait for its turn.
+async fn tell(context: &Context, store: &BackupStore, status: &BackupStoreStatus) -> Option<Duration> {
+    let before = store.status.clone().unwrap_or_default();
+    if *status == before {
+        return None;
+    }
+    let only_count = BackupStoreStatus { targets: before.targets, ..status.clone() } == before;
+    if only_count && let Some(wait) = context.count_written_within(&store.name_any(), COUNT_EVERY) {
+        return Some(wait);
+    }
+    match context.cluster.write_store_status(store, status).await {
+        Ok(()) => context.count_written(&store.name_any()),
+        Err(error) => warn!(store = store.name_any(), %error, "status could not be written"),
+    }
+    note_change(context, store, &before, status).await;
+    None
+}
+
+async fn note_change(context: &Context, store: &BackupStore, before: &BackupStoreStatus, after: &BackupStoreStatus) {
+    let ready = |status: &BackupStoreStatus| condition::find(&status.conditions, READY).cloned();
+    let (old, new) = (ready(before), ready(after));
+    let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
+    let well = new.status == "True";
+    info!(store = store.name_any(), ready = well, reason = new.reason, message = new.message, "checked");
+    context.cluster.publish(store, &Note { warning: !well, reason: new.reason, message: new.message }).await;
+}

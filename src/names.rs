@@ -1,0 +1,69 @@
+//! Every name that the operator derives or reserves.
+
+use crate::api::BackupTarget;
+
+/// Finalizer on targets: their principal is removed first.
+pub const TARGET_FINALIZER: &str = "backup-target.dev/principal";
+/// Finalizer on stores: it stays while targets use it.
+pub const STORE_FINALIZER: &str = "backup-target.dev/in-use";
+/// Annotation with the intent to create a target's first key.
+pub const INTENT_ANNOTATION: &str = "backup-target.dev/first-key-intent";
+/// Label of what this operator writes; the Secret watch selects by it.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of that label, field manager of our writes, and reporter of our events.
+pub const OPERATOR: &str = "backup-target-operator";
+/// Label on Secrets: the target that they belong to.
+pub const TARGET_LABEL: &str = "backup-target.dev/target";
+/// Label on Secrets that were left behind on purpose.
+pub const RETAINED_LABEL: &str = "backup-target.dev/retained";
+/// Key of the Secret's only entry.
+pub const RCLONE_CONF: &str = "rclone.conf";
+/// Name of the inline policy on a principal.
+pub const POLICY_NAME: &str = "backup-target";
+
+/// Tags on a principal that say whose it is.
+pub mod tag {
+    /// Id of the cluster.
+    pub const CLUSTER: &str = "backup-target.dev/cluster";
+    /// Namespace of the target.
+    pub const NAMESPACE: &str = "backup-target.dev/namespace";
+    /// Name of the target.
+    pub const NAME: &str = "backup-target.dev/name";
+    /// UID of the target; the one that ownership goes by.
+    pub const UID: &str = "backup-target.dev/uid";
+    /// Set when a target was deleted with `deletionPolicy: Retain`.
+    pub const RETAINED: &str = "backup-target.dev/retained";
+}
+
+/// Name of a target's IAM user: from its UID, so that no name that a user chooses decides whose principal it is
+/// (reference/operations.md §4.2). 41 characters; IAM allows 64.
+#[must_use]
+pub fn principal(uid: &str) -> String {
+    format!("btgt-{uid}")
+}
+
+/// Path of a store's principals, when the store does not name one.
+#[must_use]
+pub fn default_path(cluster_id: &str) -> String {
+    format!("/backup-target/{cluster_id}/")
+}
+
+/// `namespace/name`, for logs.
+#[must_use]
+pub fn qualified(target: &BackupTarget) -> String {
+    let metadata = &target.metadata;
+    format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_their_limits() {
+        assert!(principal("6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11").len() <= 64);
+        for key in [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED] {
+            assert!(key.starts_with(crate::api::GROUP) && key.len() <= 128);
+        }
+    }
+}

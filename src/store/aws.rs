@@ -1,0 +1,256 @@
+//! AWS IAM: users, inline policies and access keys, in the operator's own words.
+
+use aws_sdk_iam::{
+    Client,
+    config::retry::RetryConfig,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::DateTime,
+    types::{StatusType, Tag},
+};
+use jiff::Timestamp;
+
+use super::{Error, Key, Kind, Principal, StoredPolicy, User, UserSpec};
+use crate::{
+    access::{PolicyDocument, rclone::AccessKey},
+    names::{self, tag},
+};
+
+/// The IAM of one account.
+#[derive(Clone, Debug)]
+pub struct Iam {
+    client: Client,
+}
+
+/// A key that was just created.
+pub struct CreatedKey {
+    /// Both halves.
+    pub key: AccessKey,
+    /// When IAM created it.
+    pub created_at: Timestamp,
+}
+
+impl Iam {
+    /// Wraps a configured client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Looks at the principal and all that hangs on it.
+    ///
+    /// # Errors
+    /// When IAM cannot be read.
+    pub async fn observe(&self, spec: &UserSpec, in_question: &[String]) -> Result<Principal, Error> {
+        let action = "iam:GetUser";
+        let answer = self.client.get_user().user_name(&spec.name).send().await;
+        let found = match answer.map_err(|error| Error::from_sdk(action, &error)) {
+            Ok(output) => output.user.ok_or(Error::new(action, Kind::Unreadable))?,
+            Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
+            Err(error) => return Err(error),
+        };
+        if let Some(why) = foreign(spec, found.path(), found.tags()) {
+            return Ok(Principal::Foreign { why });
+        }
+        let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+        let mut keys = self.keys(&spec.name).await?;
+        for key in keys.iter_mut().filter(|key| in_question.contains(&key.id)) {
+            key.last_used = self.last_used(&key.id).await?;
+        }
+        Ok(Principal::Ours(User { boundary, policy: self.policy(&spec.name).await?, keys }))
+    }
+
+    async fn policy(&self, user: &str) -> Result<StoredPolicy, Error> {
+        let action = "iam:GetUserPolicy";
+        let answer = self.client.get_user_policy().user_name(user).policy_name(names::POLICY_NAME).send().await;
+        match answer.map_err(|error| Error::from_sdk(action, &error)) {
+            Ok(output) => Ok(read_policy(&output.policy_document)),
+            Err(Error { kind: Kind::NotFound, .. }) => Ok(StoredPolicy::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn keys(&self, user: &str) -> Result<Vec<Key>, Error> {
+        let action = "iam:ListAccessKeys";
+        let mut pages = self.client.list_access_keys().user_name(user).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Error::from_sdk(action, &error))?;
+            for listed in page.access_key_metadata {
+                keys.push(Key {
+                    id: listed.access_key_id.ok_or(Error::new(action, Kind::Unreadable))?,
+                    created_at: listed.create_date.as_ref().map_or(Timestamp::UNIX_EPOCH, timestamp),
+                    active: listed.status == Some(StatusType::Active),
+                    last_used: None,
+                });
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn last_used(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        let answer = self.client.get_access_key_last_used().access_key_id(key).send().await;
+        let output = answer.map_err(|error| Error::from_sdk("iam:GetAccessKeyLastUsed", &error))?;
+        Ok(output.access_key_last_used.and_then(|used| used.last_used_date.as_ref().map(timestamp)))
+    }
+
+    /// Creates the principal with everything that marks it as ours.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`] when there is one of that name, ours or not.
+    pub async fn create_user(&self, spec: &UserSpec) -> Result<(), Error> {
+        let tags = spec.tags.iter().map(|(key, value)| new_tag(key, value)).collect();
+        let request = self.client.create_user().user_name(&spec.name).path(&spec.path).set_tags(Some(tags));
+        done("iam:CreateUser", request.set_permissions_boundary(spec.boundary.clone()).send().await)
+    }
+
+    /// Sets the permissions boundary.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn set_boundary(&self, user: &str, boundary: &str) -> Result<(), Error> {
+        let request = self.client.put_user_permissions_boundary().user_name(user).permissions_boundary(boundary);
+        done("iam:PutUserPermissionsBoundary", request.send().await)
+    }
+
+    /// Writes the inline policy.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn put_policy(&self, user: &str, document: &PolicyDocument) -> Result<(), Error> {
+        let request = self.client.put_user_policy().user_name(user).policy_name(names::POLICY_NAME);
+        done("iam:PutUserPolicy", request.policy_document(document.to_json()).send().await)
+    }
+
+    /// Creates a key, and never tries twice: the call has no idempotency token, so a second try could make a second key
+    /// (reference/operations.md §2.4).
+    ///
+    /// # Errors
+    /// [`Error::is_definite`] tells whether a key may exist nevertheless.
+    pub async fn create_key(&self, user: &str) -> Result<CreatedKey, Error> {
+        let action = "iam:CreateAccessKey";
+        let once = aws_sdk_iam::config::Builder::new().retry_config(RetryConfig::disabled());
+        let request = self.client.create_access_key().user_name(user).customize().config_override(once);
+        let output = request.send().await.map_err(|error| Error::from_sdk(action, &error))?;
+        let key = output.access_key.ok_or(Error::new(action, Kind::Unreadable))?;
+        Ok(CreatedKey {
+            created_at: key.create_date.as_ref().map_or_else(Timestamp::now, timestamp),
+            key: AccessKey { id: key.access_key_id, secret: key.secret_access_key.into() },
+        })
+    }
+
+    /// Switches a key on or off.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn set_key_active(&self, user: &str, key: &str, active: bool) -> Result<(), Error> {
+        let status = if active { StatusType::Active } else { StatusType::Inactive };
+        let request = self.client.update_access_key().user_name(user).access_key_id(key).status(status);
+        done("iam:UpdateAccessKey", request.send().await)
+    }
+
+    /// Deletes a key; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn delete_key(&self, user: &str, key: &str) -> Result<(), Error> {
+        let request = self.client.delete_access_key().user_name(user).access_key_id(key);
+        gone(done("iam:DeleteAccessKey", request.send().await))
+    }
+
+    /// Deletes the inline policy; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn delete_policy(&self, user: &str) -> Result<(), Error> {
+        let request = self.client.delete_user_policy().user_name(user).policy_name(names::POLICY_NAME);
+        gone(done("iam:DeleteUserPolicy", request.send().await))
+    }
+
+    /// Deletes the principal; one that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Kind::DeleteConflict`] when something that is not ours hangs on it.
+    pub async fn delete_user(&self, user: &str) -> Result<(), Error> {
+        gone(done("iam:DeleteUser", self.client.delete_user().user_name(user).send().await))
+    }
+
+    /// Marks the principal as left behind on purpose.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn tag_retained(&self, user: &str) -> Result<(), Error> {
+        let request = self.client.tag_user().user_name(user).tags(new_tag(tag::RETAINED, "true"));
+        done("iam:TagUser", request.send().await)
+    }
+}
+
+/// What shows that a user is not this target's; its name alone proves nothing.
+fn foreign(spec: &UserSpec, path: &str, tags: &[Tag]) -> Option<String> {
+    if path != spec.path {
+        return Some(format!("its path is {path}, not {}", spec.path));
+    }
+    [tag::UID, tag::CLUSTER].into_iter().find_map(|key| {
+        let value = tags.iter().find(|tag| tag.key() == key).map(Tag::value);
+        (value != spec.tags.get(key).map(String::as_str)).then(|| format!("its tag {key} is not this target's"))
+    })
+}
+
+/// IAM returns documents URL-encoded.
+fn read_policy(encoded: &str) -> StoredPolicy {
+    let text = percent_encoding::percent_decode_str(encoded).decode_utf8_lossy();
+    PolicyDocument::read(&text).map_or(StoredPolicy::Other, StoredPolicy::Known)
+}
+
+fn new_tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build().expect("key and value are set")
+}
+
+fn timestamp(time: &DateTime) -> Timestamp {
+    Timestamp::from_second(time.secs()).unwrap_or_default()
+}
+
+fn done<T, E, R>(action: &'static str, answer: Result<T, SdkError<E, R>>) -> Result<(), Error>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    answer.map(|_| ()).map_err(|error| Error::from_sdk(action, &error))
+}
+
+fn gone(answer: Result<(), Error>) -> Result<(), Error> {
+    match answer {
+        Err(Error { kind: Kind::NotFound, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> UserSpec {
+        UserSpec {
+            name: "btgt-1".into(),
+            path: "/backup-target/c/".into(),
+            boundary: None,
+            tags: [(tag::UID.to_owned(), "1".to_owned()), (tag::CLUSTER.to_owned(), "c".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn ownership_needs_path_and_tags() {
+        let ours = [new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "c"), new_tag("other", "x")];
+        assert_eq!(foreign(&spec(), "/backup-target/c/", &ours), None);
+        assert!(foreign(&spec(), "/", &ours).is_some());
+        assert!(foreign(&spec(), "/backup-target/c/", &[]).is_some());
+        assert!(foreign(&spec(), "/backup-target/c/", &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")]).is_some());
+        assert!(foreign(&spec(), "/backup-target/c/", &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")]).is_some());
+    }
+
+    #[test]
+    fn policies_come_url_encoded() {
+        let encoded = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%5D%7D";
+        assert!(matches!(read_policy(encoded), StoredPolicy::Known(_)));
+        assert_eq!(read_policy("%7B%7D"), StoredPolicy::Other);
+    }
+}

@@ -1,0 +1,170 @@
+//! Connections to stores: one per BackupStore, made from its spec and its credentials, and proven before use.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use super::{Error, Kind, aws::Iam};
+use crate::api::backup_store::BackupStoreSpec;
+
+/// No call takes longer, retries included (design §6.6).
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an answer about the account is believed.
+const IDENTITY_FRESH: Duration = Duration::from_mins(10);
+
+/// The operator's own credentials for a store.
+#[derive(Clone, Debug)]
+pub struct OperatorKey {
+    /// Access key id.
+    pub id: SecretString,
+    /// Secret access key.
+    pub secret: SecretString,
+    /// Session token of temporary credentials.
+    pub session_token: Option<SecretString>,
+}
+
+impl PartialEq for OperatorKey {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
+        self.id.expose_secret() == other.id.expose_secret()
+            && self.secret.expose_secret() == other.secret.expose_secret()
+            && text(&self.session_token) == text(&other.session_token)
+    }
+}
+
+/// What a connection depends on; a change makes a new one.
+#[derive(Clone, PartialEq)]
+pub struct Settings {
+    /// Region, endpoints and all the rest of the store.
+    pub spec: BackupStoreSpec,
+    /// `None` is the SDK's default chain.
+    pub key: Option<OperatorKey>,
+}
+
+/// A store whose credentials have answered.
+#[derive(Clone)]
+pub struct Connection {
+    /// Its IAM.
+    pub iam: Iam,
+    /// The AWS account that the credentials belong to.
+    pub account_id: String,
+    /// For clients of other services.
+    pub config: SdkConfig,
+    settings: Settings,
+    verified: Instant,
+}
+
+/// The connections of all stores.
+pub struct Connections {
+    trust: Option<tls::TlsContext>,
+    by_store: Mutex<HashMap<String, Arc<Connection>>>,
+}
+
+impl Connections {
+    /// Starts without connections, trusting what the machine trusts and the certificates in `AWS_CA_BUNDLE`.
+    ///
+    /// # Errors
+    /// When `AWS_CA_BUNDLE` names a file that cannot be read.
+    pub fn new() -> Result<Self, String> {
+        Ok(Self { trust: trust_from_environment()?, by_store: Mutex::new(HashMap::new()) })
+    }
+
+    /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
+    ///
+    /// # Errors
+    /// When the credentials do not work or STS does not answer.
+    pub async fn connect(&self, store: &str, settings: Settings) -> Result<Arc<Connection>, Error> {
+        let known = self.by_store.lock().await.get(store).cloned();
+        if let Some(known) = &known
+            && known.settings == settings
+            && known.verified.elapsed() < IDENTITY_FRESH
+        {
+            return Ok(known.clone());
+        }
+        let config = match known {
+            Some(known) if known.settings == settings => known.config.clone(),
+            _ => self.configure(&settings).await,
+        };
+        let connection = Arc::new(prove(config, settings).await?);
+        self.by_store.lock().await.insert(store.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    /// Forgets a store that is gone.
+    pub async fn forget(&self, store: &str) {
+        self.by_store.lock().await.remove(store);
+    }
+
+    async fn configure(&self, settings: &Settings) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder()
+            .operation_timeout(CALL_DEADLINE)
+            .operation_attempt_timeout(ATTEMPT_DEADLINE)
+            .connect_timeout(ATTEMPT_DEADLINE)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(Region::new(settings.spec.region.clone()))
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(3));
+        if let Some(trust) = &self.trust {
+            loader = loader.http_client(client_trusting(trust.clone()));
+        }
+        if let Some(key) = &settings.key {
+            let token = key.session_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let (id, secret) = (key.id.expose_secret(), key.secret.expose_secret());
+            loader =
+                loader.credentials_provider(aws_sdk_iam::config::Credentials::new(id, secret, token, None, "store"));
+        }
+        loader.load().await
+    }
+}
+
+async fn prove(config: SdkConfig, settings: Settings) -> Result<Connection, Error> {
+    let action = "sts:GetCallerIdentity";
+    let mut sts = aws_sdk_sts::config::Builder::from(&config);
+    sts.set_endpoint_url(settings.spec.endpoints.sts.clone());
+    let sts = aws_sdk_sts::Client::from_conf(sts.build());
+    let answer = sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error))?;
+    let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
+
+    let mut iam = aws_sdk_iam::config::Builder::from(&config);
+    iam.set_endpoint_url(settings.spec.endpoints.iam.clone());
+    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()));
+    Ok(Connection { iam, account_id, config, settings, verified: Instant::now() })
+}
+
+/// The AWS SDK for Rust does not know `AWS_CA_BUNDLE`, which every other AWS tool honours.
+fn trust_from_environment() -> Result<Option<tls::TlsContext>, String> {
+    let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else { return Ok(None) };
+    let path = std::path::PathBuf::from(path);
+    let pem = std::fs::read(&path).map_err(|error| {
+        format!(
+            "AWS_CA_BUNDLE names {}, which cannot be read: {error}; mount the file or unset the variable",
+            path.display()
+        )
+    })?;
+    let store = tls::TrustStore::default().with_pem_certificate(pem);
+    let context = tls::TlsContext::builder().with_trust_store(store).build();
+    context
+        .map(Some)
+        .map_err(|error| format!("AWS_CA_BUNDLE names {}, which holds no certificates: {error}", path.display()))
+}
+
+fn client_trusting(trust: tls::TlsContext) -> aws_sdk_iam::config::SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = ConnectorBuilder::default()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+            .tls_context(trust.clone())
+            .proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(aws_sdk_iam::config::RuntimeComponents::sleep_impl));
+        connector.build()
+    })
+}

@@ -1,0 +1,145 @@
+//! What can go wrong at a store, in our own words: nothing that a server wrote is passed on (design §6.5).
+
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_types::error::display::DisplayErrorContext;
+
+/// A failed call to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What went wrong.
+    pub kind: Kind,
+    /// The permission that the call needs, such as `iam:CreateUser`.
+    pub action: &'static str,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The operator's credentials may not do it.
+    Denied,
+    /// The operator's credentials are not valid, or there are none.
+    InvalidCredentials,
+    /// Too many requests.
+    Throttled,
+    /// No answer, not in time, or an answer that the server failed.
+    Unreachable,
+    /// An answer that is not of the API.
+    Unreadable,
+    /// A quota of the account is used up.
+    LimitExceeded,
+    /// It exists already.
+    AlreadyExists,
+    /// There is no such thing.
+    NotFound,
+    /// Something is still attached to it.
+    DeleteConflict,
+    /// Somebody else is changing it right now.
+    Busy,
+    /// Any other refusal, by its error code.
+    Refused(String),
+}
+
+impl Error {
+    pub(super) fn new(action: &'static str, kind: Kind) -> Self {
+        Self { kind, action }
+    }
+
+    /// Reads an answer of an AWS SDK.
+    pub(super) fn from_sdk<E, R>(action: &'static str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: std::fmt::Debug,
+    {
+        Self::new(action, kind(action, error))
+    }
+
+    /// Whether the call certainly changed nothing.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        !matches!(self.kind, Kind::Unreachable | Kind::Unreadable)
+    }
+}
+
+fn kind<E, R>(action: &'static str, error: &SdkError<E, R>) -> Kind
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    match error {
+        // The only thing that a request of ours can lack when it is made are credentials.
+        SdkError::ConstructionFailure(_) => Kind::InvalidCredentials,
+        SdkError::ServiceError(service) => by_code(service.err().code().unwrap_or_default()),
+        SdkError::ResponseError(_) => Kind::Unreadable,
+        SdkError::DispatchFailure(failure) if failure.is_user() => Kind::InvalidCredentials,
+        _ => {
+            // The connector's own words (address, TLS) are for the log only; it never sees a secret.
+            tracing::debug!(action, error = %DisplayErrorContext(error), "store call failed");
+            Kind::Unreachable
+        }
+    }
+}
+
+fn by_code(code: &str) -> Kind {
+    match code {
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Kind::Denied,
+        "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "AuthFailure"
+        | "UnrecognizedClientException" => Kind::InvalidCredentials,
+        "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown" => {
+            Kind::Throttled
+        }
+        "InternalFailure" | "ServiceFailure" | "ServiceUnavailable" | "InternalError" => Kind::Unreachable,
+        "EntityAlreadyExists" => Kind::AlreadyExists,
+        "NoSuchEntity" => Kind::NotFound,
+        "LimitExceeded" => Kind::LimitExceeded,
+        "DeleteConflict" => Kind::DeleteConflict,
+        "ConcurrentModification" | "EntityTemporarilyUnmodifiable" => Kind::Busy,
+        "" => Kind::Unreadable,
+        other => Kind::Refused(other.chars().filter(char::is_ascii_alphanumeric).take(64).collect()),
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let action = self.action;
+        match &self.kind {
+            Kind::Denied => {
+                write!(f, "the operator's AWS credentials may not call {action}; allow it in the operator's own policy")
+            }
+            Kind::InvalidCredentials => write!(
+                f,
+                "AWS does not accept the operator's credentials ({action}); check the store's credentials Secret or the \
+                 role of the operator's ServiceAccount"
+            ),
+            Kind::Throttled => write!(f, "AWS asks for fewer requests ({action}); trying again more slowly"),
+            Kind::Unreachable => {
+                write!(f, "no usable answer to {action}; check the store's endpoints and the network; trying again")
+            }
+            Kind::Unreadable => write!(
+                f,
+                "the answer to {action} is not an AWS answer; check that the store's endpoints point at IAM and STS; \
+                 trying again"
+            ),
+            Kind::LimitExceeded => {
+                write!(f, "a quota of the AWS account is used up ({action}); raise it or remove what is not needed")
+            }
+            Kind::AlreadyExists => write!(f, "{action}: it exists already; looking again"),
+            Kind::NotFound => write!(f, "{action}: it does not exist any more; looking again"),
+            Kind::DeleteConflict => write!(
+                f,
+                "{action}: something that this operator did not make is attached to the IAM user (a policy, group, key or \
+                 login); remove it"
+            ),
+            Kind::Busy => write!(f, "{action}: it is being changed by somebody else; trying again"),
+            Kind::Refused(code) => write!(f, "AWS refused {action} with {code}"),
+        }
+    }
+}
