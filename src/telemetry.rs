@@ -34,7 +34,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     if text {
         logger.with_ansi(terminal).with_target(false).init();
     } else {
-        logger.json().flatten_event(true).init();
+        logger.json().flatten_event(true).with_current_span(false).with_span_list(false).with_target(false).init();
     }
     Ok(())
 }

@@ -11,6 +11,9 @@ pub enum Error {
     /// The BackupStore does not exist.
     #[error("BackupStore {0} does not exist; create it, or name another one in spec.storeRef")]
     StoreNotFound(String),
+    /// The BackupStore is so new that its credentials were not checked yet.
+    #[error("the credentials of BackupStore {0} are being checked")]
+    StorePending(String),
     /// The BackupStore exists and is not ready.
     #[error("BackupStore {name} is not ready: {why}")]
     StoreNotReady {
@@ -73,6 +76,7 @@ impl Error {
         match self {
             Self::Invalid(_) => reason::INVALID_SPEC,
             Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
+            Self::StorePending(_) => reason::PENDING,
             Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
             Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
             Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
@@ -101,7 +105,11 @@ impl Error {
                 Retry::Stalled
             }
             // A store may arrive a moment after its targets, out of the same chart.
-            Self::StoreNotFound(_) | Self::StoreNotReady { .. } | Self::Cluster(_) | Self::TimedOut => Retry::Backoff,
+            Self::StoreNotFound(_)
+            | Self::StorePending(_)
+            | Self::StoreNotReady { .. }
+            | Self::Cluster(_)
+            | Self::TimedOut => Retry::Backoff,
         }
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     error::{Error, Retry},
     goal::{Goal, Provide},
-    plan::{Plan, Waiting},
+    plan::{Blocked, Plan, Waiting},
 };
 use crate::{
     access::Access,
@@ -53,19 +53,14 @@ pub fn report(
 }
 
 fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, goal: &Provide, plan: &Plan) {
-    if let Some(blocked) = &plan.blocked {
-        let error = Error::Blocked(blocked.clone());
-        not_ready(conditions, &error);
-    } else if let Some(waiting) = &plan.waiting {
-        wait(conditions, waiting);
-    } else if goal.missing.is_empty() {
-        ready(conditions, status, goal);
-    } else {
-        let message = format!(
-            "no rule of the store allows {}; the rest stays in place: ask for less, or ask the store's administrator for a rule",
-            goal.missing.join(", ")
-        );
-        stalled(conditions, reason::NOT_ALLOWED, &message);
+    match (&plan.blocked, &plan.waiting) {
+        // What the rules say comes before what suspension holds back.
+        (Some(blocked), _) if *blocked != Blocked::Suspended || goal.missing.is_empty() => {
+            not_ready(conditions, &Error::Blocked(blocked.clone()));
+        }
+        (None, Some(waiting)) => wait(conditions, waiting),
+        _ if goal.missing.is_empty() => ready(conditions, status, goal),
+        _ => partly_allowed(conditions, goal),
     }
     let Some(access) = goal.accesses.first().filter(|_| status.policy.is_some()) else {
         return keep_tiers(conditions);
@@ -95,6 +90,14 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
         access.bucket
     );
     conditions.set(READY, Truth::True, why, message);
+}
+
+fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
+    let message = format!(
+        "no rule of the store allows {}; the rest stays in place: ask for less, or ask the store's administrator for a rule",
+        goal.missing.join(", ")
+    );
+    stalled(conditions, reason::NOT_ALLOWED, &message);
 }
 
 fn granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {

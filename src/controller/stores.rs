@@ -30,6 +30,10 @@ const TRY_AGAIN: Duration = Duration::from_mins(1);
 pub async fn reconcile(store: Arc<BackupStore>, context: Arc<Context>) -> Action {
     let uid = store.uid().unwrap_or_default();
     let name = store.name_any();
+    if context.targets.wait_until_ready().await.is_err() {
+        // The watch of targets ends only when the operator does; a count that is not whole must let no store go.
+        return Action::await_change();
+    }
     let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
@@ -78,9 +82,10 @@ pub async fn pinned_connection(context: &Context, store: &BackupStore) -> Result
     let pinned = store.status.as_ref().and_then(|status| status.account_id.clone());
     let Some(pinned) = pinned else {
         let ready = store.status.as_ref().and_then(|status| condition::find(&status.conditions, READY));
-        let why =
-            ready.map_or_else(|| "its credentials were not checked yet".to_owned(), |ready| ready.message.clone());
-        return Err(Error::StoreNotReady { name, why });
+        return Err(match ready {
+            Some(ready) => Error::StoreNotReady { name, why: ready.message.clone() },
+            None => Error::StorePending(name),
+        });
     };
     let connection = connect(context, store).await?;
     if connection.account_id == pinned {

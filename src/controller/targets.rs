@@ -16,7 +16,7 @@ use super::{
     goal::{self, Goal},
     now,
     observe::{Look, observe},
-    plan::{self, Fresh, Plan},
+    plan::{self, Fresh, Plan, Waiting},
     report::{Outcome, report},
     state::State,
     stores::pinned_connection,
@@ -51,7 +51,7 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
             return Action::await_change();
         }
         Err(error) => {
-            warn!(target = name, %error, "the target could not be read");
+            warn!(name, %error, "the target could not be read");
             return Action::requeue(context.failed(&uid));
         }
     };
@@ -105,7 +105,7 @@ impl Reconcile<'_> {
             self.context.forget(&self.target.uid().unwrap_or_default());
             return Ok(Progress::Gone);
         }
-        let store = self.store()?;
+        let store = self.store().await?;
         let connection = pinned_connection(self.context, &store).await?;
         let namespace = self.namespace(&store).await?;
         let missing = self.bucket_is_missing(&store, &connection).await;
@@ -125,7 +125,9 @@ impl Reconcile<'_> {
             let (plan, state) = planned(goal, user, state);
             if plan.steps.is_empty() {
                 self.memory = state.status;
-                self.context.remember(&uid, Some((state.principal, read_at)), state.absence);
+                // What may still appear has to be looked for again.
+                let known = (plan.waiting != Some(Waiting::KeyMayAppear)).then_some((state.principal, read_at));
+                self.context.remember(&uid, known, state.absence);
                 return Ok(Progress::Settled(plan));
             }
             if from_memory {
@@ -181,8 +183,10 @@ impl Reconcile<'_> {
         result.map(|()| (!executor.released).then_some(executor.state))
     }
 
-    fn store(&self) -> Result<Arc<BackupStore>, Error> {
+    async fn store(&self) -> Result<Arc<BackupStore>, Error> {
         let name = &self.target.spec.store_ref.name;
+        // An error means that the operator is stopping.
+        self.context.stores.wait_until_ready().await.map_err(|_| Error::StorePending(name.clone()))?;
         let found = self.context.stores.state().into_iter().find(|store| store.name_any() == *name);
         found.ok_or_else(|| Error::StoreNotFound(name.clone()))
     }
@@ -225,7 +229,7 @@ impl Reconcile<'_> {
         }
         self.note_change(&status);
         if let Err(error) = self.context.cluster.write_target_status(&self.target, &status, false).await {
-            warn!(target = self.name, %error, "status could not be written");
+            warn!(name = self.name, %error, "status could not be written");
             self.context.failed(&self.target.uid().unwrap_or_default());
         }
     }
@@ -236,11 +240,12 @@ impl Reconcile<'_> {
         let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
         let well = new.type_ == condition::READY && new.status == "True";
         if well {
-            info!(target = self.name, reason = new.reason, message = new.message, "reconciled");
+            info!(name = self.name, reason = new.reason, message = new.message, "reconciled");
         } else {
-            warn!(target = self.name, reason = new.reason, message = new.message, "not reconciled");
+            warn!(name = self.name, reason = new.reason, message = new.message, "not reconciled");
         }
-        if self.notes.is_empty() {
+        // A store whose credentials are being checked right now is nothing to notice.
+        if self.notes.is_empty() && new.reason != condition::reason::PENDING {
             self.notes.push(Note { warning: !well, reason: new.reason.clone(), message: new.message.clone() });
         }
     }

@@ -2,7 +2,7 @@
 
 use aws_sdk_iam::{
     Client,
-    config::retry::RetryConfig,
+    config::{http::HttpResponse, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
     primitives::DateTime,
     types::{StatusType, Tag},
@@ -209,10 +209,9 @@ fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp::from_second(time.secs()).unwrap_or_default()
 }
 
-fn done<T, E, R>(action: &'static str, answer: Result<T, SdkError<E, R>>) -> Result<(), Error>
+fn done<T, E>(action: &'static str, answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Error>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     answer.map(|_| ()).map_err(|error| Error::from_sdk(action, &error))
 }

@@ -129,13 +129,18 @@ impl Connections {
 async fn prove(config: SdkConfig, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
     let mut sts = aws_sdk_sts::config::Builder::from(&config);
-    sts.set_endpoint_url(settings.spec.endpoints.sts.clone());
+    // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
+    if let Some(endpoint) = &settings.spec.endpoints.sts {
+        sts = sts.endpoint_url(endpoint);
+    }
     let sts = aws_sdk_sts::Client::from_conf(sts.build());
     let answer = sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error))?;
     let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
 
     let mut iam = aws_sdk_iam::config::Builder::from(&config);
-    iam.set_endpoint_url(settings.spec.endpoints.iam.clone());
+    if let Some(endpoint) = &settings.spec.endpoints.iam {
+        iam = iam.endpoint_url(endpoint);
+    }
     let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()));
     Ok(Connection { iam, account_id, config, settings, verified: Instant::now() })
 }

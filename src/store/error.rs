@@ -1,6 +1,9 @@
 //! What can go wrong at a store, in our own words: nothing that a server wrote is passed on (design §6.5).
 
-use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 use aws_smithy_types::error::display::DisplayErrorContext;
 
 /// A failed call to a store.
@@ -45,10 +48,9 @@ impl Error {
     }
 
     /// Reads an answer of an AWS SDK.
-    pub(super) fn from_sdk<E, R>(action: &'static str, error: &SdkError<E, R>) -> Self
+    pub(super) fn from_sdk<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         Self::new(action, kind(action, error))
     }
@@ -60,15 +62,18 @@ impl Error {
     }
 }
 
-fn kind<E, R>(action: &'static str, error: &SdkError<E, R>) -> Kind
+fn kind<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> Kind
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     match error {
         // The only thing that a request of ours can lack when it is made are credentials.
         SdkError::ConstructionFailure(_) => Kind::InvalidCredentials,
-        SdkError::ServiceError(service) => by_code(service.err().code().unwrap_or_default()),
+        SdkError::ServiceError(service) => match (service.err().code(), service.raw().status().as_u16()) {
+            (_, 429) => Kind::Throttled,
+            (None, 500..) => Kind::Unreachable,
+            (code, _) => by_code(code.unwrap_or_default()),
+        },
         SdkError::ResponseError(_) => Kind::Unreadable,
         SdkError::DispatchFailure(failure) if failure.is_user() => Kind::InvalidCredentials,
         _ => {

@@ -1,0 +1,37 @@
+# syntax=docker/dockerfile:1
+
+# Both can be replaced by mirrors or by images pinned by digest.
+ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
+ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+
+# The dependencies, built with an empty program in our place: this layer stays until Cargo.toml or Cargo.lock change.
+# The tests are not in the build context, and cargo does not accept a manifest that names files which are not there.
+COPY Cargo.toml Cargo.lock ./
+RUN awk '/^\[/ { skip = ($0 ~ /^\[\[(test|bench|example)\]\]/) } !skip' Cargo.toml > Cargo.toml.new \
+    && mv Cargo.toml.new Cargo.toml \
+    && mkdir src \
+    && echo 'fn main() {}' > src/main.rs \
+    && touch src/lib.rs \
+    && cargo build --release --locked
+
+# The operator. Cargo compares times, and the source may be older than the layer above.
+COPY src src
+RUN touch src/main.rs src/lib.rs \
+    && cargo build --release --locked
+
+FROM ${BASE_IMAGE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="backup-target-operator" \
+      org.opencontainers.image.description="Least-privilege IAM credentials for backups, declared as Kubernetes objects and handed to rclone" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY LICENSE /LICENSE
+COPY --from=build /src/target/release/backup-target-operator /backup-target-operator
+# By number, so that Kubernetes can see that it is not root.
+USER 65532:65532
+ENTRYPOINT ["/backup-target-operator"]

@@ -1,0 +1,47 @@
+# What there is to do with this project; `make help` says it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+include tests/tools/Makefile
+
+CARGO := cargo
+TESTBED := $(CARGO) run --quiet --locked --example testbed --
+
+.PHONY: help
+help: ## Say all this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: tools build ## The main job once, visibly: from kubectl apply to a backup that rclone restores
+	@$(TESTBED) demo
+
+.PHONY: test
+test: tools lint ## All tests: formatting, lints, units, properties, and the operator against real servers
+	$(CARGO) test --locked
+
+.PHONY: lint
+lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation, licences and duplicate dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --no-deps --quiet
+	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+
+.PHONY: up
+up: tools build ## Start the servers and the operator and leave them running, for play and debugging
+	@$(TESTBED) up
+
+.PHONY: down
+down: ## End what `make up` started
+	@$(TESTBED) down
+
+.PHONY: build
+build:
+	@echo 'Building the operator and the testbed (the first time takes some minutes).'
+	@$(CARGO) build --locked --bins --examples
+
+.PHONY: crds
+crds: ## Write crds/ anew from src/api
+	@$(CARGO) run --quiet --locked -- crds | awk '/^---$$/ {n++} {print > (n == 1 ? "crds/backuptargets.yaml" : "crds/backupstores.yaml")}'
+	@cp crds/*.yaml charts/backup-target-operator/files/crds/

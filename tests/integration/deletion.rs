@@ -1,0 +1,171 @@
+//! The end of a target: nothing remains in IAM, nothing in the bucket is touched, and nothing is deleted on a guess.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use backup_target_operator::api::condition::READY;
+use k8s_openapi::api::events::v1::Event;
+use kube::{Api, ResourceExt, api::DeleteParams};
+use serde_json::json;
+
+use crate::{
+    space::{SOON, Space, labels, message, principal, status},
+    testbed::{aws::ROOT_KEY, proxy::Fault, wait::wait_until},
+    tests,
+    world::World,
+};
+
+tests![
+    a_deleted_target_leaves_nothing_but_its_objects,
+    a_retained_target_leaves_credentials_that_work,
+    retention_ends_with_its_rule,
+    a_target_that_never_had_anything_just_goes,
+    deletion_waits_for_an_unreachable_store,
+    nothing_is_deleted_in_another_account,
+    a_target_recreated_at_once_is_another_one,
+    a_store_stays_while_targets_use_it,
+];
+
+async fn a_deleted_target_leaves_nothing_but_its_objects(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    space.create_target("dataset-2", json!({"prefix": "backups/dataset-2"})).await?;
+    space.until_ready("dataset-1").await?;
+    let other = space.until_ready("dataset-2").await?;
+    space.put_object("backups/dataset-1/file").await?;
+
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.len() == 1, "the user is gone, the other target's is not");
+    ensure!(space.secrets().get_opt("dataset-1").await?.is_none(), "the Secret is gone");
+    ensure!(space.objects().await? == ["backups/dataset-1/file"], "the objects are there");
+    let deleted: Vec<String> = space.iam_calls().into_iter().filter(|action| action.starts_with("Delete")).collect();
+    ensure!(deleted == ["DeleteAccessKey", "DeleteUserPolicy", "DeleteUser"], "{deleted:?}");
+    space.rclone("dataset-2").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
+    ensure!(space.active_keys(&principal(&other)).await?.len() == 1);
+    Ok(())
+}
+
+async fn a_retained_target_leaves_credentials_that_work(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({"deletionPolicy": "Retain"})).await?;
+    let target = space.until_ready("dataset-1").await?;
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+
+    let secret = space.secrets().get("dataset-1").await?;
+    ensure!(secret.owner_references().is_empty(), "nobody owns the Secret");
+    ensure!(labels(&secret).get("backup-target.dev/retained").is_some_and(|value| value == "true"));
+    space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
+    let tags = space.aws.iam.list_user_tags().user_name(principal(&target)).send().await?.tags;
+    ensure!(tags.iter().any(|tag| tag.key() == "backup-target.dev/retained"), "{tags:?}");
+    let events = Api::<Event>::namespaced(space.client.clone(), &space.namespace).list(&Default::default()).await?;
+    ensure!(events.iter().any(|event| event.reason.as_deref() == Some("Retained")), "an Event says so");
+    Ok(())
+}
+
+async fn retention_ends_with_its_rule(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({"deletionPolicy": "Retain"})).await?;
+    space.until_ready("dataset-1").await?;
+    space.patch_rule("retain", json!(false)).await?;
+    space.until_stalled("dataset-1", "NotAllowed").await?;
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty(), "a tenant leaves no live key behind at will");
+    Ok(())
+}
+
+async fn a_target_that_never_had_anything_just_goes(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let waiting = space.until_reconciling("dataset-1", "StoreNotFound").await?;
+    ensure!(waiting.finalizers().is_empty(), "nothing holds it");
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await
+}
+
+async fn deletion_waits_for_an_unreachable_store(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    space.until_ready("dataset-1").await?;
+    let down = space.aws_proxy.fault(Fault::Refuse, |_| true);
+    space.delete_target("dataset-1").await?;
+    let waiting = space.until_reconciling("dataset-1", "StoreUnreachable").await?;
+    ensure!(message(&waiting, READY)?.contains("endpoints"), "{}", message(&waiting, READY)?);
+    ensure!(!waiting.finalizers().is_empty(), "it is not let go");
+    drop(down);
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}
+
+async fn nothing_is_deleted_in_another_account(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let target = space.until_ready("dataset-1").await?;
+
+    space.write_credentials("999999999999", ROOT_KEY).await?;
+    space.delete_target("dataset-1").await?;
+    let stalled = space.until_stalled("dataset-1", "AccountChanged").await?;
+    let told = message(&stalled, READY)?;
+    ensure!(told.contains("999999999999") && told.contains(&space.account), "{told}");
+    space
+        .until_store("stalled", |store| {
+            let ready =
+                store.status.as_ref().and_then(|status| status.conditions.iter().find(|c| c.type_ == "Stalled"));
+            ready.is_some_and(|condition| condition.reason == "AccountChanged")
+        })
+        .await?;
+    ensure!(space.active_keys(&principal(&target)).await?.len() == 1, "nothing is deleted");
+    let asked = space
+        .aws_proxy
+        .calls(|call| call.access_key.as_deref() == Some("999999999999") && !call.is("GetCallerIdentity"));
+    ensure!(asked.is_empty(), "{asked:#?}");
+
+    space.write_credentials(&space.account, ROOT_KEY).await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}
+
+async fn a_target_recreated_at_once_is_another_one(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let first = space.until_ready("dataset-1").await?;
+    for _ in 0..3 {
+        space.delete_target("dataset-1").await?;
+        wait_until("the name to be free", SOON, async || Ok(space.create_target("dataset-1", json!({})).await?))
+            .await?;
+    }
+    let last = space.until_ready("dataset-1").await?;
+    ensure!(principal(&first) != principal(&last));
+    let users = space.users().await?;
+    ensure!(users.len() == 1 && users[0].user_name == principal(&last), "{users:?}");
+    ensure!(space.keys(&principal(&last)).await?.len() == 1);
+    let key = status(&last).access_key_id.context("a key")?;
+    ensure!(space.rclone_conf("dataset-1").await?.contains(&key), "the Secret is the last target's");
+    Ok(())
+}
+
+async fn a_store_stays_while_targets_use_it(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    space.until_ready("dataset-1").await?;
+    space.stores().delete(&space.store, &DeleteParams::default()).await?;
+    let held = space
+        .until_store("held", |store| {
+            store.status.as_ref().is_some_and(|status| status.conditions.iter().any(|c| c.type_ == "InUse"))
+        })
+        .await?;
+    ensure!(!held.finalizers().is_empty());
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    wait_until("the store to go", SOON, async || {
+        ensure!(space.stores().get_opt(&space.store).await?.is_none(), "it is there");
+        Ok(())
+    })
+    .await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! What users and administrators get wrong: a refusal at apply or a clear condition, and nothing lost.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use backup_target_operator::api::condition::READY;
+use kube::{Api, ResourceExt, api::DeleteParams};
+use serde_json::{Value, json};
+
+use crate::{
+    space::{Space, create, is_ready, message, principal, stalled_with, status},
+    testbed::{aws::ROOT_KEY, install::NAMESPACE, proxy::Fault},
+    tests,
+    world::World,
+};
+
+tests![
+    bad_fields_are_refused_at_apply_with_what_to_write,
+    unusual_but_good_fields_work,
+    what_must_not_change_cannot_be_changed,
+    a_missing_store_is_waited_for,
+    a_store_without_its_credentials_says_so,
+    wrong_operator_keys_are_told_on_the_store,
+    a_missing_right_of_the_operator_is_named,
+    a_store_that_is_down_hangs_or_babbles_is_told_and_survived,
+    a_secret_of_somebody_else_is_never_touched,
+    a_user_of_somebody_else_is_never_touched,
+    two_targets_cannot_share_a_secret,
+];
+
+async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    let long = "x".repeat(600);
+    let bad: Vec<(&str, Value, &str)> = vec![
+        ("bucket", json!("My-Bucket"), "lower-case letters"),
+        ("bucket", json!("a..b"), "two dots"),
+        ("bucket", json!("192.168.1.1"), "IP address"),
+        ("bucket", json!("ab"), "should be at least 3 chars"),
+        ("bucket", json!("bucket--x-s3"), "reserved"),
+        ("bucket", json!("bucket/folder"), "such as my-backups"),
+        ("bucket", json!("bücket"), "such as my-backups"),
+        ("bucket", json!("*"), "such as my-backups"),
+        ("prefix", json!("/leading"), "does not begin with '/'"),
+        ("prefix", json!("a//b"), "empty folder name"),
+        ("prefix", json!("a/../b"), "'.' or '..'"),
+        ("prefix", json!("a*"), "wildcards"),
+        ("prefix", json!("a?"), "wildcards"),
+        ("prefix", json!("${aws:username}/"), "wildcards"),
+        ("prefix", json!("a\u{7}b"), "control characters"),
+        ("prefix", json!("a\nb"), "control characters"),
+        ("prefix", json!("日本"), "Latin-1"),
+        ("prefix", json!(" a"), "space"),
+        ("prefix", json!(long), "Too long"),
+        ("prefix", json!("é".repeat(300)), "512 bytes"),
+        ("prefix", json!(""), "should be at least 1 chars"),
+        ("capabilities", json!(["Everything"]), "supported values"),
+        ("capabilities", json!(["ObjectAcls", "ObjectAcls"]), "Duplicate value"),
+        ("keyOverlap", json!("-1h"), "such as 24h"),
+        ("keyOverlap", json!("soon"), "such as 24h"),
+        ("keyOverlap", json!("9000h"), "at most 8760h"),
+        ("deletionPolicy", json!("Keep"), "supported values"),
+        ("secret", json!({"name": "Not_A_Name"}), "a Secret's name"),
+        ("secret", json!({"remote": "with space"}), "a remote's name"),
+        ("bucket", Value::Null, "Required value"),
+    ];
+    for (field, value, why) in bad {
+        match space.create_raw("bad", json!({field: value})).await {
+            Ok(()) => bail!("{field}: {value} was taken"),
+            Err(error) => ensure!(format!("{error:#}").contains(why), "{field}: {value}: {error:#} lacks `{why}`"),
+        }
+    }
+    Ok(())
+}
+
+async fn unusual_but_good_fields_work(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let prefixes = ["no/slash/at/the/end", "Größe/été", "it's (1) + a=b@c,d:e!", "...a/.b"];
+    for (number, prefix) in prefixes.into_iter().enumerate() {
+        let name = format!("target-{number}");
+        space.create_target(&name, json!({"prefix": prefix})).await?;
+        space.until_ready(&name).await?;
+        let rclone = space.rclone(&name).await?;
+        std::fs::write(rclone.folder().join("file"), prefix)?;
+        rclone.run(&["copy", "file", "backup:"]).await?.succeeded().with_context(|| prefix.to_owned())?;
+        rclone.run(&["check", "file", "backup:", "--one-way"]).await?.succeeded()?;
+        let key = format!("{}/file", prefix.trim_end_matches('/'));
+        ensure!(space.objects().await?.contains(&key), "{key} is not among {:?}", space.objects().await?);
+    }
+    Ok(())
+}
+
+async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let moved = space.patch_target("dataset-1", json!({"storeRef": {"name": "another"}})).await;
+    ensure!(format!("{:#}", moved.expect_err("storeRef was changed")).contains("storeRef cannot be changed"));
+    for iam in [json!({"path": "/somewhere/else/"}), json!({"path": "no slashes"})] {
+        ensure!(space.patch_store(json!({"iam": iam})).await.is_err(), "{iam} was taken");
+    }
+    for endpoint in ["ftp://host", "https://host/path", "https://user:pass@host", "http://"] {
+        ensure!(space.patch_store(json!({"endpoints": {"iam": endpoint}})).await.is_err(), "{endpoint} was taken");
+    }
+    Ok(())
+}
+
+async fn a_missing_store_is_waited_for(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    space.create_bucket(&space.bucket).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let waiting = space.until_reconciling("dataset-1", "StoreNotFound").await?;
+    ensure!(message(&waiting, READY)?.contains(&space.store), "{}", message(&waiting, READY)?);
+    space.create_store(space.store_spec()).await?;
+    space.until_ready("dataset-1").await?;
+    Ok(())
+}
+
+async fn a_store_without_its_credentials_says_so(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let secrets = Api::<k8s_openapi::api::core::v1::Secret>::namespaced(space.client.clone(), NAMESPACE);
+    space.patch_store(json!({"credentials": {"secretRef": {"name": format!("{}-lost", space.store)}}})).await?;
+    let store = until_store_stalled(&space, "CredentialsNotFound").await?;
+    ensure!(store.contains("AWS_ACCESS_KEY_ID") && store.contains(NAMESPACE), "{store}");
+    space.create_target("dataset-1", json!({})).await?;
+    space.until("dataset-1", "not ready", |target| !is_ready(target)).await?;
+
+    let body = json!({
+        "metadata": {"name": format!("{}-lost", space.store)},
+        "stringData": {"AWS_ACCESS_KEY_ID": space.account, "AWS_SECRET_ACCESS_KEY": ROOT_KEY},
+    });
+    create(&secrets, body).await?;
+    space.until_ready("dataset-1").await?;
+    Ok(())
+}
+
+async fn until_store_stalled(space: &Space, reason: &str) -> Result<String> {
+    let find = |store: &backup_target_operator::api::BackupStore| {
+        let conditions = store.status.clone().unwrap_or_default().conditions;
+        conditions.into_iter().find(|condition| condition.type_ == "Stalled" && condition.reason == reason)
+    };
+    let store = space.until_store(&format!("stalled with {reason}"), |store| find(store).is_some()).await?;
+    Ok(find(&store).context("stalled")?.message)
+}
+
+async fn wrong_operator_keys_are_told_on_the_store(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    space.create_bucket(&space.bucket).await?;
+    space.write_credentials("AKIANOBODYHASTHISKEY", "wrong").await?;
+    space.create_store(space.store_spec()).await?;
+    let told = until_store_stalled(&space, "InvalidCredentials").await?;
+    ensure!(told.contains("credentials Secret"), "{told}");
+    space.create_target("dataset-1", json!({})).await?;
+    let waiting = space.until_reconciling("dataset-1", "StoreNotReady").await?;
+    ensure!(message(&waiting, READY)?.contains("does not accept"), "{}", message(&waiting, READY)?);
+
+    space.write_credentials(&space.account, ROOT_KEY).await?;
+    space.until_ready("dataset-1").await?;
+    Ok(())
+}
+
+async fn a_missing_right_of_the_operator_is_named(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    space.create_bucket(&space.bucket).await?;
+    let iam = &space.aws.iam;
+    iam.create_user().user_name("operator").send().await?;
+    let key = iam.create_access_key().user_name("operator").send().await?.access_key.context("a key")?;
+    world.keep_secret(&key.secret_access_key);
+    space.write_credentials(&key.access_key_id, &key.secret_access_key).await?;
+    space.create_store(space.store_spec()).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let stalled = space.until_stalled("dataset-1", "AccessDenied").await?;
+    ensure!(message(&stalled, READY)?.contains("iam:CreateUser"), "{}", message(&stalled, READY)?);
+
+    let rights =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}]});
+    iam.put_user_policy()
+        .user_name("operator")
+        .policy_name("rights")
+        .policy_document(rights.to_string())
+        .send()
+        .await?;
+    space.until_ready("dataset-1").await?;
+    Ok(())
+}
+
+async fn a_store_that_is_down_hangs_or_babbles_is_told_and_survived(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.until_store("ready", |store| store.status.as_ref().is_some_and(|status| status.account_id.is_some())).await?;
+    let faults = [
+        (Fault::Refuse, "StoreUnreachable"),
+        (Fault::Status(503), "StoreUnreachable"),
+        (Fault::Garbage, "StoreError"),
+        (Fault::Hang, "StoreUnreachable"),
+    ];
+    for (number, (fault, reason)) in faults.into_iter().enumerate() {
+        let broken = space.aws_proxy.fault(fault, |call| call.action.is_some());
+        let name = format!("target-{number}");
+        space.create_target(&name, json!({"prefix": name})).await?;
+        space.until_reconciling(&name, reason).await.with_context(|| format!("{fault:?}"))?;
+        drop(broken);
+        let ready = space.until_within(Duration::from_secs(60), &name, "ready", is_ready).await?;
+        ensure!(space.keys(&principal(&ready)).await?.len() == 1);
+    }
+    ensure!(space.users().await?.len() == 4, "one user for each target");
+    Ok(())
+}
+
+async fn a_secret_of_somebody_else_is_never_touched(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let ours = json!({
+        "app.kubernetes.io/managed-by": "backup-target-operator", "backup-target.dev/target": "with-labels",
+    });
+    let owner = json!([{
+        "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget", "name": "with-owner",
+        "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
+    }]);
+    let foreign = [
+        ("bare", json!({"name": "bare"})),
+        ("with-labels", json!({"name": "with-labels", "labels": ours})),
+        ("with-owner", json!({"name": "with-owner", "labels": ours, "ownerReferences": owner})),
+    ];
+    for (name, metadata) in foreign {
+        let before = space.create_secret(json!({"metadata": metadata, "stringData": {"rclone.conf": "mine"}})).await?;
+        space.create_target(name, json!({})).await?;
+        let stalled = space.until_stalled(name, "SecretConflict").await?;
+        ensure!(message(&stalled, READY)?.contains("spec.secret.name"), "{}", message(&stalled, READY)?);
+        space.delete_target(name).await?;
+        space.until_gone(name).await?;
+        let after = space.secrets().get(name).await?;
+        ensure!(after == before, "{name} was touched");
+    }
+    ensure!(space.users().await?.is_empty(), "refused before anything was created");
+
+    space.create_target("bare", json!({})).await?;
+    space.until_stalled("bare", "SecretConflict").await?;
+    space.secrets().delete("bare", &DeleteParams::default()).await?;
+    space.patch_target("bare", json!({"keyOverlap": "1h"})).await?;
+    space.until_ready("bare").await?;
+    Ok(())
+}
+
+async fn a_user_of_somebody_else_is_never_touched(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    space.create_bucket(&space.bucket).await?;
+    let target = space.create_target("dataset-1", json!({})).await?;
+    let name = principal(&target);
+    space.aws.iam.create_user().user_name(&name).send().await?;
+    space.aws.iam.create_access_key().user_name(&name).send().await?;
+    space.create_store(space.store_spec()).await?;
+
+    let stalled = space.until_stalled("dataset-1", "PrincipalConflict").await?;
+    ensure!(message(&stalled, READY)?.contains(&name), "{}", message(&stalled, READY)?);
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.keys(&name).await?.len() == 1, "the foreign user and its key are there");
+    let changed = space.aws_proxy.calls(|call| call.is_write() && call.action.is_some() && call.succeeded());
+    ensure!(changed.iter().all(|call| call.is("GetCallerIdentity")), "{changed:#?}");
+    Ok(())
+}
+
+async fn two_targets_cannot_share_a_secret(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("first", json!({"secret": {"name": "shared"}})).await?;
+    let first = space.until_ready("first").await?;
+    let conf = space.rclone_conf("shared").await?;
+    space.create_target("second", json!({"secret": {"name": "shared"}, "prefix": "backups/dataset-2"})).await?;
+    let second = space.until_stalled("second", "SecretConflict").await?;
+    ensure!(message(&second, READY)?.contains("BackupTarget first"), "{}", message(&second, READY)?);
+    ensure!(second.finalizers().is_empty() && stalled_with(&second, "SecretConflict"));
+    ensure!(space.rclone_conf("shared").await? == conf, "the first target's Secret is untouched");
+    ensure!(status(&space.targets().get("first").await?) == status(&first));
+    Ok(())
+}

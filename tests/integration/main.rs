@@ -1,0 +1,86 @@
+//! The operator against real servers: etcd, kube-apiserver, a policy-enforcing AWS stand-in and rclone.
+//!
+//! Everything is started once; each test has its own namespace, bucket, store and AWS account, so all run side by side.
+
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod claims;
+mod deletion;
+mod environment;
+mod inputs;
+mod keys;
+mod lifecycle;
+mod restart;
+mod space;
+mod world;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+use world::World;
+
+/// A test: its name, and what it does in the world that all share.
+type Test = (&'static str, fn(Arc<World>) -> BoxFuture<'static, Result<()>>);
+
+/// Tests mostly wait for servers, so more of them run at once than there are cores.
+const AT_ONCE: usize = 8;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let tests = [
+        lifecycle::TESTS,
+        keys::TESTS,
+        claims::TESTS,
+        deletion::TESTS,
+        inputs::TESTS,
+        restart::TESTS,
+        environment::TESTS,
+    ]
+    .concat();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(&tests, None)).exit_code();
+    }
+    let runtime = Arc::new(Runtime::new().expect("an async runtime"));
+    let world = match runtime.block_on(World::start()) {
+        Ok(world) => Arc::new(world),
+        Err(error) => {
+            eprintln!("the servers did not start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(&tests, Some((&runtime, &world))));
+    let leaks = world.leaked_secrets();
+    for leak in &leaks {
+        eprintln!("A SECRET WAS PRINTED: {leak}");
+    }
+    drop(world);
+    if leaks.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
+}
+
+fn trials(tests: &[Test], servers: Option<(&Arc<Runtime>, &Arc<World>)>) -> Vec<Trial> {
+    let trial = |(name, test): &Test| {
+        let (test, servers) = (*test, servers.map(|(runtime, world)| (runtime.clone(), world.clone())));
+        Trial::test(*name, move || {
+            let (runtime, world) = servers.expect("tests are only run with servers");
+            runtime.block_on(test(world)).map_err(|error| format!("{error:?}").into())
+        })
+    };
+    tests.iter().map(trial).collect()
+}
+
+/// Names the tests of a file.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        pub const TESTS: &[$crate::Test] = &[$((
+            concat!(module_path!(), "::", stringify!($name)),
+            |world| Box::pin($name(world)),
+        )),+];
+    };
+}

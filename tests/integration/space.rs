@@ -1,0 +1,404 @@
+//! A test's own corner: a namespace, a bucket, a store with its own AWS account, and a proxy in front of that.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_sdk_iam::types::{AccessKeyMetadata, StatusType, User};
+use backup_target_operator::api::{
+    BackupStore, BackupTarget,
+    backup_target::BackupTargetStatus,
+    condition::{self, READY, RECONCILING, STALLED},
+};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    testbed::{
+        aws::{Aws, REGION, ROOT_KEY},
+        install::NAMESPACE,
+        proxy::{Call, Proxy},
+        rclone::Rclone,
+        wait::wait_until,
+    },
+    world::World,
+};
+
+/// How long anything may take that the operator does at once.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A test's own corner.
+pub struct Space {
+    pub world: Arc<World>,
+    pub client: Client,
+    pub namespace: String,
+    pub bucket: String,
+    pub store: String,
+    pub account: String,
+    /// In front of this space's AWS.
+    pub aws_proxy: Proxy,
+    /// The account's administrator.
+    pub aws: Account,
+}
+
+/// The administrator of one AWS account.
+pub struct Account {
+    pub iam: aws_sdk_iam::Client,
+    pub s3: aws_sdk_s3::Client,
+}
+
+impl Space {
+    /// A space with a bucket, and a store that allows everything in it.
+    pub async fn new(world: &Arc<World>) -> Result<Self> {
+        let space = Self::without_store(world).await?;
+        space.create_bucket(&space.bucket).await?;
+        space.create_store(space.store_spec()).await?;
+        Ok(space)
+    }
+
+    /// A space with nothing in it but its namespace, and credentials for the operator.
+    pub async fn without_store(world: &Arc<World>) -> Result<Self> {
+        let number = world.next_number();
+        let account = format!("{:012}", 100_000_000_000 + number);
+        let space = Self {
+            client: world.client.clone(),
+            namespace: format!("team-{number}"),
+            bucket: format!("bucket-{number}"),
+            store: format!("store-{number}"),
+            aws_proxy: Proxy::start(&world.aws.upstream()).await?,
+            aws: Account::new(&world.aws, &account),
+            account,
+            world: world.clone(),
+        };
+        create(&Api::<Namespace>::all(space.client.clone()), json!({"metadata": {"name": space.namespace}})).await?;
+        space.write_credentials(&space.account, ROOT_KEY).await?;
+        Ok(space)
+    }
+
+    /// The operator's credentials for this space's store.
+    pub async fn write_credentials(&self, id: &str, secret: &str) -> Result<()> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE);
+        let body = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.store},
+            "stringData": {"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret},
+        });
+        api.patch(&self.store, &PatchParams::apply("test").force(), &Patch::Apply(body)).await?;
+        Ok(())
+    }
+
+    pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        self.aws.s3.create_bucket().bucket(bucket).send().await?;
+        Ok(())
+    }
+
+    pub fn store_spec(&self) -> Value {
+        let url = self.aws_proxy.url();
+        json!({
+            "region": REGION,
+            "endpoints": {"s3": url, "iam": url, "sts": url},
+            "credentials": {"secretRef": {"name": self.store}},
+            "allow": [{
+                "namespaces": {"names": [self.namespace]},
+                "buckets": [self.bucket],
+                "prefixes": [""],
+                "capabilities": ["MultipartUploads", "ObjectAcls", "ListAllBuckets", "CreateBucket"],
+                "retain": true,
+                "ancestorListing": "Allow",
+            }],
+        })
+    }
+
+    // === stores ===
+
+    pub fn stores(&self) -> Api<BackupStore> {
+        Api::all(self.client.clone())
+    }
+
+    pub async fn create_store(&self, spec: Value) -> Result<()> {
+        create(&self.stores(), json!({"metadata": {"name": self.store}, "spec": spec})).await?;
+        Ok(())
+    }
+
+    pub async fn patch_store(&self, spec: Value) -> Result<BackupStore> {
+        let patch = json!({"spec": spec});
+        Ok(self.stores().patch(&self.store, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Replaces one field of the store's only rule.
+    pub async fn patch_rule(&self, field: &str, value: Value) -> Result<()> {
+        let mut rule = self.store_spec()["allow"][0].clone();
+        rule[field] = value;
+        self.patch_store(json!({"allow": [rule]})).await?;
+        Ok(())
+    }
+
+    pub async fn until_store(&self, what: &str, wanted: impl Fn(&BackupStore) -> bool) -> Result<BackupStore> {
+        wait_until(&format!("{} to be {what}", self.store), SOON, async || {
+            let store = self.stores().get(&self.store).await?;
+            ensure!(wanted(&store), "{}", serde_json::to_string(&store.status)?);
+            Ok(store)
+        })
+        .await
+    }
+
+    // === targets ===
+
+    pub fn targets(&self) -> Api<BackupTarget> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The spec of a target under `backups/dataset-1/`, with some fields of its own.
+    pub fn target_spec(&self, fields: Value) -> Value {
+        let mut spec = json!({"storeRef": {"name": self.store}, "bucket": self.bucket, "prefix": "backups/dataset-1/"});
+        merge(&mut spec, fields);
+        spec
+    }
+
+    pub async fn create_target(&self, name: &str, fields: Value) -> Result<BackupTarget> {
+        let body = json!({"metadata": {"name": name}, "spec": self.target_spec(fields)});
+        create(&self.targets(), body).await
+    }
+
+    /// As [`Self::create_target`], for what the types of the code could not even say.
+    pub async fn create_raw(&self, name: &str, fields: Value) -> Result<()> {
+        let body = json!({
+            "apiVersion": BackupTarget::api_version(&()), "kind": BackupTarget::kind(&()),
+            "metadata": {"name": name}, "spec": self.target_spec(fields),
+        });
+        let path = BackupTarget::url_path(&(), Some(&self.namespace));
+        let request = hyper::Request::post(path).header("content-type", "application/json");
+        let _: Value = self.client.request(request.body(serde_json::to_vec(&body)?)?).await?;
+        Ok(())
+    }
+
+    pub async fn patch_target(&self, name: &str, spec: Value) -> Result<BackupTarget> {
+        let patch = json!({"spec": spec});
+        Ok(self.targets().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    pub async fn delete_target(&self, name: &str) -> Result<()> {
+        self.targets().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until a target's status fits, for its present generation.
+    pub async fn until(&self, name: &str, what: &str, wanted: impl Fn(&BackupTarget) -> bool) -> Result<BackupTarget> {
+        self.until_within(SOON, name, what, wanted).await
+    }
+
+    pub async fn until_within(
+        &self,
+        deadline: Duration,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&BackupTarget) -> bool,
+    ) -> Result<BackupTarget> {
+        let target = wait_until(&format!("{}/{name} to be {what}", self.namespace), deadline, async || {
+            let target = self.targets().get(name).await?;
+            let observed = status(&target).observed_generation == target.metadata.generation;
+            ensure!(observed && wanted(&target), "{}", serde_json::to_string(&target.status)?);
+            Ok(target)
+        })
+        .await?;
+        self.keep_secrets().await?;
+        Ok(target)
+    }
+
+    pub async fn until_ready(&self, name: &str) -> Result<BackupTarget> {
+        self.until(name, "ready", is_ready).await
+    }
+
+    /// Waits until a target is not ready for that reason, and only a person can mend it.
+    pub async fn until_stalled(&self, name: &str, reason: &str) -> Result<BackupTarget> {
+        self.until(name, &format!("stalled with {reason}"), |target| stalled_with(target, reason)).await
+    }
+
+    /// Waits until a target is not ready for that reason, and the operator goes on trying.
+    pub async fn until_reconciling(&self, name: &str, reason: &str) -> Result<BackupTarget> {
+        let what = format!("reconciling with {reason}");
+        self.until(name, &what, |target| has(target, RECONCILING, "True", reason) && !is(target, STALLED, "True")).await
+    }
+
+    pub async fn until_gone(&self, name: &str) -> Result<()> {
+        wait_until(&format!("{}/{name} to be gone", self.namespace), SOON, async || {
+            match self.targets().get_opt(name).await? {
+                None => Ok(()),
+                Some(target) => bail!("{}", serde_json::to_string(&target.status)?),
+            }
+        })
+        .await
+    }
+
+    /// Makes the operator look at a target, and waits until it has.
+    pub async fn poke(&self, name: &str) -> Result<()> {
+        let mark = self.world.api.mark();
+        let patch = json!({"metadata": {"annotations": {"test/poke": format!("{mark:?}")}}});
+        self.targets().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let secrets = format!("/namespaces/{}/secrets/", self.namespace);
+        wait_until("the operator to look at the target", SOON, async || {
+            // It looks at the target first and at its Secrets after that.
+            let seen = self.world.api.calls_since(mark, |call| call.path.contains(&secrets) && call.status.is_some());
+            ensure!(!seen.is_empty(), "it has not looked yet");
+            Ok(())
+        })
+        .await
+    }
+
+    // === Secrets ===
+
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn create_secret(&self, body: Value) -> Result<Secret> {
+        create(&self.secrets(), body).await
+    }
+
+    /// The rclone.conf in a Secret.
+    pub async fn rclone_conf(&self, name: &str) -> Result<String> {
+        rclone_conf(&self.secrets().get(name).await?).context("the Secret has no rclone.conf")
+    }
+
+    /// An rclone that has what a backup job mounts.
+    pub async fn rclone(&self, secret: &str) -> Result<Rclone> {
+        Rclone::new(&self.rclone_conf(secret).await?)
+    }
+
+    /// The secrets of this space must appear in nothing that the operator prints.
+    async fn keep_secrets(&self) -> Result<()> {
+        for secret in self.secrets().list(&Default::default()).await? {
+            let conf = rclone_conf(&secret).unwrap_or_default();
+            for line in conf.lines().filter_map(|line| line.strip_prefix("secret_access_key = ")) {
+                self.world.keep_secret(line);
+            }
+        }
+        Ok(())
+    }
+
+    // === AWS ===
+
+    pub async fn keys(&self, user: &str) -> Result<Vec<AccessKeyMetadata>> {
+        Ok(self.aws.iam.list_access_keys().user_name(user).send().await?.access_key_metadata)
+    }
+
+    pub async fn active_keys(&self, user: &str) -> Result<Vec<String>> {
+        let keys = self.keys(user).await?.into_iter();
+        let active = keys.filter(|key| key.status == Some(StatusType::Active));
+        Ok(active.filter_map(|key| key.access_key_id).collect())
+    }
+
+    /// Every IAM user of this space's account.
+    pub async fn users(&self) -> Result<Vec<User>> {
+        Ok(self.aws.iam.list_users().send().await?.users)
+    }
+
+    /// The policy of a user, as it means.
+    pub async fn policy(&self, user: &str) -> Result<Value> {
+        let answer = self.aws.iam.get_user_policy().user_name(user).policy_name("backup-target").send().await?;
+        let text = percent_encoding::percent_decode_str(&answer.policy_document).decode_utf8()?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    pub async fn put_object(&self, key: &str) -> Result<()> {
+        self.aws.s3.put_object().bucket(&self.bucket).key(key).body(Vec::from("kept").into()).send().await?;
+        Ok(())
+    }
+
+    pub async fn objects(&self) -> Result<Vec<String>> {
+        let listed = self.aws.s3.list_objects_v2().bucket(&self.bucket).send().await?;
+        Ok(listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
+    }
+
+    /// What the operator wrote in this namespace, events apart.
+    pub fn writes(&self) -> Vec<Call> {
+        self.world.api.calls(|call| self.is_write_here(call))
+    }
+
+    pub fn is_write_here(&self, call: &Call) -> bool {
+        call.is_write() && call.namespace() == Some(&self.namespace) && !call.path.contains("/events")
+    }
+
+    /// The calls to IAM so far, by action.
+    pub fn iam_calls(&self) -> Vec<String> {
+        let calls = self.aws_proxy.calls(|call| call.action.is_some() && !call.is("GetCallerIdentity"));
+        calls.into_iter().filter_map(|call| call.action).collect()
+    }
+}
+
+impl Account {
+    fn new(aws: &Aws, id: &str) -> Self {
+        let (iam, s3) = aws.account(id);
+        Self { iam, s3 }
+    }
+}
+
+pub fn status(target: &BackupTarget) -> BackupTargetStatus {
+    target.status.clone().unwrap_or_default()
+}
+
+/// The IAM user of a target.
+pub fn principal(target: &BackupTarget) -> String {
+    format!("btgt-{}", target.uid().unwrap_or_default())
+}
+
+pub fn condition(target: &BackupTarget, type_: &str) -> Option<Condition> {
+    condition::find(&status(target).conditions, type_).cloned()
+}
+
+pub fn is(target: &BackupTarget, type_: &str, value: &str) -> bool {
+    condition(target, type_).is_some_and(|condition| condition.status == value)
+}
+
+pub fn has(target: &BackupTarget, type_: &str, value: &str, reason: &str) -> bool {
+    condition(target, type_).is_some_and(|condition| condition.status == value && condition.reason == reason)
+}
+
+pub fn is_ready(target: &BackupTarget) -> bool {
+    is(target, READY, "True") && condition(target, RECONCILING).is_none() && condition(target, STALLED).is_none()
+}
+
+pub fn stalled_with(target: &BackupTarget, reason: &str) -> bool {
+    has(target, READY, "False", reason) && has(target, STALLED, "True", reason)
+}
+
+/// The message of a condition; the test fails when there is none.
+pub fn message(target: &BackupTarget, type_: &str) -> Result<String> {
+    Ok(condition(target, type_).with_context(|| format!("there is no condition {type_}"))?.message)
+}
+
+pub fn rclone_conf(secret: &Secret) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get("rclone.conf")?.0.clone()).ok()
+}
+
+pub async fn create<K>(api: &Api<K>, body: Value) -> Result<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
+{
+    let mut object = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&())});
+    merge(&mut object, body);
+    Ok(api.create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+}
+
+/// Puts the fields of one object over those of another; `null` removes one.
+fn merge(into: &mut Value, fields: Value) {
+    let (Value::Object(into), Value::Object(fields)) = (into, fields) else { return };
+    for (name, value) in fields {
+        if value.is_null() {
+            into.remove(&name);
+        } else {
+            into.insert(name, value);
+        }
+    }
+}
+
+/// The labels of a Secret.
+pub fn labels(secret: &Secret) -> BTreeMap<String, String> {
+    secret.metadata.labels.clone().unwrap_or_default()
+}

@@ -1,0 +1,128 @@
+//! What an installation puts into a cluster, except for the operator's pod: the CRDs, and the rights the chart gives.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::ServiceAccount,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    child::command,
+    program,
+    tools::{project, tool},
+    wait::wait_until,
+};
+
+/// The operator's own namespace.
+pub const NAMESPACE: &str = "backup-target-system";
+const RELEASE: &str = "backup-target-operator";
+/// Longer than any testbed is left running.
+const TOKEN_SECONDS: i64 = 30 * 24 * 60 * 60;
+const ESTABLISHED: Duration = Duration::from_secs(20);
+const HELM: Duration = Duration::from_mins(1);
+
+/// Applies every CRD of a folder and waits until the API serves it.
+pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    let mut names = Vec::new();
+    for object in objects_in(folder)? {
+        let crd: CustomResourceDefinition = serde_json::from_value(object)?;
+        api.patch(&crd.name_any(), &by_force(), &Patch::Apply(&crd)).await?;
+        names.push(crd.name_any());
+    }
+    ensure!(!names.is_empty(), "there are no CRDs in {}", folder.display());
+    for name in names {
+        wait_until(&format!("the CRD `{name}` to be established"), ESTABLISHED, async || {
+            let crd = api.get(&name).await?;
+            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+            let established = conditions.iter().any(|is| is.type_ == "Established" && is.status == "True");
+            ensure!(established, "{conditions:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Applies what the chart grants: the `ServiceAccount` and the RBAC objects. `home` is where helm may keep its files.
+pub async fn rights(client: &Client, home: &Path) -> Result<()> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    apply(client, namespace).await?;
+    for object in rendered_chart(home).await? {
+        let group = object["apiVersion"].as_str().unwrap_or_default();
+        if object["kind"] == "ServiceAccount" || group.starts_with("rbac.authorization.k8s.io/") {
+            apply(client, object).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A token of the `ServiceAccount` the operator's pod would run as.
+pub async fn operator_token(client: &Client) -> Result<String> {
+    let api = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
+    let request = TokenRequest {
+        spec: TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() },
+        ..TokenRequest::default()
+    };
+    let answer = api.create_token_request(RELEASE, &PostParams::default(), &request).await?;
+    Ok(answer.status.context("the API server gave no token")?.token)
+}
+
+async fn rendered_chart(home: &Path) -> Result<Vec<Value>> {
+    let mut helm = command(tool("helm")?);
+    helm.env("HOME", home)
+        .args(["template", RELEASE])
+        .arg(project().join("charts").join(RELEASE))
+        // The CRDs are not among the rights; a chart without its copy of them renders all the same.
+        .args(["--namespace", NAMESPACE, "--set", "crds.enabled=false"]);
+    let rendered = program::run("helm", helm, HELM).await?.succeeded().context("failed to render the chart")?;
+    objects(&rendered).context("failed to read the rendered chart")
+}
+
+async fn apply(client: &Client, object: Value) -> Result<()> {
+    let object: DynamicObject = serde_json::from_value(object)?;
+    let types = object.types.as_ref().context("an object without a kind")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+    let api: Api<DynamicObject> = if types.kind == "Namespace" || types.kind.starts_with("Cluster") {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        let namespace = object.namespace().unwrap_or_else(|| NAMESPACE.to_owned());
+        Api::namespaced_with(client.clone(), &namespace, &resource)
+    };
+    api.patch(&object.name_any(), &by_force(), &Patch::Apply(&object))
+        .await
+        .with_context(|| format!("failed to apply the {} `{}`", types.kind, object.name_any()))?;
+    Ok(())
+}
+
+fn by_force() -> PatchParams {
+    PatchParams::apply("testbed").force()
+}
+
+fn objects_in(folder: &Path) -> Result<Vec<Value>> {
+    let files = fs::read_dir(folder).with_context(|| format!("failed to read {}", folder.display()))?;
+    let mut all = Vec::new();
+    for file in files {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            all.extend(
+                objects(&fs::read_to_string(&path)?).with_context(|| format!("failed to read {}", path.display()))?,
+            );
+        }
+    }
+    Ok(all)
+}
+
+fn objects(yaml: &str) -> Result<Vec<Value>> {
+    Ok(serde_saphyr::from_multiple(yaml)?)
+}

@@ -1,0 +1,21 @@
+//! Real servers on loopback, and the operator among them, for the tests and for play.
+//!
+//! Nothing here is a mock: etcd, kube-apiserver, helm, rclone and the operator are the real programs, and AWS is played by
+//! one that enforces its policies. Each program gets an environment of its own and ends when the program that started it
+//! ends, whatever the reason.
+#![allow(dead_code, reason = "two programs share this tree and each uses its part")]
+
+pub mod aws;
+pub mod certificates;
+pub mod child;
+pub mod install;
+pub mod kubernetes;
+pub mod operator;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod proxy;
+pub mod rclone;
+pub mod run;
+pub mod tools;
+pub mod wait;

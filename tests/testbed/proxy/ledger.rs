@@ -1,0 +1,105 @@
+//! What a proxy remembers of each request.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hyper::{Method, Request, StatusCode, header};
+
+use super::fault::Fault;
+
+/// One request and what became of it. Nothing of the bodies is kept but an AWS action's name.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    /// The `Action` of a request to IAM or STS.
+    pub action: Option<String>,
+    /// The id of the access key that signed a request to AWS.
+    pub access_key: Option<String>,
+    /// Absent while there is no answer, and for good when there was none.
+    pub status: Option<u16>,
+    /// How the proxy broke it, if it did.
+    pub fault: Option<Fault>,
+}
+
+impl Call {
+    pub fn of<B>(request: &Request<B>, form: Option<&str>) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: query.to_owned(),
+            action: action(form.unwrap_or_default()).or_else(|| action(query)),
+            access_key: access_key(request),
+            status: None,
+            fault: None,
+        }
+    }
+
+    /// Whether the request is this action of IAM or STS.
+    pub fn is(&self, action: &str) -> bool {
+        self.action.as_deref() == Some(action)
+    }
+
+    /// Whether the request is one that changes something.
+    pub fn is_write(&self) -> bool {
+        match &self.action {
+            Some(action) => !["Get", "List", "Simulate"].iter().any(|verb| action.starts_with(verb)),
+            None => ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&self.method),
+        }
+    }
+
+    /// Whether the answer was one that says that it went well.
+    pub fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// The namespace that a request to Kubernetes is about.
+    pub fn namespace(&self) -> Option<&str> {
+        let (_, rest) = self.path.split_once("/namespaces/")?;
+        rest.split('/').next()
+    }
+}
+
+/// A moment in a ledger; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark(usize);
+
+#[derive(Default)]
+pub struct Ledger {
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Ledger {
+    pub fn enter(&self, call: Call) -> usize {
+        let mut calls = self.calls();
+        calls.push(call);
+        calls.len() - 1
+    }
+
+    pub fn answered(&self, entry: usize, status: StatusCode) {
+        self.calls()[entry].status = Some(status.as_u16());
+    }
+
+    pub fn since(&self, Mark(start): Mark, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
+        self.calls()[start..].iter().filter(|call| wanted(call)).cloned().collect()
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark(self.calls().len())
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn action(form: &str) -> Option<String> {
+    form.split('&').find_map(|field| field.strip_prefix("Action=")).map(str::to_owned)
+}
+
+fn access_key<B>(request: &Request<B>) -> Option<String> {
+    let authorization = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    credential.split('/').next().map(str::to_owned)
+}

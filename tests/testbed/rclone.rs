@@ -1,0 +1,67 @@
+//! The real rclone, as a backup job runs it: with a configuration and nothing else.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::{
+    child::command,
+    program::{self, Ran},
+    tools::tool,
+};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// An rclone with its configuration, and a folder in which it runs and in which a test may put files.
+pub struct Rclone {
+    program: PathBuf,
+    folder: TempDir,
+    authority: Option<PathBuf>,
+}
+
+impl Rclone {
+    /// `config` is the text of an rclone.conf.
+    pub fn new(config: &str) -> Result<Self> {
+        Self::with_program(tool("rclone")?, config)
+    }
+
+    /// As [`Self::new`], with another release of rclone.
+    pub fn with_program(program: PathBuf, config: &str) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let path = folder.path().join("rclone.conf");
+        File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(config.as_bytes())?;
+        Ok(Self { program, folder, authority: None })
+    }
+
+    /// Trusts an authority (PEM), for a store with TLS.
+    pub fn trusting(mut self, authority: &str) -> Result<Self> {
+        let path = self.folder.path().join("ca.crt");
+        fs::write(&path, authority)?;
+        self.authority = Some(path);
+        Ok(self)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub async fn run(&self, args: &[&str]) -> Result<Ran> {
+        let mut rclone = command(&self.program);
+        rclone
+            .args(args)
+            .current_dir(self.folder())
+            .env("HOME", self.folder())
+            .env("RCLONE_CONFIG", self.folder().join("rclone.conf"));
+        if let Some(authority) = &self.authority {
+            rclone.env("RCLONE_CA_CERT", authority);
+        }
+        program::run("rclone", rclone, DEADLINE).await
+    }
+}

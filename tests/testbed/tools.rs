@@ -1,0 +1,22 @@
+//! Where things are: the project, and the programs of others that `make tools` puts under `target/`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+/// The path of a program of others, at the version the project pins.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = tools().join(name);
+    ensure!(path.exists(), "`{name}` is missing from {}; run `make tools`", tools().display());
+    Ok(path)
+}
+
+/// The folder to put into a `PATH`.
+pub fn tools() -> PathBuf {
+    project().join("target/tools/bin")
+}
+
+/// The project's own folder.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

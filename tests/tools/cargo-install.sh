@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs one version of a cargo program into target/tools/bin.
+# usage: cargo-install.sh <crate> <version> <how long a first build takes>
+set -euo pipefail
+
+crate=$1
+version=$2
+duration=$3
+
+if [[ $("target/tools/bin/$crate" --version 2>/dev/null) == "$crate $version" ]]; then exit 0; fi
+
+echo "Building $crate $version; the first time this takes about $duration on two cores."
+# Its own target folder: it must not wait for a build of the operator, nor push that build's results out of the cache.
+CARGO_TARGET_DIR=target/tools/build cargo install --locked --root target/tools "$crate" --version "$version" 2>&1 |
+    "$(dirname "$0")/progress.sh" 20
+# Some hundred megabytes that nothing uses again.
+rm -rf target/tools/build
+echo "Built $crate $version in $SECONDS s."
