@@ -59,7 +59,7 @@ fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, go
             not_ready(conditions, &Error::Blocked(blocked.clone()));
         }
         (None, Some(waiting)) => wait(conditions, waiting),
-        _ if goal.missing.is_empty() => ready(conditions, status, goal),
+        _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
         _ => partly_allowed(conditions, goal),
     }
     let Some(access) = goal.accesses.first().filter(|_| status.policy.is_some()) else {
@@ -75,16 +75,23 @@ fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, go
     );
 }
 
-fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide) {
+fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, unknown_keys: &[String]) {
     let secret = status.secret_name.as_deref().unwrap_or(&goal.secret_name);
     let (why, held) = if goal.suspended {
         (reason::SUSPENDED, "; suspended, so changes and repairs wait")
     } else {
         (reason::PROVISIONED, "")
     };
+    let unknown = match unknown_keys {
+        [] => String::new(),
+        keys => format!(
+            "; access key {} of its IAM user was not made by this operator and is left alone: delete it if nobody needs it",
+            keys.join(", ")
+        ),
+    };
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{held}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{held}{unknown}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket

@@ -39,6 +39,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const ROUNDS: usize = 4;
 /// How soon to look again for something that may still appear.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// How soon to look whether somebody moved what is in the way; most of it cannot be watched.
+const STILL_BLOCKED: Duration = Duration::from_mins(1);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
 pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action {
@@ -125,8 +127,9 @@ impl Reconcile<'_> {
             let (plan, state) = planned(goal, user, state);
             if plan.steps.is_empty() {
                 self.memory = state.status;
-                // What may still appear has to be looked for again.
-                let known = (plan.waiting != Some(Waiting::KeyMayAppear)).then_some((state.principal, read_at));
+                // What may still appear, and what stands in the way, has to be looked at again.
+                let settled = plan.blocked.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
+                let known = settled.then_some((state.principal, read_at));
                 self.context.remember(&uid, known, state.absence);
                 return Ok(Progress::Settled(plan));
             }
@@ -228,6 +231,7 @@ impl Reconcile<'_> {
             return;
         }
         self.note_change(&status);
+        self.note_unknown_keys(result);
         if let Err(error) = self.context.cluster.write_target_status(&self.target, &status, false).await {
             warn!(name = self.name, %error, "status could not be written");
             self.context.failed(&self.target.uid().unwrap_or_default());
@@ -250,15 +254,33 @@ impl Reconcile<'_> {
         }
     }
 
+    /// Told once, when they are first seen: the status that names them is written only then.
+    fn note_unknown_keys(&mut self, result: &Result<Progress, Error>) {
+        if let Ok(Progress::Settled(plan)) = result
+            && !plan.unknown_keys.is_empty()
+            && plan.blocked.is_none()
+        {
+            self.notes.push(Note {
+                warning: true,
+                reason: condition::reason::UNKNOWN_KEY.to_owned(),
+                message: format!(
+                    "access key {} was not made by this operator and is left alone",
+                    plan.unknown_keys.join(", ")
+                ),
+            });
+        }
+    }
+
     fn next(&self, result: &Result<Progress, Error>) -> Action {
         let uid = self.target.uid().unwrap_or_default();
         match result {
             Ok(Progress::Gone) => Action::await_change(),
             Ok(Progress::Settled(plan)) => {
-                let soon = plan.waiting.as_ref().map(|_| LOOK_AGAIN);
+                let waiting = plan.waiting.as_ref().map(|_| LOOK_AGAIN);
+                let blocked = plan.blocked.as_ref().map(|_| jittered(STILL_BLOCKED));
                 let due = plan.due.map(until);
                 let resync = Some(jittered(self.context.resync));
-                Action::requeue([soon, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
+                Action::requeue([waiting, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
             Err(error) => {
                 let backoff = self.context.failed(&uid);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::condition::READY;
 use k8s_openapi::api::events::v1::Event;
-use kube::{Api, ResourceExt, api::DeleteParams};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::json;
 
 use crate::{
@@ -59,7 +62,7 @@ async fn a_retained_target_leaves_credentials_that_work(world: Arc<World>) -> Re
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
     let tags = space.aws.iam.list_user_tags().user_name(principal(&target)).send().await?.tags;
     ensure!(tags.iter().any(|tag| tag.key() == "backup-target.dev/retained"), "{tags:?}");
-    let events = Api::<Event>::namespaced(space.client.clone(), &space.namespace).list(&Default::default()).await?;
+    let events = Api::<Event>::namespaced(space.client.clone(), &space.namespace).list(&ListParams::default()).await?;
     ensure!(events.iter().any(|event| event.reason.as_deref() == Some("Retained")), "an Event says so");
     Ok(())
 }

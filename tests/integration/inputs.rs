@@ -197,7 +197,7 @@ async fn a_store_that_is_down_hangs_or_babbles_is_told_and_survived(world: Arc<W
         space.create_target(&name, json!({"prefix": name})).await?;
         space.until_reconciling(&name, reason).await.with_context(|| format!("{fault:?}"))?;
         drop(broken);
-        let ready = space.until_within(Duration::from_secs(60), &name, "ready", is_ready).await?;
+        let ready = space.until_within(Duration::from_mins(1), &name, "ready", is_ready).await?;
         ensure!(space.keys(&principal(&ready)).await?.len() == 1);
     }
     ensure!(space.users().await?.len() == 4, "one user for each target");

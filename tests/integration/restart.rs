@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 use backup_target_operator::api::BackupTarget;
-use kube::Api;
+use kube::{Api, api::ListParams};
 use serde_json::json;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         aws::{Aws, REGION},
         kubernetes::ControlPlane,
         operator::{Operator, Options},
-        proxy::{Proxy, Upstream},
+        proxy::{Call, Proxy, Upstream},
         run::Run,
         wait::wait_until,
     },
@@ -24,7 +24,7 @@ use crate::{
 tests![a_restart_with_healthy_targets_writes_nothing];
 
 const TARGETS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster, an AWS and an operator of one's own, for tests that end the operator.
 pub struct Lab {
@@ -77,7 +77,7 @@ impl Lab {
     pub async fn until_all_ready(&self, count: usize) -> Result<()> {
         let targets = self.targets()?;
         wait_until("all targets to be ready", PATIENCE, async || {
-            let list = targets.list(&Default::default()).await?;
+            let list = targets.list(&ListParams::default()).await?;
             let ready = list.iter().filter(|target| is_ready(target)).count();
             ensure!(ready == count, "{ready} of {count} are ready");
             Ok(())
@@ -117,7 +117,7 @@ async fn a_restart_with_healthy_targets_writes_nothing(_: Arc<World>) -> Result<
         Ok(())
     })
     .await?;
-    let writes = lab.api.calls_since(api, |call| call.is_write());
+    let writes = lab.api.calls_since(api, Call::is_write);
     ensure!(writes.is_empty(), "{writes:#?}");
     let changes = lab.aws.calls_since(aws, |call| call.is_write() && !call.is("GetCallerIdentity"));
     ensure!(changes.is_empty(), "{changes:#?}");

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -273,7 +273,7 @@ impl Space {
 
     /// The secrets of this space must appear in nothing that the operator prints.
     async fn keep_secrets(&self) -> Result<()> {
-        for secret in self.secrets().list(&Default::default()).await? {
+        for secret in self.secrets().list(&ListParams::default()).await? {
             let conf = rclone_conf(&secret).unwrap_or_default();
             for line in conf.lines().filter_map(|line| line.strip_prefix("secret_access_key = ")) {
                 self.world.keep_secret(line);

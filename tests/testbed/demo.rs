@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    sample::{self, BACKUPS, BUCKET, PREFIX},
     serve::timed,
     testbed::{
-        aws::{Aws, REGION, ROOT_KEY},
+        aws::Aws,
         child::command,
-        install::NAMESPACE,
         kubernetes::ControlPlane,
         operator::{Operator, Options},
         program,
@@ -25,8 +25,6 @@ use crate::{
     },
 };
 
-const BUCKET: &str = "my-backups";
-const PREFIX: &str = "backups/dataset-1/";
 const CALL: Duration = Duration::from_mins(1);
 const LARGE: usize = 20 << 20;
 
@@ -76,7 +74,8 @@ impl Stage {
     }
 
     async fn apply(&self, story: &mut Story) -> Result<()> {
-        self.kubectl_apply(&self.manifests()).await?;
+        let objects: Vec<Value> = sample::store(self.aws.url()).into_iter().chain([sample::target()]).collect();
+        self.kubectl_apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects})).await?;
         println!("{}", indented(&self.wanted().await?));
         story.check("kubectl apply, and it is ready", async || self.wait_for("Ready").await).await;
         Ok(())
@@ -87,35 +86,6 @@ impl Stage {
         let spec = self.json(&["get", "backuptarget", "dataset-1", "--output=json"]).await?["spec"].clone();
         let wanted = ["storeRef", "bucket", "prefix", "secret"].map(|field| format!("{field}: {}", spec[field]));
         Ok(format!("BackupTarget backups/dataset-1\n  {}", wanted.join("\n  ")))
-    }
-
-    fn manifests(&self) -> Value {
-        let url = self.aws.url();
-        let objects = [
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "backups"}}),
-            json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws-credentials", "namespace": NAMESPACE},
-                "stringData": {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY},
-            }),
-            json!({
-                "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "default"},
-                "spec": {
-                    "region": REGION,
-                    "endpoints": {"s3": url, "iam": url, "sts": url},
-                    "credentials": {"secretRef": {"name": "aws-credentials"}},
-                    "allow": [{
-                        "namespaces": {"names": ["backups"]}, "buckets": [BUCKET], "prefixes": ["{namespace}/"],
-                        "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
-                    }],
-                },
-            }),
-            json!({
-                "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
-                "metadata": {"name": "dataset-1", "namespace": "backups"},
-                "spec": {"bucket": BUCKET, "prefix": PREFIX},
-            }),
-        ];
-        json!({"apiVersion": "v1", "kind": "List", "items": objects})
     }
 
     async fn look(&self, story: &mut Story) {
@@ -250,7 +220,7 @@ impl Stage {
     }
 
     async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.kubectl_anywhere(&[&["--namespace", "backups"], arguments].concat()).await
+        self.kubectl_anywhere(&[&["--namespace", BACKUPS], arguments].concat()).await
     }
 
     async fn kubectl_anywhere(&self, arguments: &[&str]) -> Result<String> {
@@ -276,8 +246,8 @@ async fn back_up(story: &mut Story, stage: &Stage, rclone: &Rclone) -> Result<()
     story
         .check("the large file went up in parts", async || {
             let objects = stage.aws.objects(BUCKET).await?;
-            let state = objects.get(&format!("{PREFIX}large")).context("it is not there")?;
-            ensure!(state.contains("-4"), "{state}");
+            let large = objects.get(&format!("{PREFIX}large")).context("it is not there")?;
+            ensure!(large.contains("-4"), "{large}");
             Ok(())
         })
         .await;
@@ -326,7 +296,8 @@ fn write_tree(root: &Path) -> Result<()> {
     fs::write(root.join("nothing"), "")?;
     fs::write(root.join("folder/Größe été 日本.txt"), "a unicode name")?;
     // No two parts are the same.
-    let large: Vec<u8> = (0..LARGE).map(|at| (at >> 13) as u8 ^ at as u8).collect();
+    let block = |number: usize| format!("{number:01024}");
+    let large: String = (0..LARGE / 1024).map(block).collect();
     Ok(fs::write(root.join("large"), large)?)
 }
 

@@ -89,7 +89,8 @@ async fn rendered_chart(home: &Path) -> Result<Vec<Value>> {
     objects(&rendered).context("failed to read the rendered chart")
 }
 
-async fn apply(client: &Client, object: Value) -> Result<()> {
+/// Applies one object of any kind.
+pub async fn apply(client: &Client, object: Value) -> Result<()> {
     let object: DynamicObject = serde_json::from_value(object)?;
     let types = object.types.as_ref().context("an object without a kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);

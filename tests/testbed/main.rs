@@ -4,6 +4,7 @@
 mod testbed;
 
 mod demo;
+mod sample;
 mod serve;
 mod state;
 mod up;

@@ -13,9 +13,11 @@ use tokio::{
 };
 
 use crate::{
+    sample::{self, BUCKET},
     state::Claim,
     testbed::{
         aws::{Aws, REGION, ROOT_KEY},
+        install,
         kubernetes::ControlPlane,
         operator::{Operator, Options},
         run::Run,
@@ -58,12 +60,12 @@ impl Parts {
             timed("Kubernetes", start, ControlPlane::start(&run)),
             timed("AWS stand-in", start, Aws::start(&run)),
         )?;
-        let options = Options::default()
-            .env("AWS_ENDPOINT_URL", aws.url())
-            .env("AWS_ACCESS_KEY_ID", ROOT_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", ROOT_KEY)
-            .env("AWS_REGION", REGION);
-        let operator = timed("operator", start, Operator::start(&control_plane, options)).await?;
+        let operator = timed("operator", start, Operator::start(&control_plane, Options::default())).await?;
+        aws.create_bucket(BUCKET).await?;
+        let client = control_plane.client()?;
+        for object in sample::store(aws.url()) {
+            install::apply(&client, object).await?;
+        }
         println!("  logs are in {}", run.path().display());
         Ok(Self { operator, aws, control_plane })
     }

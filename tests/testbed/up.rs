@@ -104,9 +104,10 @@ fn explain(running: &Running) {
     }
     eprintln!("Put these lines into a shell, or all at once:");
     eprintln!("  source {}", environment().display());
-    eprintln!("Then try:");
-    eprintln!("  kubectl apply -f examples/quickstart.yaml");
-    eprintln!("  kubectl get backuptargets -A");
+    eprintln!("There is a bucket my-backups and a BackupStore default that lets the namespace backups use it. Try:");
+    eprintln!("  kubectl apply -f examples/target.yaml");
+    eprintln!("  kubectl get backuptargets,backupstores -A");
+    eprintln!("  kubectl describe backuptarget -n backups dataset-1");
     eprintln!("End it with `make down`.");
 }
 

@@ -117,6 +117,8 @@ pub struct Plan {
     pub waiting: Option<Waiting>,
     /// What only a person can move out of the way, once the steps are done.
     pub blocked: Option<Blocked>,
+    /// Keys on our principal that cannot be shown to be ours: told and left alone.
+    pub unknown_keys: Vec<String>,
     /// When something is due.
     pub due: Option<Timestamp>,
 }

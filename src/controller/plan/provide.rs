@@ -12,7 +12,8 @@ use crate::{
 };
 
 pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
-    let mut plan = Plan { blocked: in_the_way(goal, user, state), ..Plan::default() };
+    let blocked = in_the_way(goal, user, state);
+    let mut plan = Plan { blocked, unknown_keys: state.unknown_keys(), ..Plan::default() };
     if goal.suspended {
         suspended(goal, state, &mut plan);
     } else if plan.blocked.is_none() {

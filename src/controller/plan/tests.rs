@@ -59,7 +59,7 @@ fn rclone(access: &Access) -> RcloneConf {
     }
 }
 
-fn provide(access: Access, suspended: bool) -> Goal {
+fn provide(access: &Access, suspended: bool) -> Goal {
     let grant = Grant {
         access: access.clone(),
         claimed: access.clone(),
@@ -68,12 +68,12 @@ fn provide(access: Access, suspended: bool) -> Goal {
         max_key_overlap: OVERLAP * 7,
     };
     Goal::Provide(Box::new(Provide {
-        document: document(&access),
+        document: document(access),
         accesses: vec![access.clone()],
         partition: Partition::Aws,
         record: (!suspended).then(|| (access.to_record(), Vec::new())),
         secret_name: SECRET.into(),
-        rclone: rclone(&access),
+        rclone: rclone(access),
         grant,
         missing: Vec::new(),
         suspended,
@@ -108,7 +108,7 @@ fn any_access() -> impl Strategy<Value = Access> {
 
 fn any_goal() -> impl Strategy<Value = Goal> {
     prop_oneof![
-        4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(access, suspended)),
+        4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(&access, suspended)),
         1 => Just(Goal::Withhold { why: "no rule".into() }),
         1 => Just(Goal::Remove),
         1 => Just(Goal::Retain),
@@ -442,30 +442,30 @@ fn planned(goal: &Goal, state: &State) -> Plan {
 
 #[test]
 fn a_new_target_takes_the_shortest_way() {
-    let plan = planned(&provide(access("a", &[]), false), &fresh());
+    let plan = planned(&provide(&access("a", &[]), false), &fresh());
     assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
 }
 
 #[test]
 fn a_settled_target_needs_nothing() {
     let wanted = access("a", &[]);
-    assert_eq!(names_of(&planned(&provide(wanted.clone(), false), &published(&wanted))), [""; 0]);
+    assert_eq!(names_of(&planned(&provide(&wanted, false), &published(&wanted))), [""; 0]);
 }
 
 #[test]
 fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
-    assert_eq!(names_of(&planned(&provide(acls.clone(), false), &published(&base))), ["policy", "secret"]);
-    assert_eq!(names_of(&planned(&provide(base, false), &published(&acls))), ["secret", "policy"]);
+    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "secret"]);
+    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy"]);
     let multipart = access("a", &[Capability::MultipartUploads]);
-    assert_eq!(names_of(&planned(&provide(multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
+    assert_eq!(names_of(&planned(&provide(&multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
 }
 
 #[test]
 fn a_foreign_secret_stops_everything_before_it_begins() {
     let mut state = fresh();
     state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
-    let plan = planned(&provide(access("a", &[]), false), &state);
+    let plan = planned(&provide(&access("a", &[]), false), &state);
     assert_eq!(names_of(&plan), [""; 0]);
     assert!(matches!(plan.blocked, Some(Blocked::ForeignSecret { .. })));
 }
@@ -473,7 +473,7 @@ fn a_foreign_secret_stops_everything_before_it_begins() {
 #[test]
 fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     let wanted = access("a", &[]);
-    let goal = provide(wanted.clone(), false);
+    let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.secrets.insert(SECRET.into(), SecretState::Absent);
     assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
@@ -500,13 +500,13 @@ fn an_edited_key_id_is_put_right_with_the_same_key() {
     let content = rclone(&wanted).render(&key("K1")).expect("renders");
     let edited = content.expose_secret().replace("access_key_id = K1", "access_key_id = AKIAEDITED");
     state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned(&edited))));
-    assert_eq!(names_of(&planned(&provide(wanted, false), &state)), ["secret"]);
+    assert_eq!(names_of(&planned(&provide(&wanted, false), &state)), ["secret"]);
 }
 
 #[test]
 fn an_interrupted_creation_is_cleared_before_the_next() {
     let wanted = access("a", &[]);
-    let goal = provide(wanted.clone(), false);
+    let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.status = BackupTargetStatus { access: state.status.access.clone(), ..BackupTargetStatus::default() };
     state.secrets.clear();
@@ -528,7 +528,7 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
     state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new() });
-    let goal = provide(wanted, false);
+    let goal = provide(&wanted, false);
     let end = converge(&mut state, &goal);
     assert_eq!((end.blocked, end.waiting), (None, None));
     assert_eq!(state.status.keys.len(), 1);
@@ -538,7 +538,7 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
 #[test]
 fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
     let wanted = access("a", &[]);
-    let goal = provide(wanted.clone(), false);
+    let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
     let used =
@@ -557,8 +557,8 @@ fn suspended_targets_are_limited_and_not_repaired() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
     let mut tampered = published(&base);
     tampered.user(|user| user.policy = StoredPolicy::Other);
-    assert_eq!(names_of(&planned(&provide(base.clone(), true), &tampered)), [""; 0], "a repair waits");
-    let Goal::Provide(mut narrowed) = provide(acls.clone(), true) else { panic!("provided") };
+    assert_eq!(names_of(&planned(&provide(&base, true), &tampered)), [""; 0], "a repair waits");
+    let Goal::Provide(mut narrowed) = provide(&acls, true) else { panic!("provided") };
     narrowed.document = document(&base);
     let plan = planned(&Goal::Provide(narrowed), &published(&acls));
     assert_eq!(names_of(&plan), ["policy"], "a limit does not");
