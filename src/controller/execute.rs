@@ -73,7 +73,7 @@ impl<'a> Executor<'a> {
                 self.iam.set_boundary(user, &boundary).await?;
                 self.state.user(|user| user.boundary = Some(boundary));
             }
-            Step::PutPolicy(put) => self.put_policy(&put).await?,
+            Step::PutPolicy(put) => self.put_policy(put).await?,
             Step::RecordAccess(access, previous) => self.state.access_recorded(access, previous),
             Step::ActivateKey(id) => {
                 self.iam.set_key_active(user, &id, true).await?;
@@ -115,9 +115,12 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    async fn put_policy(&mut self, put: &PutPolicy) -> Result<(), Error> {
+    async fn put_policy(&mut self, put: PutPolicy) -> Result<(), Error> {
         self.iam.put_policy(&self.user.name, &put.document).await?;
-        self.state.policy_put(put, put.document.digest());
+        self.state.policy_put(put.document);
+        if let Some((access, previous)) = put.record {
+            self.state.access_recorded(access, previous);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    access::rclone::AccessKey,
+    access::{PolicyDocument, rclone::AccessKey},
     api::backup_target::{
         AccessRecord, BackupTargetStatus, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess,
         PreviousSecret,
@@ -148,14 +148,9 @@ impl State {
     }
 
     /// The policy was written.
-    pub fn policy_put(&mut self, put: &super::plan::PutPolicy, digest: String) {
-        if let Principal::Ours(user) = &mut self.principal {
-            user.policy = StoredPolicy::Known(put.document.clone());
-        }
-        self.status.policy = Some(PolicyStatus { digest, form: PolicyForm::Inline });
-        if let Some((access, previous)) = &put.record {
-            self.access_recorded(access.clone(), previous.clone());
-        }
+    pub fn policy_put(&mut self, document: PolicyDocument) {
+        self.status.policy = Some(PolicyStatus { digest: document.digest(), form: PolicyForm::Inline });
+        self.user(|user| user.policy = StoredPolicy::Known(document));
     }
 
     /// Remembers what the policy was made for.

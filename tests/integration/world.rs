@@ -9,7 +9,12 @@ use std::{
 };
 
 use anyhow::Result;
-use kube::Client;
+use backup_target_operator::api::{BackupStore, BackupTarget};
+use k8s_openapi::api::events::v1::Event;
+use kube::{
+    Api, Client,
+    api::{ListParams, ObjectList},
+};
 
 use crate::testbed::{
     aws::Aws,
@@ -65,14 +70,24 @@ impl World {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.to_owned());
     }
 
-    /// The secrets that the operator printed, and where; told without the secret itself.
-    pub fn leaked_secrets(&self) -> Vec<String> {
-        let printed = self.operator.printed();
+    /// Where a secret stands that belongs in a Secret alone: what the operator printed, and what it wrote into objects.
+    /// Told without the secret itself.
+    pub async fn leaked_secrets(&self) -> Result<Vec<String>> {
+        let mut texts: Vec<String> = self.operator.printed().lines().map(str::to_owned).collect();
+        let all = ListParams::default();
+        texts.extend(as_json(&Api::<BackupTarget>::all(self.client.clone()).list(&all).await?)?);
+        texts.extend(as_json(&Api::<BackupStore>::all(self.client.clone()).list(&all).await?)?);
+        texts.extend(as_json(&Api::<Event>::all(self.client.clone()).list(&all).await?)?);
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = |secret: &String| {
-            let line = printed.lines().find(|line| line.contains(secret.as_str()))?;
-            Some(line.replace(secret.as_str(), "…"))
+        anyhow::ensure!(!secrets.is_empty(), "no secret was kept, so none could be looked for");
+        let found = |secret: &String| {
+            let text = texts.iter().find(|text| text.contains(secret.as_str()))?;
+            Some(text.replace(secret.as_str(), "…"))
         };
-        secrets.iter().filter_map(line).collect()
+        Ok(secrets.iter().filter_map(found).collect())
     }
+}
+
+fn as_json<K: Clone + serde::Serialize>(list: &ObjectList<K>) -> Result<Vec<String>> {
+    list.items.iter().map(|object| Ok(serde_json::to_string(object)?)).collect()
 }

@@ -238,7 +238,12 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             state.user_created("btgt-1", user().boundary);
         }
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
-        Step::PutPolicy(put) => state.policy_put(&put, put.document.digest()),
+        Step::PutPolicy(put) => {
+            state.policy_put(put.document);
+            if let Some((access, previous)) = put.record {
+                state.access_recorded(access, previous);
+            }
+        }
         Step::RecordAccess(access, previous) => state.access_recorded(access, previous),
         Step::ActivateKey(id) => state.key_active(&id, true),
         Step::DeactivateKey { id, retire } => {
