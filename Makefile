@@ -36,6 +36,11 @@ up: tools build ## Start the servers and the operator and leave them running, fo
 down: ## End what `make up` started
 	@$(TESTBED) down
 
+.PHONY: scale
+scale: tools ## A benchmark: TARGETS=1000 new targets at once, with the release build
+	@$(CARGO) build --quiet --locked --release --bins --examples
+	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(TARGETS)
+
 .PHONY: build
 build:
 	@echo 'Building the operator and the testbed (the first time takes some minutes).'

@@ -46,8 +46,8 @@ pub async fn observe(
         secrets.insert(name, secret);
     }
     let principal = match look {
-        // Nothing is created before the finalizer is there.
-        _ if !finalizer => Principal::Absent,
+        // Nothing is created before the finalizer is there; somebody may have taken it off since.
+        _ if !finalizer && status.principal.is_none() => Principal::Absent,
         Look::Remembered(principal) => principal,
         Look::Live => iam.observe(user, &keys_in_question(&status, now)).await?,
     };

@@ -25,6 +25,7 @@ use super::{
 
 /// The operator's own namespace.
 pub const NAMESPACE: &str = "backup-target-system";
+const CLUSTER_SCOPED: [&str; 4] = ["Namespace", "ClusterRole", "ClusterRoleBinding", "BackupStore"];
 const RELEASE: &str = "backup-target-operator";
 /// Longer than any testbed is left running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 60 * 60;
@@ -47,6 +48,10 @@ pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
             let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
             let established = conditions.iter().any(|is| is.type_ == "Established" && is.status == "True");
             ensure!(established, "{conditions:?}");
+            // "Established" comes a moment before the API answers.
+            let version = crd.spec.versions.first().context("a CRD without a version")?;
+            let path = format!("/apis/{}/{}/{}?limit=1", crd.spec.group, version.name, crd.spec.names.plural);
+            client.request::<Value>(hyper::Request::get(path).body(Vec::new())?).await?;
             Ok(())
         })
         .await?;
@@ -94,7 +99,7 @@ pub async fn apply(client: &Client, object: Value) -> Result<()> {
     let object: DynamicObject = serde_json::from_value(object)?;
     let types = object.types.as_ref().context("an object without a kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-    let api: Api<DynamicObject> = if types.kind == "Namespace" || types.kind.starts_with("Cluster") {
+    let api: Api<DynamicObject> = if CLUSTER_SCOPED.contains(&types.kind.as_str()) {
         Api::all_with(client.clone(), &resource)
     } else {
         let namespace = object.namespace().unwrap_or_else(|| NAMESPACE.to_owned());
