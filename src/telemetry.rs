@@ -22,7 +22,8 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter cannot be understood.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
+    // kube would log whole bodies that it cannot read, and those may be Secrets.
+    let filter = EnvFilter::try_new(format!("{filter},kube_client::client=error"))
         .map_err(|error| format!("--log-filter cannot be understood: {error}; write something like info"))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();

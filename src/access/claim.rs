@@ -37,7 +37,7 @@ pub struct Claim {
     /// `None` leaves it to the rule.
     pub key_overlap: Option<Duration>,
     /// Name of the Secret.
-    pub secret_name: String,
+    pub secret_name: SecretName,
     /// Name of the rclone remote at the prefix.
     pub remote: RemoteName,
 }
@@ -56,7 +56,7 @@ impl Claim {
             ancestor_listing: spec.ancestor_listing.map(|listing| listing == AncestorListing::Allow),
             retain: spec.deletion_policy == DeletionPolicy::Retain,
             key_overlap: spec.key_overlap.map(overlap).transpose()?,
-            secret_name: spec.secret.name.clone().unwrap_or_else(|| name.to_owned()),
+            secret_name: SecretName::parse(spec.secret.name.as_deref().unwrap_or(name))?,
             remote: RemoteName::parse(&spec.secret.remote)?,
         })
     }
@@ -112,6 +112,37 @@ impl Access {
     }
 }
 
+/// Name of a Secret: a DNS subdomain, as Kubernetes wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretName(String);
+
+impl SecretName {
+    /// Parses the name of a Secret.
+    ///
+    /// # Errors
+    /// When Kubernetes would not take it.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Err(Invalid::new("spec.secret.name", problem));
+        if name.is_empty() || name.len() > 253 {
+            return refuse("a Secret's name has 1 to 253 characters".into());
+        }
+        if let Some(found) = offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+            return refuse(format!("a Secret's name has lower-case letters, digits, '-' and '.'; found {found}"));
+        }
+        let whole = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
+        if !name.split('.').all(whole) {
+            return refuse("each part of a Secret's name begins and ends with a letter or digit".into());
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
 /// Name of an rclone remote that also works in environment variables (reference/iam-s3-rclone.md §2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteName(String);
@@ -163,6 +194,16 @@ mod tests {
         assert_eq!(Access::from_record(&access.to_record()), Ok(access.clone()));
         let whole = Access { prefix: Prefix::whole_bucket(), ..access };
         assert_eq!(Access::from_record(&whole.to_record()), Ok(whole));
+    }
+
+    #[test]
+    fn secret_names_are_those_of_kubernetes() {
+        for good in ["a", "dataset-1", "a.b-c.d", "0"] {
+            assert!(SecretName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "a_b", "-a", "a-", "a.-b", "a-.b", "a..b", ".a"] {
+            assert!(SecretName::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

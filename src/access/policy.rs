@@ -76,6 +76,12 @@ impl PolicyDocument {
         serde_json::to_string(self).expect("strings, lists and maps serialise")
     }
 
+    /// Whether it allows nothing; such a document cannot be stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statement.is_empty()
+    }
+
     /// SHA-256 of the canonical text, in hex.
     #[must_use]
     pub fn digest(&self) -> String {

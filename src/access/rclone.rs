@@ -1,6 +1,6 @@
 //! The rclone.conf that a Secret holds (design §4, reference/iam-s3-rclone.md §2).
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -43,12 +43,6 @@ pub struct RcloneConf {
 }
 
 impl RcloneConf {
-    /// Whether rclone is to create the bucket, were it missing.
-    #[must_use]
-    pub fn may_create_bucket(capabilities: &BTreeSet<Capability>) -> bool {
-        capabilities.contains(&Capability::CreateBucket)
-    }
-
     /// Writes the file.
     ///
     /// # Errors

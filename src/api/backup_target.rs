@@ -180,7 +180,7 @@ pub struct SecretTemplate {
     /// Name of the Secret. Default: the name of the BackupTarget.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$') && !self.contains('..')").message("a Secret's name has lower-case letters, digits, '-' and '.', and begins and ends with a letter or digit"))]
+    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')").message("a Secret's name has lower-case letters, digits, '-' and '.', and each part between dots begins and ends with a letter or digit"))]
     pub name: Option<String>,
 
     /// Name of the rclone remote that points at the prefix: `rclone copy /data backup:`. The plain S3 remote beside it has
@@ -257,6 +257,10 @@ pub struct BackupTargetStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub previous_secrets: Vec<PreviousSecret>,
 
+    /// Whether the bucket was missing when it was last looked for; only looked for with the capability CreateBucket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bucket_missing: bool,
+
     /// Written before a key is created, so that a crash in between leaves a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_intent: Option<KeyIntent>,
@@ -265,7 +269,7 @@ pub struct BackupTargetStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_intent: Option<String>,
 
-    /// When a lost Secret was last replaced by one with a new key.
+    /// When a new key for a lost Secret was last begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reissue: Option<Timestamp>,
 }
@@ -305,6 +309,9 @@ pub struct KeyRecord {
     /// When the replaced key was made inactive; it is deleted some time after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inactive_since: Option<Timestamp>,
+    /// Whether the operator made it inactive because no rule of the store allows the claim.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
 }
 
 /// What the key may reach, as the spec asked for it.
@@ -351,4 +358,7 @@ pub struct KeyIntent {
     /// Access keys that the principal had before; a key that is not among them came after the intent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub existing: Vec<String>,
+    /// The Secret that the key is for.
+    #[serde(default)]
+    pub secret: String,
 }

@@ -33,6 +33,8 @@ use crate::{
 
 /// No call takes longer (design §6.6); kube itself sets no limit.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a status is written anew when the object changes under our hands.
+const STATUS_TRIES: usize = 4;
 
 /// The Kubernetes API as the operator uses it.
 #[derive(Clone)]
@@ -174,25 +176,47 @@ impl Cluster {
         within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
     }
 
-    /// Writes a target's status; with `if_unchanged`, only when nobody changed the target since it was read.
+    /// Writes a target's status. The operator alone writes status, so a change of anything else meanwhile is no reason not
+    /// to; another target of the same name is.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] when that was asked for and the target changed, or is another one of the same name.
+    /// [`Kind::NotFound`] when the target is gone, or is another one of the same name.
     pub async fn write_target_status(
         &self,
         target: &BackupTarget,
         status: &BackupTargetStatus,
-        if_unchanged: bool,
     ) -> Result<BackupTarget, Error> {
-        let api = self.targets(&target.namespace().unwrap_or_default());
-        let version = target.metadata.resource_version.clone().filter(|_| if_unchanged);
-        write_status(&api, target, status, version).await
+        let namespace = target.namespace().unwrap_or_default();
+        let api = self.targets(&namespace);
+        let mut now = target.clone();
+        for _ in 0..STATUS_TRIES {
+            // The API server does not compare the UID of a status, so only the version shows that it is the same target.
+            match write_status(&api, &now, status).await {
+                Err(error) if error.kind == Kind::Conflict => {}
+                other => return other,
+            }
+            let same = |found: &BackupTarget| found.metadata.uid == target.metadata.uid;
+            now = self
+                .target(&namespace, &target.name_any())
+                .await?
+                .filter(same)
+                .ok_or(Error::new("write status", Kind::NotFound))?;
+        }
+        Err(Error::new("write status", Kind::Conflict))
     }
 
     // === stores ===
 
     fn stores(&self) -> Api<BackupStore> {
         Api::all(self.client())
+    }
+
+    /// The store as it is now, not as the watch saw it last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn store(&self, name: &str) -> Result<Option<BackupStore>, Error> {
+        within("read the BackupStore", self.stores().get_opt(name)).await
     }
 
     /// Sets or clears a store's finalizer.
@@ -218,7 +242,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be written.
     pub async fn write_store_status(&self, store: &BackupStore, status: &BackupStoreStatus) -> Result<(), Error> {
-        write_status(&self.stores(), store, status, None).await.map(|_| ())
+        write_status(&self.stores(), store, status).await.map(|_| ())
     }
 }
 
@@ -226,22 +250,20 @@ fn by_us() -> PatchParams {
     PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() }
 }
 
-/// Applies a whole status: what is not in it is gone, and what is the same writes nothing.
-async fn write_status<K, S>(api: &Api<K>, object: &K, status: &S, version: Option<String>) -> Result<K, Error>
+/// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
+/// writes nothing.
+async fn write_status<K, S>(api: &Api<K>, object: &K, status: &S) -> Result<K, Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     S: Serialize,
 {
     let meta = object.meta();
-    let mut apply = json!({
+    let apply = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": meta.name, "uid": meta.uid },
+        "metadata": { "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version },
         "status": status,
     });
-    if let Some(version) = version {
-        apply["metadata"]["resourceVersion"] = version.into();
-    }
     let params = PatchParams::apply(OPERATOR).force();
     within("write status", api.patch_status(&object.name_any(), &params, &Patch::Apply(&apply))).await
 }

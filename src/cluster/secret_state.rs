@@ -28,6 +28,8 @@ pub struct OwnedSecret {
     pub rclone_conf: Option<SecretString>,
     /// Whether labels and the other fields are as the operator writes them.
     pub well_formed: bool,
+    /// Whether somebody changed what Kubernetes never lets change again: its type, or that it is immutable.
+    pub must_be_recreated: bool,
 }
 
 impl SecretState {

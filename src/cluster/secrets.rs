@@ -55,6 +55,27 @@ impl Cluster {
         Ok(owned(within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
     }
 
+    /// Asks the API server whether it would take the Secret, without writing it.
+    ///
+    /// # Errors
+    /// What the write itself would answer.
+    pub async fn check_secret(&self, new: &NewSecret<'_>, before: Option<&OwnedSecret>) -> Result<(), Error> {
+        let what = "write the target's Secret";
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let api = self.secrets(new.target);
+        match before {
+            Some(before) if before.must_be_recreated => Ok(()),
+            Some(before) => {
+                let secret = build(new, before.metadata.clone());
+                within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())
+            }
+            None => {
+                let secret = build(new, ObjectMeta::default());
+                within(what, api.create(&params, &secret)).await.map(|_| ())
+            }
+        }
+    }
+
     /// Writes over a Secret of ours, if nobody changed it since it was read.
     ///
     /// # Errors
@@ -158,10 +179,12 @@ fn is_owned_by(owners: &[OwnerReference], uid: Option<&str>) -> bool {
 fn owned(secret: Secret) -> OwnedSecret {
     let data = secret.data.unwrap_or_default();
     let text = data.get(RCLONE_CONF).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+    let must_be_recreated = secret.immutable == Some(true) || secret.type_.as_deref() != Some(OPAQUE);
     OwnedSecret {
         metadata: secret.metadata,
         rclone_conf: text.map(SecretString::from),
-        well_formed: data.len() == 1 && secret.type_.as_deref() == Some(OPAQUE),
+        well_formed: data.len() == 1 && !must_be_recreated,
+        must_be_recreated,
     }
 }
 

@@ -162,7 +162,7 @@ fn blocked_message(blocked: &Blocked) -> String {
         ),
         Blocked::PolicyTooLarge { size } => format!(
             "the policy has {size} characters and an IAM user's inline policies may have {}; shorten the prefix, or set \
-             ancestorListing: Deny",
+             ancestorListing: Deny; former folders (status.previousAccess) leave it when their overlap ends",
             crate::access::policy::INLINE_LIMIT
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),

@@ -74,20 +74,21 @@ impl<'a> Executor<'a> {
                 self.state.user(|user| user.boundary = Some(boundary));
             }
             Step::PutPolicy(put) => self.put_policy(put).await?,
-            Step::RecordAccess(access, previous) => self.state.access_recorded(access, previous),
+            Step::Remember(put) => self.remember(put),
             Step::ActivateKey(id) => {
                 self.iam.set_key_active(user, &id, true).await?;
-                self.state.key_active(&id, true);
+                self.state.key_activated(&id);
             }
             Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
             Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
             Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
+            Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
             Step::WriteSecret(write) => self.write_secret(write).await?,
             Step::DeleteSecret(name) => self.delete_secret(&name).await?,
             Step::DeletePolicy => {
                 self.iam.delete_policy(user).await?;
-                self.state.user(|user| user.policy = store::StoredPolicy::Absent);
+                self.state.policy_deleted();
             }
             Step::DeleteUser => {
                 self.iam.delete_user(user).await?;
@@ -108,28 +109,30 @@ impl<'a> Executor<'a> {
     }
 
     async fn open_intent(&mut self, intent: KeyIntent) -> Result<(), Error> {
-        let mut status = self.state.status.clone();
-        status.key_intent = Some(intent);
-        self.target = self.cluster.write_target_status(&self.target, &status, true).await?;
-        self.state.status = status;
+        let mut opened = self.state.clone();
+        opened.intent_opened(intent);
+        self.target = self.cluster.write_target_status(&self.target, &opened.status).await?;
+        self.state = opened;
         Ok(())
     }
 
     async fn put_policy(&mut self, put: PutPolicy) -> Result<(), Error> {
         self.iam.put_policy(&self.user.name, &put.document).await?;
+        self.remember(put);
+        Ok(())
+    }
+
+    fn remember(&mut self, put: PutPolicy) {
         self.state.policy_put(put.document);
         if let Some((access, previous)) = put.record {
             self.state.access_recorded(access, previous);
         }
-        Ok(())
     }
 
     async fn deactivate_key(&mut self, id: &str, retire: bool) -> Result<(), Error> {
         self.iam.set_key_active(&self.user.name, id, false).await?;
-        self.state.key_active(id, false);
+        self.state.key_deactivated(id, retire.then(super::now));
         if retire {
-            let now = super::now();
-            self.state.key_record(id, |record| record.inactive_since = Some(now));
             self.note(
                 reason::KEY_REVOKED,
                 format!("the replaced access key {id} reached the end of its overlap and is inactive"),
@@ -192,7 +195,6 @@ impl<'a> Executor<'a> {
         let now = super::now();
         self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
         if reissue {
-            self.state.status.last_reissue = Some(now);
             self.warn(
                 reason::KEY_REISSUED,
                 format!(
@@ -205,10 +207,23 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
+    /// Asks the API server, with a key that is none, whether it would take the Secret.
+    async fn check_secret(&mut self, name: &str) -> Result<(), Error> {
+        let Goal::Provide(goal) = self.goal else { return Ok(()) };
+        let no_key = AccessKey { id: "none".to_owned(), secret: "none".into() };
+        let rclone_conf: SecretString = goal.rclone.render(&no_key)?;
+        let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
+        Ok(self.cluster.check_secret(&new, self.state.secret(name).ours()).await?)
+    }
+
     async fn write_content(&mut self, goal: &Provide, name: &str, key: &AccessKey) -> Result<(), Error> {
         let rclone_conf: SecretString = goal.rclone.render(key)?;
         let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
         let written = match self.state.secret(name).ours() {
+            Some(before) if before.must_be_recreated => {
+                self.cluster.delete_secret(&self.target, name, before).await?;
+                self.cluster.create_secret(&new).await?
+            }
             Some(before) => self.cluster.replace_secret(&new, before).await?,
             None => self.cluster.create_secret(&new).await?,
         };
@@ -237,7 +252,7 @@ impl<'a> Executor<'a> {
         self.state.finalizer = false;
         self.released = true;
         let user = &self.user.name;
-        if matches!(self.goal, Goal::Retain) {
+        if matches!(self.goal, Goal::Retain { .. }) {
             self.warn(
                 reason::RETAINED,
                 format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),

@@ -1,4 +1,4 @@
-//! What should be: a target's spec, its store and the store's rules, parsed into one goal.
+//! What should be: a target's spec, its status, its store and the store's rules, parsed into one goal.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
         rclone::RcloneConf,
     },
     api::{
-        BackupStore, BackupTarget,
+        BackupStore, BackupTarget, Capability,
         backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess},
     },
     names::{self, tag},
@@ -31,7 +31,10 @@ pub enum Goal {
     /// The target is being deleted: nothing of it remains.
     Remove,
     /// The target is being deleted: its credentials stay and belong to nobody.
-    Retain,
+    Retain {
+        /// What they can do from now on: the rules of this moment are the last that are asked.
+        document: PolicyDocument,
+    },
 }
 
 /// What to provide.
@@ -41,11 +44,17 @@ pub struct Provide {
     pub grant: Grant,
     /// What was asked for and is not granted.
     pub missing: Vec<String>,
-    /// The accesses that the policy covers now: the current one first, then former folders.
-    pub accesses: Vec<Access>,
+    /// What the key reaches once this is provided; `None` when a suspended target has nothing left that is allowed.
+    pub current: Option<Access>,
+    /// What status says that the key was given, as far as the rules still allow it.
+    pub before: Option<Access>,
+    /// Former folders, as far as the rules still allow them.
+    pub former: Vec<Access>,
+    /// Whether the rules no longer allow all that the key was given.
+    pub cut: bool,
     /// The partition of the store.
     pub partition: Partition,
-    /// The policy's document.
+    /// The policy's document: the current access and the former folders.
     pub document: PolicyDocument,
     /// What status remembers of the accesses; `None` while suspended.
     pub record: Option<(AccessRecord, Vec<PreviousAccess>)>,
@@ -55,6 +64,29 @@ pub struct Provide {
     pub rclone: RcloneConf,
     /// Whether changes and repairs are held back.
     pub suspended: bool,
+}
+
+impl Provide {
+    /// The document for one access together with the former folders.
+    #[must_use]
+    pub fn document_with(&self, access: Option<&Access>) -> PolicyDocument {
+        PolicyDocument::new(self.partition, access.into_iter().chain(&self.former))
+    }
+}
+
+/// All that a goal depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The target.
+    pub target: &'a BackupTarget,
+    /// What its status remembers.
+    pub status: &'a BackupTargetStatus,
+    /// Its store.
+    pub store: &'a BackupStore,
+    /// Its namespace.
+    pub namespace: &'a Namespace,
+    /// Now.
+    pub now: Timestamp,
 }
 
 /// The principal of a target: known from the target's identity alone, so that it can be removed whatever the spec says.
@@ -80,108 +112,138 @@ pub fn user_spec(target: &BackupTarget, store: &BackupStore, cluster_id: &str) -
 ///
 /// # Errors
 /// When the spec of a live target breaks a rule.
-pub fn decide(
-    target: &BackupTarget,
-    store: &BackupStore,
-    namespace: &Namespace,
-    bucket_is_missing: bool,
-    now: Timestamp,
-) -> Result<Goal, Invalid> {
-    let name = target.metadata.name.as_deref().unwrap_or_default();
-    let claim = Claim::parse(name, &target.spec);
-    let rules = &store.spec.allow;
-    if target.metadata.deletion_timestamp.is_some() {
-        let retain = claim.is_ok_and(|claim| match allow::decide(&claim, namespace, rules) {
-            Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => grant.retain,
-            Verdict::Refused { .. } => false,
-        });
-        return Ok(if retain { Goal::Retain } else { Goal::Remove });
+pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
+    if facts.target.metadata.deletion_timestamp.is_some() {
+        return Ok(facts.end());
     }
-    let claim = claim?;
-    let (grant, missing) = match allow::decide(&claim, namespace, rules) {
+    let claim = match facts.claim() {
+        Ok(claim) => claim,
+        Err(invalid) => return facts.unreadable(invalid),
+    };
+    let (grant, missing) = match facts.verdict(&claim) {
         Verdict::Allowed(grant) => (grant, Vec::new()),
         Verdict::Partly { grant, missing } => (grant, missing),
         Verdict::Refused { why } => return Ok(Goal::Withhold { why }),
     };
-    let status = target.status.clone().unwrap_or_default();
-    if !missing.is_empty() && status.access.is_none() {
+    if !missing.is_empty() && facts.status.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
         return Ok(Goal::Withhold { why: format!("no rule allows {}", missing.join(", ")) });
     }
-    let limited = |access: &Access| allow::limit(access, namespace, rules);
-    provide(target, store, claim, grant, missing, &status, bucket_is_missing, &limited, now)
-        .map(|provide| Goal::Provide(Box::new(provide)))
+    facts.provide(claim, grant, missing).map(|provide| Goal::Provide(Box::new(provide)))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where all of a target's facts meet")]
-fn provide(
-    target: &BackupTarget,
-    store: &BackupStore,
-    claim: Claim,
-    grant: Grant,
-    missing: Vec<String>,
-    status: &BackupTargetStatus,
-    bucket_is_missing: bool,
-    limited: &dyn Fn(&Access) -> Option<Access>,
-    now: Timestamp,
-) -> Result<Provide, Invalid> {
-    let suspended = target.spec.suspend;
-    let before = status.access.as_ref().map(Access::from_record).transpose()?;
-    let previous = previous_accesses(status, before.as_ref(), &grant, suspended, now);
-    // A suspended target keeps what it was given, within what the rules still allow.
-    let current = match &before {
-        Some(before) if suspended => limited(before),
-        _ => Some(grant.access.clone()),
-    };
-    let mut accesses: Vec<Access> = current.into_iter().collect();
-    for former in &previous {
-        accesses.extend(limited(&Access::from_record(&former.access)?));
+/// The bucket that rclone may have to create, if the rules let the target create it.
+#[must_use]
+pub fn bucket_to_create(facts: Facts<'_>) -> Option<String> {
+    let claim = facts.claim().ok()?;
+    match facts.verdict(&claim) {
+        Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
+            let wanted = grant.access.capabilities.contains(&Capability::CreateBucket);
+            wanted.then(|| grant.access.bucket.to_string())
+        }
+        Verdict::Refused { .. } => None,
     }
-    let partition = Partition::of_region(&store.spec.region);
-    Ok(Provide {
-        document: PolicyDocument::new(partition, &accesses),
-        accesses,
-        partition,
-        record: (!suspended).then(|| (grant.claimed.to_record(), previous)),
-        secret_name: claim.secret_name,
-        rclone: RcloneConf {
-            remote: claim.remote,
-            access: grant.access.clone(),
-            region: store.spec.region.clone(),
-            endpoint: store.spec.endpoints.s3.clone(),
-            create_bucket: bucket_is_missing && RcloneConf::may_create_bucket(&grant.access.capabilities),
-        },
-        grant,
-        missing,
-        suspended,
-    })
 }
 
-/// The former folders that stay reachable: those of before, and the one that this change leaves.
-fn previous_accesses(
-    status: &BackupTargetStatus,
-    before: Option<&Access>,
-    grant: &Grant,
-    suspended: bool,
-    now: Timestamp,
-) -> Vec<PreviousAccess> {
-    let current = if suspended { before.unwrap_or(&grant.claimed) } else { &grant.claimed };
-    let is_current =
-        |record: &AccessRecord| record.bucket == current.bucket.as_str() && record.prefix == current.prefix.as_str();
-    let left = before
-        .filter(|before| !suspended && !before.same_place(&grant.claimed) && grant.key_overlap > Duration::ZERO)
-        .map(|before| PreviousAccess { access: before.to_record(), until: now + grant.key_overlap });
-    let mut previous: Vec<PreviousAccess> = status
-        .previous_access
-        .iter()
-        .filter(|former| former.until > now && !is_current(&former.access))
-        .cloned()
-        .collect();
-    if let Some(left) = left {
-        previous.retain(|former| {
-            (&former.access.bucket, &former.access.prefix) != (&left.access.bucket, &left.access.prefix)
-        });
-        previous.push(left);
+impl Facts<'_> {
+    fn claim(&self) -> Result<Claim, Invalid> {
+        Claim::parse(self.target.metadata.name.as_deref().unwrap_or_default(), &self.target.spec)
     }
-    previous
+
+    fn verdict(&self, claim: &Claim) -> Verdict {
+        allow::decide(claim, self.namespace, &self.store.spec.allow)
+    }
+
+    fn limited(&self, access: &Access) -> Option<Access> {
+        allow::limit(access, self.namespace, &self.store.spec.allow)
+    }
+
+    fn partition(&self) -> Partition {
+        Partition::of_region(&self.store.spec.region)
+    }
+
+    fn before(&self) -> Result<Option<Access>, Invalid> {
+        self.status.access.as_ref().map(Access::from_record).transpose()
+    }
+
+    /// Credentials stay only where a rule says so for the very place that they reach, and only with what it allows there.
+    fn end(&self) -> Goal {
+        let (Ok(claim), Ok(Some(before))) = (self.claim(), self.before()) else { return Goal::Remove };
+        let (Verdict::Allowed(grant) | Verdict::Partly { grant, .. }) = self.verdict(&claim) else {
+            return Goal::Remove;
+        };
+        let published = self.status.access_key_id.is_some();
+        match self.limited(&before).filter(|_| grant.retain && published && before.same_place(&grant.claimed)) {
+            Some(access) => Goal::Retain { document: PolicyDocument::new(self.partition(), [&access]) },
+            None => Goal::Remove,
+        }
+    }
+
+    /// A spec that cannot be read gives nothing new; what was given still needs a rule.
+    fn unreadable(&self, invalid: Invalid) -> Result<Goal, Invalid> {
+        let before = self.before()?;
+        match before {
+            Some(before) if self.limited(&before).is_none() => Ok(Goal::Withhold {
+                why: format!("no rule covers {} of bucket {} any more", before.prefix, before.bucket),
+            }),
+            _ => Err(invalid),
+        }
+    }
+
+    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>) -> Result<Provide, Invalid> {
+        let suspended = self.target.spec.suspend;
+        let given = self.before()?;
+        let before = given.as_ref().and_then(|given| self.limited(given));
+        let previous = self.previous_accesses(given.as_ref(), &grant, suspended);
+        let former =
+            previous.iter().map(|former| Access::from_record(&former.access)).collect::<Result<Vec<_>, _>>()?;
+        let allowed: Vec<Access> = former.iter().filter_map(|former| self.limited(former)).collect();
+        // A suspended target keeps what it was given, within what the rules still allow.
+        let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
+        let partition = self.partition();
+        Ok(Provide {
+            document: PolicyDocument::new(partition, current.iter().chain(&allowed)),
+            current,
+            cut: before != given || former != allowed,
+            before,
+            former: allowed,
+            partition,
+            record: (!suspended).then(|| (grant.claimed.to_record(), previous)),
+            secret_name: claim.secret_name.into_string(),
+            rclone: RcloneConf {
+                remote: claim.remote,
+                access: grant.access.clone(),
+                region: self.store.spec.region.clone(),
+                endpoint: self.store.spec.endpoints.s3.clone(),
+                create_bucket: self.status.bucket_missing
+                    && grant.access.capabilities.contains(&Capability::CreateBucket),
+            },
+            grant,
+            missing,
+            suspended,
+        })
+    }
+
+    /// The former folders that stay reachable: those of before, and the one that this change leaves.
+    fn previous_accesses(&self, before: Option<&Access>, grant: &Grant, suspended: bool) -> Vec<PreviousAccess> {
+        let current = if suspended { before.unwrap_or(&grant.claimed) } else { &grant.claimed };
+        let latest = self.now + grant.max_key_overlap;
+        let mut previous: Vec<PreviousAccess> = self
+            .status
+            .previous_access
+            .iter()
+            .filter(|former| former.until > self.now && !is_place(&former.access, current))
+            .map(|former| PreviousAccess { access: former.access.clone(), until: former.until.min(latest) })
+            .collect();
+        let left = before.filter(|before| !before.same_place(current) && grant.key_overlap > Duration::ZERO);
+        if let Some(left) = left {
+            previous.retain(|former| !is_place(&former.access, left));
+            previous.push(PreviousAccess { access: left.to_record(), until: self.now + grant.key_overlap });
+        }
+        previous
+    }
+}
+
+fn is_place(record: &AccessRecord, access: &Access) -> bool {
+    record.bucket == access.bucket.as_str() && record.prefix == access.prefix.as_str()
 }

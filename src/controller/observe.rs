@@ -7,10 +7,14 @@ use kube::ResourceExt;
 
 use super::{
     error::Error,
-    state::{Absence, State},
+    state::{Absence, State, ever_worked_on},
 };
 use crate::{
-    api::{BackupTarget, backup_target::BackupTargetStatus},
+    access::claim::SecretName,
+    api::{
+        BackupTarget,
+        backup_target::{BackupTargetStatus, KeyIntent},
+    },
     cluster::Cluster,
     names,
     store::{Principal, UserSpec, aws::Iam},
@@ -25,42 +29,59 @@ pub enum Look {
     Live,
 }
 
-/// Observes a target's Secrets and principal.
-///
-/// # Errors
-/// When one of them cannot be read.
-pub async fn observe(
-    cluster: &Cluster,
-    iam: &Iam,
-    target: &BackupTarget,
-    user: &UserSpec,
-    look: Look,
-    absence: Absence,
-    now: Timestamp,
-) -> Result<State, Error> {
-    let status = target.status.clone().unwrap_or_default();
-    let finalizer = target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
-    let mut secrets = BTreeMap::new();
-    for name in secret_names(target, &status) {
-        let secret = cluster.secret(target, &name).await?;
-        secrets.insert(name, secret);
-    }
-    let principal = match look {
-        // Nothing is created before the finalizer is there; somebody may have taken it off since.
-        _ if !finalizer && status.principal.is_none() => Principal::Absent,
-        Look::Remembered(principal) => principal,
-        Look::Live => iam.observe(user, &keys_in_question(&status, now)).await?,
-    };
-    let first_intent =
-        target.annotations().get(names::INTENT_ANNOTATION).and_then(|json| serde_json::from_str(json).ok());
-    Ok(State { status, finalizer, first_intent, principal, secrets, absence })
+/// What is looked at, and with what.
+pub struct Observation<'a> {
+    /// The Kubernetes API.
+    pub cluster: &'a Cluster,
+    /// The store's IAM.
+    pub iam: &'a Iam,
+    /// The target.
+    pub target: &'a BackupTarget,
+    /// What its status remembers.
+    pub status: &'a BackupTargetStatus,
+    /// Its principal.
+    pub user: &'a UserSpec,
+    /// Now.
+    pub now: Timestamp,
 }
 
-fn secret_names(target: &BackupTarget, status: &BackupTargetStatus) -> BTreeSet<String> {
+impl Observation<'_> {
+    /// Observes the target's Secrets and principal.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub async fn observe(&self, look: Look, absence: Absence) -> Result<State, Error> {
+        let annotation = self.target.annotations().get(names::INTENT_ANNOTATION);
+        let first_intent: Option<KeyIntent> = annotation.and_then(|json| serde_json::from_str(json).ok());
+        let finalizer = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
+        let mut secrets = BTreeMap::new();
+        for name in secret_names(self.target, self.status, first_intent.as_ref()) {
+            let secret = self.cluster.secret(self.target, &name).await?;
+            secrets.insert(name, secret);
+        }
+        let principal = match look {
+            // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
+            _ if !finalizer && first_intent.is_none() && !ever_worked_on(self.status) => Principal::Absent,
+            Look::Remembered(principal) => principal,
+            Look::Live => self.iam.observe(self.user, &keys_in_question(self.status, self.now)).await?,
+        };
+        Ok(State { status: self.status.clone(), finalizer, first_intent, principal, secrets, absence })
+    }
+}
+
+/// The wanted one, those that status speaks of, and the one that an interrupted creation may have written.
+fn secret_names(
+    target: &BackupTarget,
+    status: &BackupTargetStatus,
+    first_intent: Option<&KeyIntent>,
+) -> BTreeSet<String> {
     let wanted = target.spec.secret.name.clone().unwrap_or_else(|| target.name_any());
     std::iter::once(wanted)
         .chain(status.secret_name.clone())
         .chain(status.previous_secrets.iter().map(|previous| previous.name.clone()))
+        .chain(status.key_intent.as_ref().map(|intent| intent.secret.clone()))
+        .chain(first_intent.filter(|_| status.access_key_id.is_none()).map(|intent| intent.secret.clone()))
+        .filter(|name| SecretName::parse(name).is_ok())
         .collect()
 }
 

@@ -62,9 +62,12 @@ fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, go
         _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
         _ => partly_allowed(conditions, goal),
     }
-    let Some(access) = goal.accesses.first().filter(|_| status.policy.is_some()) else {
-        return keep_tiers(conditions);
+    let Some(access) = &goal.current else {
+        return nothing_allowed(conditions, status);
     };
+    if status.policy.is_none() {
+        return keep_tiers(conditions);
+    }
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
     granted(conditions, access, goal);
     conditions.set(
@@ -142,6 +145,10 @@ fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, ta
         "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
     );
     stalled(conditions, reason::NOT_ALLOWED, &message);
+    nothing_allowed(conditions, status);
+}
+
+fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
     for tier in Tier::ALL {
         conditions.set(tier.name(), Truth::False, reason::NOT_ALLOWED, "no rule of the store allows the claim");
     }

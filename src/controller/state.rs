@@ -39,9 +39,11 @@ pub struct State {
     pub absence: Absence,
 }
 
-/// Looks that did not show what may still appear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Looks that did not show what an intent may still bring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absence {
+    /// Nonce of the intent.
+    pub intent: String,
     /// When it was first missed.
     pub since: Option<Timestamp>,
     /// How many looks there were.
@@ -49,14 +51,17 @@ pub struct Absence {
 }
 
 impl Absence {
-    /// One more look that showed nothing.
+    /// One more look for what this intent may bring, that showed nothing.
     #[must_use]
-    pub fn and_another(self, now: Timestamp) -> Self {
-        Self { since: self.since.or(Some(now)), looks: self.looks + 1 }
+    pub fn and_another(self, intent: &str, now: Timestamp) -> Self {
+        let before = if self.intent == intent { self } else { Self::default() };
+        Self { intent: intent.to_owned(), since: before.since.or(Some(now)), looks: before.looks + 1 }
     }
 
-    fn is_believed(self, now: Timestamp) -> bool {
-        self.looks >= LOOKS && self.since.is_some_and(|since| at_least(LOOKS_SPREAD, since, now))
+    fn is_believed(&self, intent: &str, now: Timestamp) -> bool {
+        self.intent == intent
+            && self.looks >= LOOKS
+            && self.since.is_some_and(|since| at_least(LOOKS_SPREAD, since, now))
     }
 }
 
@@ -64,8 +69,25 @@ impl State {
     /// The intent to create a key whose outcome is not known.
     #[must_use]
     pub fn open_intent(&self) -> Option<&KeyIntent> {
-        let is_first = self.status.settled_intent.is_none() && self.status.access_key_id.is_none();
-        self.status.key_intent.as_ref().or(self.first_intent.as_ref().filter(|_| is_first))
+        self.status.key_intent.as_ref().or(self.first_intent.as_ref().filter(|_| self.first_intent_counts()))
+    }
+
+    /// Whether the annotation with the first intent still says something that status cannot know.
+    #[must_use]
+    pub fn first_intent_counts(&self) -> bool {
+        self.status.settled_intent.is_none() && self.status.access_key_id.is_none()
+    }
+
+    /// Whether this operator ever made anything for the target, as far as it can remember.
+    #[must_use]
+    pub fn has_anything(&self) -> bool {
+        ever_worked_on(&self.status) || matches!(self.principal, Principal::Ours(_))
+    }
+
+    /// Whether status knows the key.
+    #[must_use]
+    pub fn is_recorded(&self, id: &str) -> bool {
+        self.status.keys.iter().any(|record| record.id == id)
     }
 
     /// Keys that only an interrupted creation of ours can have left behind: they came after an open intent, status does not
@@ -84,7 +106,7 @@ impl State {
     }
 
     fn unrecorded(&self) -> impl Iterator<Item = &Key> {
-        self.keys().iter().filter(|key| !self.status.keys.iter().any(|record| record.id == key.id))
+        self.keys().iter().filter(|key| !self.is_recorded(&key.id))
     }
 
     /// Whether the principal of an interrupted creation may still appear.
@@ -96,14 +118,13 @@ impl State {
     /// Whether a key of an interrupted creation may still appear.
     #[must_use]
     pub fn key_may_still_appear(&self, now: Timestamp) -> bool {
-        // A key is created last: without principal or policy, its creation was never asked for.
-        let asked_for = matches!(&self.principal, Principal::Ours(user) if user.policy != StoredPolicy::Absent);
-        asked_for && self.orphans().is_empty() && self.is_uncertain(now)
+        matches!(self.principal, Principal::Ours(_)) && self.orphans().is_empty() && self.is_uncertain(now)
     }
 
     fn is_uncertain(&self, now: Timestamp) -> bool {
-        self.open_intent().is_some_and(|intent| !at_least(MAY_STILL_APPEAR, intent.started_at, now))
-            && !self.absence.is_believed(now)
+        self.open_intent().is_some_and(|intent| {
+            !at_least(MAY_STILL_APPEAR, intent.started_at, now) && !self.absence.is_believed(&intent.nonce, now)
+        })
     }
 
     /// The access keys of our principal.
@@ -144,6 +165,8 @@ impl State {
     /// The principal was created.
     pub fn user_created(&mut self, name: &str, boundary: Option<String>) {
         self.status.principal = Some(name.to_owned());
+        // Keys go with the principal that they were made for.
+        self.status.keys.clear();
         self.principal = Principal::Ours(User { boundary, ..User::default() });
     }
 
@@ -153,10 +176,24 @@ impl State {
         self.user(|user| user.policy = StoredPolicy::Known(document));
     }
 
+    /// The policy is gone.
+    pub fn policy_deleted(&mut self) {
+        self.status.policy = None;
+        self.user(|user| user.policy = StoredPolicy::Absent);
+    }
+
     /// Remembers what the policy was made for.
     pub fn access_recorded(&mut self, access: AccessRecord, previous: Vec<PreviousAccess>) {
         self.status.access = Some(access);
         self.status.previous_access = previous;
+    }
+
+    /// An intent to create a key is in status.
+    pub fn intent_opened(&mut self, intent: KeyIntent) {
+        if self.status.access_key_id.is_some() {
+            self.status.last_reissue = Some(intent.started_at);
+        }
+        self.status.key_intent = Some(intent);
     }
 
     /// A key was created; nobody but this process has its secret half yet.
@@ -179,6 +216,7 @@ impl State {
             superseded_at: None,
             revoke_at: None,
             inactive_since: None,
+            withheld: false,
         });
         self.status.access_key_id = Some(key.id.clone());
         self.status.key_created_at = Some(created_at);
@@ -193,8 +231,22 @@ impl State {
         }
     }
 
-    /// A key was switched on or off.
-    pub fn key_active(&mut self, id: &str, active: bool) {
+    /// A key works again.
+    pub fn key_activated(&mut self, id: &str) {
+        self.key_active(id, true);
+        self.key_record(id, |record| record.withheld = false);
+    }
+
+    /// A key was made inactive: for good, since that time, or until a rule allows the claim again.
+    pub fn key_deactivated(&mut self, id: &str, retired_at: Option<Timestamp>) {
+        self.key_active(id, false);
+        self.key_record(id, |record| {
+            record.inactive_since = retired_at.or(record.inactive_since);
+            record.withheld |= retired_at.is_none();
+        });
+    }
+
+    fn key_active(&mut self, id: &str, active: bool) {
         self.user(|user| {
             if let Some(key) = user.keys.iter_mut().find(|key| key.id == id) {
                 key.active = active;
@@ -241,6 +293,16 @@ impl State {
             change(record);
         }
     }
+}
+
+/// Whether status shows that this operator ever worked for the target.
+#[must_use]
+pub fn ever_worked_on(status: &BackupTargetStatus) -> bool {
+    status.principal.is_some()
+        || status.access.is_some()
+        || status.key_intent.is_some()
+        || status.settled_intent.is_some()
+        || !status.keys.is_empty()
 }
 
 /// Whether at least that much time lies between the two.

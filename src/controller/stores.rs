@@ -27,9 +27,18 @@ const COUNT_EVERY: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Reconciles a store. Never fails: every outcome is in the store's status.
-pub async fn reconcile(store: Arc<BackupStore>, context: Arc<Context>) -> Action {
-    let uid = store.uid().unwrap_or_default();
-    let name = store.name_any();
+pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action {
+    let uid = seen.uid().unwrap_or_default();
+    let name = seen.name_any();
+    // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
+    let store = match context.cluster.store(&name).await {
+        Ok(Some(store)) => store,
+        Ok(None) => return Action::await_change(),
+        Err(error) => {
+            warn!(store = name, %error, "the store could not be read");
+            return Action::requeue(context.failed(&uid).min(TRY_AGAIN));
+        }
+    };
     if context.targets.wait_until_ready().await.is_err() {
         // The watch of targets ends only when the operator does; a count that is not whole must let no store go.
         return Action::await_change();

@@ -1,6 +1,7 @@
 //! One reconcile of one BackupTarget: the table of contents of the operator.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,27 +14,23 @@ use super::{
     context::{Context, jittered},
     error::{Error, Retry},
     execute::Executor,
-    goal::{self, Goal},
+    goal::{self, Facts, Goal},
     now,
-    observe::{Look, observe},
+    observe::{Look, Observation},
     plan::{self, Fresh, Plan, Waiting},
     report::{Outcome, report},
     state::State,
     stores::pinned_connection,
 };
 use crate::{
-    access::{
-        Claim,
-        allow::{self, Namespace},
-        rclone::RcloneConf,
-    },
+    access::allow::{self, Namespace},
     api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
-    store::{UserSpec, connect::Connection},
+    store::{Principal, UserSpec, connect::Connection},
 };
 
-/// No reconcile takes longer (design §6.6).
+/// No step is begun later than this; each is bounded by itself (design §6.6).
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Planning again after the steps gives none; more rounds than this mean that somebody works against us.
 const ROUNDS: usize = 4;
@@ -57,21 +54,29 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
             return Action::requeue(context.failed(&uid));
         }
     };
-    let stored = target.status.clone().unwrap_or_default();
-    let reconcile = Reconcile { context: &context, name, memory: stored.clone(), stored, target, notes: Vec::new() };
+    let reconcile = Reconcile {
+        uid: target.uid().unwrap_or_default(),
+        memory: target.status.clone().unwrap_or_default(),
+        end: Instant::now() + DEADLINE,
+        notes: Vec::new(),
+        context: &context,
+        name,
+        target,
+    };
     Box::pin(reconcile.run()).await
 }
 
 struct Reconcile<'a> {
     context: &'a Context,
     name: String,
-    /// The target as it is now, after our own writes.
+    uid: String,
+    /// The target as the API server has it, after our own writes.
     target: BackupTarget,
-    /// The status that the API server has.
-    stored: BackupTargetStatus,
     /// What status has to remember, after the steps that were done.
     memory: BackupTargetStatus,
     notes: Vec<Note>,
+    /// When no further step is begun.
+    end: Instant,
 }
 
 /// How far it got.
@@ -82,16 +87,20 @@ enum Progress {
     Settled(Plan),
 }
 
+/// What all rounds of one reconcile have in common.
+struct Work<'a> {
+    goal: &'a Goal,
+    user: &'a UserSpec,
+    connection: &'a Connection,
+}
+
 impl Reconcile<'_> {
     async fn run(mut self) -> Action {
         let mut goal = None;
-        let result = match tokio::time::timeout(DEADLINE, self.pursue(&mut goal)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::TimedOut),
-        };
-        let action = self.next(&result);
-        if !matches!(result, Ok(Progress::Gone)) {
-            self.tell(goal.as_ref(), &result).await;
+        let result = self.pursue(&mut goal).await;
+        let mut action = self.next(&result);
+        if !matches!(result, Ok(Progress::Gone)) && !self.tell(goal.as_ref(), &result).await {
+            action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
             self.context.cluster.publish(&self.target, note).await;
@@ -101,36 +110,32 @@ impl Reconcile<'_> {
 
     /// observe → parse → plan → execute, until nothing is left to do.
     async fn pursue(&mut self, told: &mut Option<Goal>) -> Result<Progress, Error> {
-        let deleting = self.target.metadata.deletion_timestamp.is_some();
         let claimed = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
-        if deleting && !claimed {
-            self.context.forget(&self.target.uid().unwrap_or_default());
+        if self.is_deleting() && !claimed {
+            self.context.forget(&self.uid);
             return Ok(Progress::Gone);
         }
-        let store = self.store().await?;
+        let name = &self.target.spec.store_ref.name;
+        let store = self.context.cluster.store(name).await?.ok_or_else(|| Error::StoreNotFound(name.clone()))?;
         let connection = pinned_connection(self.context, &store).await?;
         let namespace = self.namespace(&store).await?;
-        let missing = self.bucket_is_missing(&store, &connection).await;
-        let goal = told.insert(goal::decide(&self.target, &store, &namespace, missing, now())?).clone();
+        self.look_for_bucket(&store, &namespace, &connection).await;
+        let goal = told.insert(goal::decide(self.facts(&store, &namespace))?).clone();
         let user = goal::user_spec(&self.target, &store, &self.context.cluster_id);
-        self.work(&goal, &user, &connection).await
+        self.work(&Work { goal: &goal, user: &user, connection: &connection }).await
     }
 
-    async fn work(&mut self, goal: &Goal, user: &UserSpec, connection: &Connection) -> Result<Progress, Error> {
-        let uid = self.target.uid().unwrap_or_default();
-        let remembered = self.remembered(&uid);
-        let mut read_at = remembered.as_ref().map_or_else(Instant::now, |(_, at)| *at);
-        let mut look = remembered.map_or(Look::Live, |(principal, _)| Look::Remembered(principal));
-        for _ in 0..ROUNDS {
-            let from_memory = matches!(look, Look::Remembered(_));
-            let state = self.observe(user, connection, look).await?;
-            let (plan, state) = planned(goal, user, state);
+    async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
+        let (mut look, mut read_at) = match self.remembered() {
+            Some((principal, at)) => (Look::Remembered(principal), at),
+            None => (Look::Live, Instant::now()),
+        };
+        let mut executed = 0;
+        while executed < ROUNDS {
+            let from_memory = executed == 0 && matches!(look, Look::Remembered(_));
+            let (plan, state) = self.plan(work, look).await?;
             if plan.steps.is_empty() {
-                self.memory = state.status;
-                // What may still appear, and what stands in the way, has to be looked at again.
-                let settled = plan.blocked.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
-                let known = settled.then_some((state.principal, read_at));
-                self.context.remember(&uid, known, state.absence);
+                self.settle(&plan, state, read_at);
                 return Ok(Progress::Settled(plan));
             }
             if from_memory {
@@ -138,60 +143,71 @@ impl Reconcile<'_> {
                 (look, read_at) = (Look::Live, Instant::now());
                 continue;
             }
-            let state = self.execute(goal, user, connection, plan, state).await?;
-            let Some(state) = state else {
-                self.context.forget(&uid);
+            let Some(principal) = self.execute(work, plan, state).await? else {
+                self.context.forget(&self.uid);
                 return Ok(Progress::Gone);
             };
             // What was just written is as fresh as what was just read.
-            look = Look::Remembered(state.principal);
-            self.target.status = Some(state.status);
+            look = Look::Remembered(principal);
+            executed += 1;
         }
         Err(Error::TimedOut)
     }
 
-    async fn observe(&self, user: &UserSpec, connection: &Connection, look: Look) -> Result<State, Error> {
+    async fn plan(&self, work: &Work<'_>, look: Look) -> Result<(Plan, State), Error> {
         let live = matches!(look, Look::Live);
-        let absence = self.context.recall(&self.target.uid().unwrap_or_default()).absence;
-        let mut state =
-            observe(&self.context.cluster, &connection.iam, &self.target, user, look, absence, now()).await?;
-        if live && (state.key_may_still_appear(now()) || state.user_may_still_appear(now())) {
-            state.absence = absence.and_another(now());
+        let observation = Observation {
+            cluster: &self.context.cluster,
+            iam: &work.connection.iam,
+            target: &self.target,
+            status: &self.memory,
+            user: work.user,
+            now: now(),
+        };
+        let mut state = observation.observe(look, self.context.recall(&self.uid).absence).await?;
+        if live && let Some(nonce) = state.open_intent().map(|intent| intent.nonce.clone()) {
+            state.absence = state.absence.and_another(&nonce, now());
         }
-        Ok(state)
+        let overlap = match work.goal {
+            Goal::Provide(provide) => provide.grant.key_overlap,
+            Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Duration::ZERO,
+        };
+        plan::settle(&mut state, work.user, overlap, now());
+        let fresh = Fresh { now: now(), nonce: format!("{:016x}", fastrand::u64(..)) };
+        Ok((plan::plan(work.goal, work.user, &state, &fresh), state))
     }
 
-    /// Does the steps; the memory is kept whatever happens. `None` when the target was let go.
-    async fn execute(
-        &mut self,
-        goal: &Goal,
-        user: &UserSpec,
-        connection: &Connection,
-        plan: Plan,
-        state: State,
-    ) -> Result<Option<State>, Error> {
-        let mut executor =
-            Executor::new(&self.context.cluster, &connection.iam, user, goal, self.target.clone(), state);
+    fn settle(&mut self, plan: &Plan, state: State, read_at: Instant) {
+        self.memory = state.status;
+        // What may still appear, and what stands in the way, has to be looked at again.
+        let settled = plan.blocked.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
+        self.context.remember(&self.uid, settled.then_some((state.principal, read_at)), state.absence);
+    }
+
+    /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
+    async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
+        let (cluster, iam) = (&self.context.cluster, &work.connection.iam);
+        let mut executor = Executor::new(cluster, iam, work.user, work.goal, self.target.clone(), state);
         let mut result = Ok(());
         for step in plan.steps {
-            result = executor.execute(step).await;
+            // Between steps and never within one: an answer that nobody waits for is an answer lost.
+            result = if Instant::now() < self.end { executor.execute(step).await } else { Err(Error::TimedOut) };
             if result.is_err() {
                 break;
             }
         }
         self.target = executor.target;
-        self.stored = self.target.status.clone().unwrap_or_default();
-        self.memory = executor.state.status.clone();
+        self.memory = executor.state.status;
         self.notes.append(&mut executor.notes);
-        result.map(|()| (!executor.released).then_some(executor.state))
+        result.map(|()| (!executor.released).then_some(executor.state.principal))
     }
 
-    async fn store(&self) -> Result<Arc<BackupStore>, Error> {
-        let name = &self.target.spec.store_ref.name;
-        // An error means that the operator is stopping.
-        self.context.stores.wait_until_ready().await.map_err(|_| Error::StorePending(name.clone()))?;
-        let found = self.context.stores.state().into_iter().find(|store| store.name_any() == *name);
-        found.ok_or_else(|| Error::StoreNotFound(name.clone()))
+    fn facts<'a>(&'a self, store: &'a BackupStore, namespace: &'a Namespace) -> Facts<'a> {
+        Facts { target: &self.target, status: &self.memory, store, namespace, now: now() }
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.target.metadata.deletion_timestamp.is_some()
     }
 
     async fn namespace(&self, store: &BackupStore) -> Result<Namespace, Error> {
@@ -199,48 +215,52 @@ impl Reconcile<'_> {
         let labels = if allow::need_labels(&store.spec.allow) {
             self.context.cluster.namespace_labels(&name).await?
         } else {
-            std::collections::BTreeMap::new()
+            BTreeMap::new()
         };
         Ok(Namespace { name, labels })
     }
 
-    async fn bucket_is_missing(&self, store: &BackupStore, connection: &Connection) -> bool {
-        let Ok(claim) = Claim::parse(&self.target.name_any(), &self.target.spec) else { return false };
+    /// Whether rclone has to create the bucket. Only a clear answer changes what is known.
+    async fn look_for_bucket(&mut self, store: &BackupStore, namespace: &Namespace, connection: &Connection) {
+        let Some(bucket) = goal::bucket_to_create(self.facts(store, namespace)) else { return };
         let endpoint = store.spec.endpoints.s3.as_deref();
-        RcloneConf::may_create_bucket(&claim.capabilities)
-            && crate::probe::bucket_is_missing(&connection.config, endpoint, claim.bucket.as_str()).await
+        if let Some(missing) = crate::probe::bucket_is_missing(&connection.config, endpoint, &bucket).await {
+            self.memory.bucket_missing = missing;
+        }
     }
 
-    fn remembered(&self, uid: &str) -> Option<(crate::store::Principal, Instant)> {
-        let deleting = self.target.metadata.deletion_timestamp.is_some();
-        self.context.recall(uid).principal.filter(|(_, at)| !deleting && at.elapsed() < self.context.resync)
+    fn remembered(&self) -> Option<(Principal, Instant)> {
+        let fresh = |(_, at): &(Principal, Instant)| !self.is_deleting() && at.elapsed() < self.context.resync;
+        self.context.recall(&self.uid).principal.filter(fresh)
     }
 
-    /// Writes status, if it says something new, and notes what a person should notice.
-    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) {
+    /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
+    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) -> bool {
         let outcome = Outcome {
             goal,
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone) => return,
+                Ok(Progress::Gone) => return true,
                 Err(error) => Err(error),
             },
         };
+        let stored = self.target.status.clone().unwrap_or_default();
         let status = report(&self.target, self.memory.clone(), &outcome, now());
-        if status == self.stored {
-            return;
+        if status == stored {
+            return true;
         }
-        self.note_change(&status);
+        self.note_change(&stored, &status);
         self.note_unknown_keys(result);
-        if let Err(error) = self.context.cluster.write_target_status(&self.target, &status, false).await {
+        let written = self.context.cluster.write_target_status(&self.target, &status).await;
+        if let Err(error) = &written {
             warn!(name = self.name, %error, "status could not be written");
-            self.context.failed(&self.target.uid().unwrap_or_default());
         }
+        written.is_ok()
     }
 
     /// At most one event for an outcome: what was done says more than that the reason changed.
-    fn note_change(&mut self, after: &BackupTargetStatus) {
-        let (old, new) = (headline(&self.stored), headline(after));
+    fn note_change(&mut self, before: &BackupTargetStatus, after: &BackupTargetStatus) {
+        let (old, new) = (headline(before), headline(after));
         let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
         let well = new.type_ == condition::READY && new.status == "True";
         if well {
@@ -256,50 +276,35 @@ impl Reconcile<'_> {
 
     /// Told once, when they are first seen: the status that names them is written only then.
     fn note_unknown_keys(&mut self, result: &Result<Progress, Error>) {
-        if let Ok(Progress::Settled(plan)) = result
-            && !plan.unknown_keys.is_empty()
-            && plan.blocked.is_none()
-        {
-            self.notes.push(Note {
-                warning: true,
-                reason: condition::reason::UNKNOWN_KEY.to_owned(),
-                message: format!(
-                    "access key {} was not made by this operator and is left alone",
-                    plan.unknown_keys.join(", ")
-                ),
-            });
+        let Ok(Progress::Settled(plan)) = result else { return };
+        if plan.unknown_keys.is_empty() || plan.blocked.is_some() {
+            return;
         }
+        let keys = plan.unknown_keys.join(", ");
+        self.notes.push(Note {
+            warning: true,
+            reason: condition::reason::UNKNOWN_KEY.to_owned(),
+            message: format!("access key {keys} was not made by this operator and is left alone"),
+        });
     }
 
     fn next(&self, result: &Result<Progress, Error>) -> Action {
-        let uid = self.target.uid().unwrap_or_default();
         match result {
             Ok(Progress::Gone) => Action::await_change(),
             Ok(Progress::Settled(plan)) => {
-                let waiting = plan.waiting.as_ref().map(|_| LOOK_AGAIN);
+                let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
                 let blocked = plan.blocked.as_ref().map(|_| jittered(STILL_BLOCKED));
                 let due = plan.due.map(until);
                 let resync = Some(jittered(self.context.resync));
-                Action::requeue([waiting, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
+                Action::requeue([again, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
             Err(error) => {
-                let backoff = self.context.failed(&uid);
-                let stalled = matches!(error.retry(), Retry::Stalled);
+                let backoff = self.context.failed(&self.uid);
+                let stalled = error.retry() == Retry::Stalled;
                 Action::requeue(if stalled { backoff.max(jittered(LOOK_AGAIN)) } else { backoff })
             }
         }
     }
-}
-
-fn planned(goal: &Goal, user: &UserSpec, mut state: State) -> (Plan, State) {
-    let now = now();
-    let overlap = match goal {
-        Goal::Provide(provide) => provide.grant.key_overlap,
-        Goal::Withhold { .. } | Goal::Remove | Goal::Retain => Duration::ZERO,
-    };
-    plan::settle(&mut state, overlap, now);
-    let fresh = Fresh { now, nonce: format!("{:016x}", fastrand::u64(..)) };
-    (plan::plan(goal, user, &state, &fresh), state)
 }
 
 /// What a person should know first: what stalls it, else what Ready says.

@@ -71,7 +71,11 @@ where
         SdkError::ConstructionFailure(_) => Kind::InvalidCredentials,
         SdkError::ServiceError(service) => match (service.err().code(), service.raw().status().as_u16()) {
             (_, 429) => Kind::Throttled,
-            (None, 500..) => Kind::Unreachable,
+            // A server that failed may have done it nevertheless, whatever it calls the failure.
+            (code, 500..) => match by_code(code.unwrap_or_default()) {
+                Kind::Throttled => Kind::Throttled,
+                _ => Kind::Unreachable,
+            },
             (code, _) => by_code(code.unwrap_or_default()),
         },
         SdkError::ResponseError(_) => Kind::Unreadable,

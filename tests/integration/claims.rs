@@ -24,6 +24,7 @@ tests![
     a_withdrawn_rule_stops_the_key_and_its_return_restores_it,
     a_suspended_target_does_not_outlive_its_rule,
     a_former_folder_does_not_outlive_its_rule,
+    what_stands_in_the_way_of_a_change_saves_no_right,
     rules_bound_overlap_and_retention,
 ];
 
@@ -186,5 +187,23 @@ async fn rules_bound_overlap_and_retention(world: Arc<World>) -> Result<()> {
     space.create_target("retained", json!({"deletionPolicy": "Retain"})).await?;
     let stalled = space.until_stalled("retained", "NotAllowed").await?;
     ensure!(message(&stalled, READY)?.contains("Retain"), "{}", message(&stalled, READY)?);
+    Ok(())
+}
+
+async fn what_stands_in_the_way_of_a_change_saves_no_right(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({"capabilities": ["ObjectAcls"]})).await?;
+    let target = space.until_ready("dataset-1").await?;
+    space.create_secret(json!({"metadata": {"name": "foreign"}, "stringData": {"mine": "mine"}})).await?;
+    space.patch_target("dataset-1", json!({"secret": {"name": "foreign"}})).await?;
+    space.until_stalled("dataset-1", "SecretConflict").await?;
+
+    space.patch_rule("capabilities", json!([])).await?;
+    crate::testbed::wait::wait_until("the right to leave the policy", crate::space::SOON, async || {
+        ensure!(!space.policy(&principal(&target)).await?.to_string().contains("PutObjectAcl"), "it is there");
+        Ok(())
+    })
+    .await?;
+    space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded().context("the rest stays")?;
     Ok(())
 }

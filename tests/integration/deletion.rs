@@ -7,7 +7,7 @@ use backup_target_operator::api::condition::READY;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -27,6 +27,7 @@ tests![
     nothing_is_deleted_in_another_account,
     a_target_recreated_at_once_is_another_one,
     a_store_stays_while_targets_use_it,
+    a_finalizer_that_is_taken_off_comes_back,
 ];
 
 async fn a_deleted_target_leaves_nothing_but_its_objects(world: Arc<World>) -> Result<()> {
@@ -169,6 +170,21 @@ async fn a_store_stays_while_targets_use_it(world: Arc<World>) -> Result<()> {
         Ok(())
     })
     .await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}
+
+async fn a_finalizer_that_is_taken_off_comes_back(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let before = space.until_ready("dataset-1").await?;
+    let patch = json!({"metadata": {"finalizers": null}, "spec": {"suspend": true}});
+    space.targets().patch("dataset-1", &PatchParams::default(), &Patch::Merge(patch)).await?;
+    let after =
+        space.until("dataset-1", "held again", |target| !target.finalizers().is_empty() && target.spec.suspend).await?;
+    ensure!(status(&after).keys == status(&before).keys, "what it knows of its keys is kept");
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
     ensure!(space.users().await?.is_empty());
     Ok(())
 }

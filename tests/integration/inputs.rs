@@ -60,6 +60,7 @@ async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -
         ("keyOverlap", json!("9000h"), "at most 8760h"),
         ("deletionPolicy", json!("Keep"), "supported values"),
         ("secret", json!({"name": "Not_A_Name"}), "a Secret's name"),
+        ("secret", json!({"name": "a.-b"}), "a Secret's name"),
         ("secret", json!({"remote": "with space"}), "a remote's name"),
         ("bucket", Value::Null, "Required value"),
     ];

@@ -19,6 +19,7 @@ tests![
     a_secret_deleted_again_and_again_makes_no_flood,
     an_edited_secret_is_put_right_with_the_same_key,
     a_damaged_secret_gets_a_new_key,
+    an_immutable_secret_is_made_anew_with_the_same_key,
     an_unknown_key_is_reported_and_left,
     a_key_whose_secret_could_not_be_written_is_deleted_at_once,
     the_creation_of_a_key_is_never_retried_blindly,
@@ -111,6 +112,23 @@ async fn a_damaged_secret_gets_a_new_key(world: Arc<World>) -> Result<()> {
     let with_new_key = |target: &_| is_ready(target) && status(target).access_key_id.is_some_and(|id| id != old);
     space.until("dataset-1", "ready with a new key", with_new_key).await?;
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
+    Ok(())
+}
+
+async fn an_immutable_secret_is_made_anew_with_the_same_key(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let before = space.until_ready("dataset-1").await?;
+    let frozen = json!({"immutable": true});
+    space.secrets().patch("dataset-1", &PatchParams::default(), &Patch::Merge(&frozen)).await?;
+    wait_until("the Secret to be made anew", SOON, async || {
+        let secret = space.secrets().get("dataset-1").await?;
+        ensure!(secret.immutable.is_none(), "it is immutable");
+        Ok(())
+    })
+    .await?;
+    let after = space.until_ready("dataset-1").await?;
+    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the same key");
     Ok(())
 }
 

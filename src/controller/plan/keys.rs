@@ -1,6 +1,6 @@
 //! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
 
-use super::{Duration, KeyEnd, Plan, State, Step, Timestamp, Waiting, at_least};
+use super::{Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, at_least};
 use crate::{api::backup_target::KeyRecord, controller::state::MAY_STILL_APPEAR};
 
 /// A lost Secret is replaced at once, and again after this time at the earliest.
@@ -13,21 +13,24 @@ pub(super) const LONGEST_INACTIVE: Duration = Duration::from_hours(1);
 pub(super) const SLOTS: usize = 2;
 
 /// A key that is in our Secret and came after an open intent was published before status could say so.
-pub(super) fn adopt_published(state: &mut State, overlap: Duration) {
+pub(super) fn adopt_published(state: &mut State, overlap: Duration, now: Timestamp) {
     let orphans = state.orphans();
-    let shown = state.secrets.values().filter_map(super::SecretState::shown_key).find(|key| orphans.contains(&key.id));
-    let Some(key) = shown else { return };
-    let Some(created_at) = state.keys().iter().find(|listed| listed.id == key.id).map(|listed| listed.created_at)
-    else {
-        return;
-    };
-    state.key_published(&key, created_at, overlap, created_at);
+    let shown = state.secrets.iter().filter_map(|(name, secret)| Some((name.clone(), secret.shown_key()?)));
+    let Some((name, key)) = shown.into_iter().find(|(_, key)| orphans.contains(&key.id)) else { return };
+    let listed = state.keys().iter().find(|listed| listed.id == key.id);
+    if let Some(created_at) = listed.map(|listed| listed.created_at) {
+        state.status.secret_name = Some(name);
+        state.key_published(&key, created_at, overlap, now);
+    }
 }
 
-/// Forgets keys that are no longer listed; a young key is believed to be there, since lists lag behind (design §6.2).
+/// Forgets keys that are no longer listed on our principal; a young key is believed to be there, since lists lag behind
+/// (design §6.2). A principal that is gone or foreign says nothing about keys.
 pub(super) fn forget_vanished(state: &mut State, now: Timestamp) {
-    let listed: Vec<String> = state.keys().iter().map(|key| key.id.clone()).collect();
-    state.status.keys.retain(|key| listed.contains(&key.id) || !at_least(MAY_STILL_APPEAR, key.created_at, now));
+    let Principal::Ours(user) = &state.principal else { return };
+    let listed: Vec<&str> = user.keys.iter().map(|key| key.id.as_str()).collect();
+    let stays = |key: &KeyRecord| listed.contains(&key.id.as_str()) || !at_least(MAY_STILL_APPEAR, key.created_at, now);
+    state.status.keys.retain(stays);
 }
 
 /// Ends the overlap of replaced keys: inactive first, deleted some time after.
@@ -47,6 +50,8 @@ pub(super) fn retire(plan: &mut Plan, state: &State, overlap: Duration, max_over
                 plan.due_at(end);
             }
         } else if let (Some(superseded), Some(revoke)) = (record.superseded_at, record.revoke_at) {
+            // The rule's maximum may have become shorter since.
+            let revoke = if max_overlap.is_zero() { revoke } else { revoke.min(superseded + max_overlap) };
             if revoke > now {
                 plan.due_at(revoke);
             } else if let Some(until) = extension(state, record, superseded + max_overlap, now) {
@@ -71,10 +76,21 @@ pub(super) fn delete_orphans(plan: &mut Plan, state: &State) {
     }
 }
 
-/// When the next key may be created for a Secret that was lost; `None` is now.
-pub(super) fn reissue_limit(state: &State, now: Timestamp) -> Option<Waiting> {
+/// Deletes Secrets with a former name whose overlap has ended.
+pub(super) fn delete_former_secrets(plan: &mut Plan, state: &State, keep: Option<&str>, now: Timestamp) {
+    for previous in &state.status.previous_secrets {
+        if previous.until > now {
+            plan.due_at(previous.until);
+        } else if Some(previous.name.as_str()) != keep && state.secret(&previous.name).ours().is_some() {
+            plan.step(Step::DeleteSecret(previous.name.clone()));
+        }
+    }
+}
+
+/// Until when no key may be created for a Secret that was lost again.
+pub(super) fn reissue_limit(state: &State, now: Timestamp) -> Option<Timestamp> {
     let until = state.status.last_reissue? + REISSUE_EVERY;
-    (until > now).then_some(Waiting::ReissueLimit { until })
+    (until > now).then_some(until)
 }
 
 /// The published key that makes room for another: the one that was replaced first.

@@ -34,8 +34,8 @@ pub enum Step {
     SetBoundary(String),
     /// Writes the principal's policy.
     PutPolicy(PutPolicy),
-    /// Remembers what the policy covers, when only that changed.
-    RecordAccess(AccessRecord, Vec<PreviousAccess>),
+    /// Remembers the policy that the principal has already.
+    Remember(PutPolicy),
     /// Switches a key of ours on again.
     ActivateKey(String),
     /// Switches a key off.
@@ -59,6 +59,8 @@ pub enum Step {
         /// Why it goes.
         why: KeyEnd,
     },
+    /// Asks the API server whether it would take the Secret, without writing it.
+    CheckSecret(String),
     /// Creates an access key; an intent is open.
     CreateKey,
     /// Writes a Secret.
@@ -77,13 +79,16 @@ pub enum Step {
     ReleaseTarget,
 }
 
+/// What status remembers of accesses: the current one, and former folders.
+pub type AccessMemory = (AccessRecord, Vec<PreviousAccess>);
+
 /// A policy to write, and what status remembers of it.
 #[derive(Clone, Debug)]
 pub struct PutPolicy {
     /// The document.
     pub document: PolicyDocument,
     /// The access it was made for; `None` for a document in between.
-    pub record: Option<(AccessRecord, Vec<PreviousAccess>)>,
+    pub record: Option<AccessMemory>,
 }
 
 /// A Secret to write.
@@ -180,11 +185,12 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    fn intent(&self, state: &State) -> KeyIntent {
+    fn intent(&self, state: &State, secret: &str) -> KeyIntent {
         KeyIntent {
             nonce: self.nonce.clone(),
             started_at: self.now,
             existing: state.keys().iter().map(|key| key.id.clone()).collect(),
+            secret: secret.to_owned(),
         }
     }
 }
@@ -194,16 +200,19 @@ impl Fresh {
 pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     match goal {
         Goal::Provide(provide) => provide::plan(provide, user, state, fresh),
-        Goal::Withhold { .. } => remove::withhold(state, fresh.now),
-        Goal::Remove => remove::remove(user, state, fresh.now),
-        Goal::Retain => remove::retain(user, state),
+        Goal::Withhold { .. } => remove::withhold(user, state, fresh),
+        Goal::Remove => remove::remove(user, state, fresh),
+        Goal::Retain { document } => remove::retain(document, user, state, fresh),
     }
 }
 
 /// Takes in what the observation says about what status remembers: a published key that status missed, keys that are
 /// gone, overlaps that ended. Changes memory only.
-pub fn settle(state: &mut State, overlap: Duration, now: Timestamp) {
-    keys::adopt_published(state, overlap);
+pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timestamp) {
+    if matches!(state.principal, Principal::Ours(_)) {
+        state.status.principal = Some(user.name.clone());
+    }
+    keys::adopt_published(state, overlap, now);
     keys::forget_vanished(state, now);
     let gone: Vec<String> = state
         .status

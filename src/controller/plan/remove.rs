@@ -1,51 +1,57 @@
 //! Towards less: a claim that is not allowed, and a target that is being deleted.
 
-use super::{Blocked, Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, UserSpec, Waiting, keys};
-use crate::store::StoredPolicy;
+use super::{
+    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting, keys,
+};
+use crate::store::{StoredPolicy, User};
 
-/// No rule allows the claim: keys stop working, and everything stays for the day that a rule allows it again.
-pub(super) fn withhold(state: &State, now: Timestamp) -> Plan {
+/// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
+pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
-    keys::delete_orphans(&mut plan, state);
-    for key in state.keys().iter().filter(|key| key.active) {
-        if state.status.keys.iter().any(|record| record.id == key.id) {
-            plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
-        }
+    if let Principal::Foreign { why } = &state.principal
+        && state.has_anything()
+    {
+        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
     }
-    keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, now);
+    let Principal::Ours(ours) = &state.principal else { return plan };
+    if !state.finalizer {
+        plan.step(Step::Claim(fresh.intent(state, state.status.secret_name.as_deref().unwrap_or_default())));
+    }
+    // Without a policy no key works, whoever made it.
+    delete_policy(&mut plan, ours);
+    keys::delete_orphans(&mut plan, state);
+    for key in ours.keys.iter().filter(|key| key.active && state.is_recorded(&key.id)) {
+        plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
+    }
+    keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
+    keys::delete_former_secrets(&mut plan, state, state.status.secret_name.as_deref(), fresh.now);
     plan
 }
 
 /// The target is being deleted: keys first, so that nothing works any more, then all the rest.
-pub(super) fn remove(user: &UserSpec, state: &State, now: Timestamp) -> Plan {
+pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
     if !state.finalizer {
         return plan;
     }
-    for id in state.orphans() {
-        plan.delete_key(id, KeyEnd::Orphan);
+    if let Principal::Foreign { why } = &state.principal
+        && state.has_anything()
+    {
+        // This operator made a principal of that name once; that it looks like somebody else's now is no end.
+        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
+        return plan;
     }
-    for key in state.keys() {
-        if state.status.keys.iter().any(|record| record.id == key.id) {
+    if let Principal::Ours(ours) = &state.principal {
+        keys::delete_orphans(&mut plan, state);
+        for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id)) {
             plan.delete_key(&key.id, KeyEnd::TargetDeleted);
         }
-    }
-    if let Principal::Ours(ours) = &state.principal
-        && ours.policy != StoredPolicy::Absent
-    {
-        plan.step(Step::DeletePolicy);
+        delete_policy(&mut plan, ours);
     }
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DeleteSecret(name.clone()));
     }
-    // Something of an interrupted creation may still appear; then the target must still be there (design §6.2).
-    if state.key_may_still_appear(now) || state.user_may_still_appear(now) {
-        plan.waiting = Some(Waiting::KeyMayAppear);
-        return plan;
-    }
-    let unknown = state.unknown_keys();
-    if !unknown.is_empty() {
-        plan.blocked = Some(Blocked::UnknownKeys { ids: unknown, principal: user.name.clone() });
+    if !may_end(&mut plan, user, state, fresh) {
         return plan;
     }
     if matches!(state.principal, Principal::Ours(_)) {
@@ -55,29 +61,51 @@ pub(super) fn remove(user: &UserSpec, state: &State, now: Timestamp) -> Plan {
     plan
 }
 
-/// The target is being deleted and its credentials stay: nobody will look after them, so only what is in use remains.
-pub(super) fn retain(user: &UserSpec, state: &State) -> Plan {
+/// The target is being deleted and its credentials stay: nobody will look after them, so only what is in use remains, and
+/// only with what the rules allow now.
+pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
     if !state.finalizer {
         return plan;
     }
-    let unknown = state.unknown_keys();
-    if !unknown.is_empty() {
-        plan.blocked = Some(Blocked::UnknownKeys { ids: unknown, principal: user.name.clone() });
-        return plan;
+    let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
+    if ours.policy != StoredPolicy::Known(document.clone()) {
+        plan.step(Step::PutPolicy(PutPolicy { document: document.clone(), record: None }));
     }
     keys::delete_orphans(&mut plan, state);
     for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
-        if state.keys().iter().any(|key| key.id == record.id) {
+        if ours.keys.iter().any(|key| key.id == record.id) {
             plan.delete_key(&record.id, KeyEnd::Expired);
         }
     }
-    if matches!(state.principal, Principal::Ours(_)) {
-        plan.step(Step::TagRetained);
+    if !may_end(&mut plan, user, state, fresh) {
+        return plan;
     }
+    plan.step(Step::TagRetained);
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DisownSecret(name.clone()));
     }
     plan.step(Step::ReleaseTarget);
     plan
+}
+
+fn delete_policy(plan: &mut Plan, ours: &User) {
+    if ours.policy != StoredPolicy::Absent {
+        plan.step(Step::DeletePolicy);
+    }
+}
+
+/// Whether the target may go. What an interrupted creation may still bring, and keys that are not ours, keep it
+/// (design §6.2).
+fn may_end(plan: &mut Plan, user: &UserSpec, state: &State, fresh: &Fresh) -> bool {
+    if state.key_may_still_appear(fresh.now) || state.user_may_still_appear(fresh.now) {
+        plan.waiting = Some(Waiting::KeyMayAppear);
+        return false;
+    }
+    let unknown = state.unknown_keys();
+    if !unknown.is_empty() {
+        plan.blocked = Some(Blocked::UnknownKeys { ids: unknown, principal: user.name.clone() });
+        return false;
+    }
+    true
 }

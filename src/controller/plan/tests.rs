@@ -69,7 +69,10 @@ fn provide(access: &Access, suspended: bool) -> Goal {
     };
     Goal::Provide(Box::new(Provide {
         document: document(access),
-        accesses: vec![access.clone()],
+        current: Some(access.clone()),
+        before: None,
+        former: Vec::new(),
+        cut: false,
         partition: Partition::Aws,
         record: (!suspended).then(|| (access.to_record(), Vec::new())),
         secret_name: SECRET.into(),
@@ -85,7 +88,12 @@ fn user() -> UserSpec {
 }
 
 fn owned(content: &str) -> OwnedSecret {
-    OwnedSecret { metadata: ObjectMeta::default(), rclone_conf: Some(content.to_owned().into()), well_formed: true }
+    OwnedSecret {
+        metadata: ObjectMeta::default(),
+        rclone_conf: Some(content.to_owned().into()),
+        well_formed: true,
+        must_be_recreated: false,
+    }
 }
 
 fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>) -> KeyRecord {
@@ -96,6 +104,7 @@ fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>)
         superseded_at: superseded.map(ago),
         revoke_at: superseded.map(|_| ago(revoke)),
         inactive_since: superseded.and(inactive).map(ago),
+        withheld: false,
     }
 }
 
@@ -111,7 +120,7 @@ fn any_goal() -> impl Strategy<Value = Goal> {
         4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(&access, suspended)),
         1 => Just(Goal::Withhold { why: "no rule".into() }),
         1 => Just(Goal::Remove),
-        1 => Just(Goal::Retain),
+        1 => any_access().prop_map(|access| Goal::Retain { document: document(&access) }),
     ]
 }
 
@@ -134,9 +143,11 @@ fn any_secret() -> impl Strategy<Value = SecretState> {
 
 fn any_records() -> impl Strategy<Value = Vec<KeyRecord>> {
     let superseded = (option::of(0..200_000_i64), -100_000..100_000_i64, option::of(0..10_000_i64));
-    (0..=2_usize, superseded).prop_map(|(count, (superseded, revoke, inactive))| {
+    let age = prop_oneof![Just(10), Just(100_000)];
+    (0..=2_usize, superseded, age).prop_map(|(count, (superseded, revoke, inactive), age)| {
+        let aged = |record: KeyRecord| KeyRecord { created_at: ago(age), ..record };
         let first = record("K1", if count == 2 { superseded.or(Some(5)) } else { superseded }, revoke, inactive);
-        [first, record("K2", None, 0, None)].into_iter().take(count).collect()
+        [first, record("K2", None, 0, None)].into_iter().take(count).map(aged).collect()
     })
 }
 
@@ -171,6 +182,7 @@ fn any_intent() -> impl Strategy<Value = Option<KeyIntent>> {
         nonce: "n0".into(),
         started_at: ago(seconds),
         existing: vec!["K1".into(), "K2".into(), UNKNOWN.into()],
+        secret: SECRET.into(),
     }))
 }
 
@@ -182,6 +194,7 @@ prop_compose! {
         former in any_secret(),
         renamed in any::<bool>(),
         finalizer in any::<bool>(),
+        stripped in any::<bool>(),
         key_intent in any_intent(),
         first_intent in any_intent(),
         recorded in option::of(any_access()),
@@ -206,15 +219,16 @@ prop_compose! {
             last_reissue: reissued.map(ago),
             ..BackupTargetStatus::default()
         };
-        // Without the finalizer nothing was ever created, so there is nothing to observe either.
-        let (principal, status) = if finalizer { (principal, status) } else { (Principal::Absent, BackupTargetStatus::default()) };
+        // Without the finalizer nothing was ever created, so there is nothing to observe, unless somebody took it off.
+        let begun = finalizer || (stripped && status.access.is_some());
+        let (principal, status) = if begun { (principal, status) } else { (Principal::Absent, BackupTargetStatus::default()) };
         State {
             status,
             finalizer,
             first_intent: first_intent.filter(|_| finalizer),
             principal,
             secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
-            absence: Absence { since: Some(ago(90)), looks },
+            absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
         }
     }
 }
@@ -232,26 +246,23 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             state.finalizer = true;
             state.first_intent = Some(intent);
         }
-        Step::OpenIntent(intent) => state.status.key_intent = Some(intent),
+        Step::OpenIntent(intent) => state.intent_opened(intent),
+        Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
         Step::CreateUser => {
             assert!(state.finalizer, "created before it was claimed");
             state.user_created("btgt-1", user().boundary);
         }
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
-        Step::PutPolicy(put) => {
+        Step::PutPolicy(put) | Step::Remember(put) => {
             state.policy_put(put.document);
             if let Some((access, previous)) = put.record {
                 state.access_recorded(access, previous);
             }
         }
-        Step::RecordAccess(access, previous) => state.access_recorded(access, previous),
-        Step::ActivateKey(id) => state.key_active(&id, true),
+        Step::ActivateKey(id) => state.key_activated(&id),
         Step::DeactivateKey { id, retire } => {
             assert_ours(state, &id);
-            state.key_active(&id, false);
-            if retire {
-                state.key_record(&id, |record| record.inactive_since = Some(now()));
-            }
+            state.key_deactivated(&id, retire.then(now));
         }
         Step::ExtendKey { id, until } => state.key_record(&id, |record| record.revoke_at = Some(until)),
         Step::DeleteKey { id, why } => {
@@ -273,7 +284,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             assert!(state.secret(&name).ours().is_some(), "{name} is not ours to delete");
             state.secret_deleted(&name);
         }
-        Step::DeletePolicy => state.user(|user| user.policy = StoredPolicy::Absent),
+        Step::DeletePolicy => state.policy_deleted(),
         Step::DeleteUser => {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
             state.principal = Principal::Absent;
@@ -291,9 +302,6 @@ fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u
     let content: SecretString = goal.rclone.render(&published).expect("renders");
     state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
     if write.key.is_none() {
-        if state.status.access_key_id.is_some() {
-            state.status.last_reissue = Some(now());
-        }
         state.key_published(&published, now(), OVERLAP, now());
     }
 }
@@ -303,7 +311,8 @@ fn on_principal(step: &Step) -> bool {
         step,
         Step::Claim(_)
             | Step::OpenIntent(_)
-            | Step::RecordAccess(..)
+            | Step::Remember(_)
+            | Step::CheckSecret(_)
             | Step::ExtendKey { .. }
             | Step::WriteSecret(_)
             | Step::DeleteSecret(_)
@@ -318,14 +327,36 @@ fn assert_ours(state: &State, id: &str) {
     assert_ne!(id, UNKNOWN);
 }
 
+/// The goal as it is parsed from what the status of that state says.
+fn facing(goal: &Goal, state: &State) -> Goal {
+    let Goal::Provide(provide) = goal else { return goal.clone() };
+    let mut provide = provide.clone();
+    let recorded = state.status.access.as_ref().and_then(|access| Access::from_record(access).ok());
+    let current = provide.grant.access.clone();
+    if let Some(before) = &recorded
+        && !provide.suspended
+        && !before.same_place(&current)
+    {
+        let left = PreviousAccess { access: before.to_record(), until: now() + OVERLAP };
+        provide.former = vec![before.clone()];
+        provide.record = Some((current.to_record(), vec![left]));
+        provide.document = provide.document_with(Some(&current));
+    }
+    provide.before = recorded;
+    Goal::Provide(provide)
+}
+
 fn settle_and_plan(state: &mut State, goal: &Goal, round: usize) -> Plan {
-    settle(state, OVERLAP, now());
+    settle(state, &user(), OVERLAP, now());
     plan(goal, &user(), state, &Fresh { now: now(), nonce: format!("n{}", round + 1) })
 }
 
 /// Plans and does until nothing is left; the last plan tells how it ended.
 fn converge(state: &mut State, goal: &Goal) -> Plan {
-    let mut serial = 0;
+    converge_from(state, goal, &mut 0)
+}
+
+fn converge_from(state: &mut State, goal: &Goal, serial: &mut u32) -> Plan {
     for round in 0..4 {
         let plan = settle_and_plan(state, goal, round);
         if plan.steps.is_empty() {
@@ -333,7 +364,7 @@ fn converge(state: &mut State, goal: &Goal) -> Plan {
         }
         for step in plan.steps {
             let last = matches!(step, Step::ReleaseTarget);
-            pretend(state, goal, step, &mut serial);
+            pretend(state, goal, step, serial);
             if last {
                 return Plan::default();
             }
@@ -349,6 +380,7 @@ proptest! {
     fn planning_converges_and_keeps_its_promises(goal in any_goal(), mut state in any_state()) {
         let claimed = state.finalizer;
         let unknown = state.keys().iter().any(|key| key.id == UNKNOWN);
+        let goal = facing(&goal, &state);
         let end = converge(&mut state, &goal);
 
         prop_assert!(state.keys().len() <= keys::SLOTS);
@@ -357,7 +389,10 @@ proptest! {
         match &goal {
             Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
                 let key = state.published_key().expect("a key is published");
-                prop_assert!(state.keys().iter().any(|listed| listed.id == key.id && listed.active), "and works");
+                // A young key that is not listed yet is believed to be there.
+                let young = state.current_key().is_some_and(|record| record.created_at == ago(10));
+                let listed = state.keys().iter().find(|listed| listed.id == key.id);
+                prop_assert!(listed.map_or(young, |listed| listed.active), "and works");
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
@@ -375,6 +410,93 @@ proptest! {
             }
             _ => {}
         }
+    }
+}
+
+// === crashes ===
+
+/// How the world may look when the operator begins to work, and then is cut off.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    Nothing,
+    Settled,
+    SecretLost,
+    SecretRenamed,
+    SecretDamaged,
+    CapabilityAdded,
+}
+
+fn begin(how: Begin) -> State {
+    let mut state = published(&access("a", &[]));
+    match how {
+        Begin::Nothing => state = fresh(),
+        Begin::Settled => state = published(&access("a", &[Capability::ObjectAcls])),
+        Begin::CapabilityAdded => {}
+        Begin::SecretLost => {
+            state.secrets.insert(SECRET.into(), SecretState::Absent);
+        }
+        Begin::SecretRenamed => {
+            let secret = state.secrets.remove(SECRET).expect("published");
+            state.secrets.insert(FORMER_SECRET.into(), secret);
+            state.status.secret_name = Some(FORMER_SECRET.into());
+        }
+        Begin::SecretDamaged => {
+            state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned("damaged"))));
+        }
+    }
+    state
+}
+
+/// Works until `steps` steps are done; then only what was written into the target is remembered.
+fn crash_after(state: &mut State, goal: &Goal, steps: usize, serial: &mut u32) {
+    let (mut stored, mut done) = (state.status.clone(), 0);
+    for round in 0..4 {
+        let plan = settle_and_plan(state, &facing(goal, state), round);
+        for step in plan.steps {
+            if done == steps {
+                state.status = stored;
+                return;
+            }
+            let written = matches!(step, Step::OpenIntent(_));
+            pretend(state, goal, step, serial);
+            done += 1;
+            if written {
+                stored = state.status.clone();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_crash_leaks_a_key_or_loses_a_good_one(
+        how in prop_oneof![
+            Just(Begin::Nothing), Just(Begin::Settled), Just(Begin::SecretLost),
+            Just(Begin::SecretRenamed), Just(Begin::SecretDamaged), Just(Begin::CapabilityAdded),
+        ],
+        crashes in vec(0..8_usize, 0..3),
+    ) {
+        let goal = provide(&access("a", &[Capability::ObjectAcls]), false);
+        let mut state = begin(how);
+        let good = state.published_key().map(|key| key.id);
+        let mut serial = 0;
+        for steps in crashes {
+            crash_after(&mut state, &goal, steps, &mut serial);
+            // Time passes: whatever an intent may still bring has been looked for, and a Secret may be replaced again.
+            let intent = state.open_intent().map(|intent| intent.nonce.clone()).unwrap_or_default();
+            state.absence = Absence { intent, since: Some(ago(90)), looks: 3 };
+            state.status.last_reissue = None;
+        }
+        let goal = facing(&goal, &state);
+        let end = converge_from(&mut state, &goal, &mut serial);
+        prop_assert_eq!((&end.blocked, &end.waiting), (&None, &None));
+        prop_assert!(state.unknown_keys().is_empty() && state.open_intent().is_none(), "a key leaked");
+        let current = state.published_key().expect("a key is published");
+        prop_assert!(state.keys().iter().any(|key| key.id == current.id && key.active), "and works");
+        prop_assert!(good.is_none_or(|good| good == current.id), "a good key was replaced");
+        prop_assert!(state.status.principal.is_some() && state.status.policy.is_some(), "status is whole");
     }
 }
 
@@ -424,7 +546,8 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::CreateUser => "user",
             Step::SetBoundary(_) => "boundary",
             Step::PutPolicy(_) => "policy",
-            Step::RecordAccess(..) => "record",
+            Step::Remember(_) => "remember",
+            Step::CheckSecret(_) => "check",
             Step::ActivateKey(_) => "activate",
             Step::DeactivateKey { .. } => "deactivate",
             Step::ExtendKey { .. } => "extend",
@@ -442,7 +565,7 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
 }
 
 fn planned(goal: &Goal, state: &State) -> Plan {
-    settle_and_plan(&mut state.clone(), goal, 0)
+    settle_and_plan(&mut state.clone(), &facing(goal, state), 0)
 }
 
 #[test]
@@ -481,7 +604,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.secrets.insert(SECRET.into(), SecretState::Absent);
-    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
 
     let end = converge(&mut state, &goal);
     assert_eq!(end.waiting, None);
@@ -494,7 +617,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
 
     state.status.last_reissue = Some(ago(601));
-    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
 }
 
 #[test]
@@ -513,18 +636,21 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     let wanted = access("a", &[]);
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
-    state.status = BackupTargetStatus { access: state.status.access.clone(), ..BackupTargetStatus::default() };
+    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
+    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
-    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "intent", "key", "secret"]);
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
 
     state.user(|user| user.keys.clear());
     assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
-    state.absence = Absence { since: Some(ago(61)), looks: 3 };
-    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+    state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
     state.absence = Absence::default();
-    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["intent", "key", "secret"]);
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new(), secret: SECRET.into() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
 }
 
 #[test]
@@ -532,7 +658,8 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
-    state.first_intent = Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new() });
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
     let goal = provide(&wanted, false);
     let end = converge(&mut state, &goal);
     assert_eq!((end.blocked, end.waiting), (None, None));
@@ -579,4 +706,55 @@ fn an_unknown_key_keeps_the_principal_and_is_named() {
     let plan = planned(&Goal::Remove, &state);
     assert_eq!(names_of(&plan), ["delete-key", "delete-policy", "delete-secret"]);
     assert!(matches!(plan.blocked, Some(Blocked::UnknownKeys { ids, .. }) if ids == [UNKNOWN]));
+}
+
+#[test]
+fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let Goal::Provide(mut narrowed) = provide(&base, false) else { panic!("provided") };
+    narrowed.before = Some(base.clone());
+    narrowed.cut = true;
+    let mut state = published(&acls);
+    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
+    assert_eq!(names_of(&plan), ["policy"], "a foreign Secret blocks the rest only");
+    narrowed.suspended = true;
+    narrowed.record = None;
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
+    assert_eq!(names_of(&plan), ["policy"], "so does suspension");
+    narrowed.before = None;
+    narrowed.current = None;
+    narrowed.document = narrowed.document_with(None);
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
+    assert_eq!(names_of(&plan), ["delete-policy"], "a document that allows nothing cannot be stored");
+}
+
+#[test]
+fn a_finalizer_that_was_taken_off_comes_back() {
+    let base = access("a", &[]);
+    for goal in [provide(&base, false), provide(&base, true), Goal::Withhold { why: "no rule".into() }] {
+        let mut state = published(&base);
+        state.finalizer = false;
+        assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?}");
+    }
+}
+
+#[test]
+fn what_is_retained_has_only_what_is_allowed_now() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let goal = Goal::Retain { document: document(&base) };
+    assert_eq!(names_of(&planned(&goal, &published(&acls))), ["policy", "tag", "disown", "release"]);
+}
+
+#[test]
+fn a_principal_of_ours_that_looks_foreign_is_not_let_go() {
+    let mut state = published(&access("a", &[]));
+    state.status.principal = Some("btgt-1".into());
+    state.principal = Principal::Foreign { why: "its tag is gone".into() };
+    let plan = planned(&Goal::Remove, &state);
+    assert_eq!(names_of(&plan), [""; 0]);
+    assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })));
+    let mut settled = state.clone();
+    settle(&mut settled, &user(), OVERLAP, now());
+    assert_eq!(settled.status.keys, state.status.keys, "and no key is forgotten");
 }
