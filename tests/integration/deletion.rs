@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use backup_target_operator::api::condition::READY;
-use k8s_openapi::api::events::v1::Event;
+use backup_target_operator::api::{BackupTarget, condition::READY};
+use k8s_openapi::api::{
+    events::v1::Event,
+    rbac::v1::{Role, RoleBinding},
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -12,7 +15,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    space::{SOON, Space, labels, message, principal, status},
+    space::{SOON, Space, create, labels, message, principal, status},
     testbed::{aws::ROOT_KEY, proxy::Fault, wait::wait_until},
     tests,
     world::World,
@@ -28,6 +31,7 @@ tests![
     a_target_recreated_at_once_is_another_one,
     a_store_stays_while_targets_use_it,
     a_finalizer_that_is_taken_off_comes_back,
+    a_tenant_cannot_take_the_finalizer_off,
 ];
 
 async fn a_deleted_target_leaves_nothing_but_its_objects(world: Arc<World>) -> Result<()> {
@@ -184,6 +188,36 @@ async fn a_finalizer_that_is_taken_off_comes_back(world: Arc<World>) -> Result<(
         space.until("dataset-1", "held again", |target| !target.finalizers().is_empty() && target.spec.suspend).await?;
     ensure!(status(&after).keys == status(&before).keys, "what it knows of its keys is kept");
     space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}
+
+async fn a_tenant_cannot_take_the_finalizer_off(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    space.until_ready("dataset-1").await?;
+    let tenant = format!("tenant-of-{}", space.namespace);
+    let rules = json!([{"apiGroups": ["backup-target.dev"], "resources": ["backuptargets"], "verbs": ["*"]}]);
+    let role = json!({"metadata": {"name": "tenant"}, "rules": rules});
+    create(&Api::<Role>::namespaced(space.client.clone(), &space.namespace), role).await?;
+    let binding = json!({
+        "metadata": {"name": "tenant"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tenant"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": tenant}],
+    });
+    create(&Api::<RoleBinding>::namespaced(space.client.clone(), &space.namespace), binding).await?;
+
+    let targets = Api::<BackupTarget>::namespaced(world.control_plane.client_as(&tenant)?, &space.namespace);
+    let patch = |body: serde_json::Value| {
+        let targets = targets.clone();
+        async move { targets.patch("dataset-1", &PatchParams::default(), &Patch::Merge(body)).await }
+    };
+    patch(json!({"metadata": {"labels": {"mine": "yes"}}})).await.context("a tenant may change its target")?;
+    let refused =
+        patch(json!({"metadata": {"finalizers": null}})).await.err().context("the finalizer was taken off")?;
+    ensure!(refused.to_string().contains("until its IAM user is gone"), "{refused}");
+    targets.delete("dataset-1", &DeleteParams::default()).await.context("and delete it")?;
     space.until_gone("dataset-1").await?;
     ensure!(space.users().await?.is_empty());
     Ok(())

@@ -31,7 +31,7 @@ pub struct World {
     /// In front of the API server, for the operator alone.
     pub api: Proxy,
     pub aws: Aws,
-    _control_plane: ControlPlane,
+    pub control_plane: ControlPlane,
     /// The administrator's client.
     pub client: Client,
     secrets: Mutex<BTreeSet<String>>,
@@ -49,15 +49,7 @@ impl World {
             .env("LOG_FORMAT", "json");
         let operator = Operator::start(&control_plane, options).await?;
         let client = control_plane.client()?;
-        Ok(Self {
-            operator,
-            api,
-            aws,
-            _control_plane: control_plane,
-            client,
-            secrets: Mutex::default(),
-            spaces: AtomicU64::new(1),
-        })
+        Ok(Self { operator, api, aws, control_plane, client, secrets: Mutex::default(), spaces: AtomicU64::new(1) })
     }
 
     /// A number that no other space of this world has.

@@ -25,7 +25,14 @@ use super::{
 
 /// The operator's own namespace.
 pub const NAMESPACE: &str = "backup-target-system";
-const CLUSTER_SCOPED: [&str; 4] = ["Namespace", "ClusterRole", "ClusterRoleBinding", "BackupStore"];
+const CLUSTER_SCOPED: [&str; 6] = [
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "BackupStore",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
 const RELEASE: &str = "backup-target-operator";
 /// Longer than any testbed is left running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 60 * 60;
@@ -59,13 +66,15 @@ pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Applies what the chart grants: the `ServiceAccount` and the RBAC objects. `home` is where helm may keep its files.
+/// Applies what the chart grants and forbids: the `ServiceAccount`, the RBAC objects and the admission policy. `home` is where
+/// helm may keep its files.
 pub async fn rights(client: &Client, home: &Path) -> Result<()> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     apply(client, namespace).await?;
     for object in rendered_chart(home).await? {
         let group = object["apiVersion"].as_str().unwrap_or_default();
-        if object["kind"] == "ServiceAccount" || group.starts_with("rbac.authorization.k8s.io/") {
+        let rules = ["rbac.authorization.k8s.io/", "admissionregistration.k8s.io/"];
+        if object["kind"] == "ServiceAccount" || rules.iter().any(|rule| group.starts_with(rule)) {
             apply(client, object).await?;
         }
     }

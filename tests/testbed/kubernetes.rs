@@ -75,6 +75,13 @@ impl ControlPlane {
         client(&self.url, &self.authority, &self.token)
     }
 
+    /// A client of any user that RBAC knows, by the administrator's right to impersonate.
+    pub fn client_as(&self, user: &str) -> Result<Client> {
+        let mut config = config(&self.url, &self.authority, &self.token)?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        Ok(Client::try_from(config)?)
+    }
+
     /// The administrator's kubeconfig, for kubectl and helm.
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.room.join("admin.kubeconfig")
@@ -175,12 +182,16 @@ async fn readyz(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Made by hand and not from a kubeconfig, because that would also read the proxies of this program's environment.
 fn client(url: &str, authority: &Authority, token: &str) -> Result<Client> {
+    Ok(Client::try_from(config(url, authority, token)?)?)
+}
+
+/// Made by hand and not from a kubeconfig, because that would also read the proxies of this program's environment.
+fn config(url: &str, authority: &Authority, token: &str) -> Result<Config> {
     let mut config = Config::new(url.parse()?);
     config.root_cert = Some(vec![authority.der()]);
     config.auth_info.token = Some(token.to_owned().into());
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// Writes what the API server reads, and returns the administrator's token.
