@@ -58,7 +58,7 @@ pub struct BackupStoreSpec {
 
     /// Who may claim what. A target needs one rule that covers all that it asks for; no rule, no claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub allow: Vec<AllowRule>,
 }
@@ -143,24 +143,30 @@ impl IamSettings {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowRule {
-    /// The namespaces that the rule speaks of.
+    /// The namespaces that the rule speaks of, by names or by matchLabels; a namespace that fits one of both is meant.
     pub namespaces: NamespaceRule,
 
     /// Literal bucket names. Left out, the rule matches nothing.
     #[serde(default)]
-    #[schemars(length(max = 128))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 128), inner(length(max = 63)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new(r"self.all(name, name.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$'))").message("buckets are literal names of buckets, without wildcards")
+    )]
     pub buckets: Vec<String>,
 
     /// Folders within which a target may claim its prefix. Whole path segments count: `team-a/` does not cover `team-ab/`.
     /// `{namespace}` as a segment stands for the target's namespace. `""` alone permits the whole bucket. Left out, the rule
     /// matches nothing.
     #[serde(default)]
-    #[schemars(length(max = 128))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32), inner(length(max = 512)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new(r"self.all(folder, folder.matches('^(([{]namespace[}]|[^{}/*?$]+)(/([{]namespace[}]|[^{}/*?$]+))*/?)?$'))").message("prefixes are folders such as backups/ or {namespace}/: no leading '/', no wildcards, and {namespace} only as a whole folder name")
+    )]
     pub prefixes: Vec<String>,
 
-    /// Capabilities that a target may ask for.
+    /// Capabilities that a target may ask for: MultipartUploads, ObjectAcls, ListAllBuckets, CreateBucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -188,8 +194,11 @@ pub struct AllowRule {
 pub struct NamespaceRule {
     /// Names of namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new(r"self.all(name, name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))").message("names are literal names of namespaces, without wildcards; select by labels with matchLabels")
+    )]
     pub names: Vec<String>,
     /// Labels that a namespace must all have. An empty map selects nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -90,10 +90,11 @@ pub struct BackupTargetSpec {
     /// Folder of the bucket that the credentials may use, such as `backups/dataset-1/`. The last `/` may be left out; the meaning
     /// is always the folder. Left out altogether, it is the whole bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     #[x_kube(
+        validation = Rule::new(r"self != ''").message("an empty prefix is not written: leave prefix out for the whole bucket"),
         validation = Rule::new(r"self.matches('^[A-Za-z0-9\\x{C0}-\\x{D6}\\x{D8}-\\x{F6}\\x{F8}-\\x{FF}!_.()=@+,:/ \'-]*$')").message("a prefix has letters (Latin-1), digits, spaces and ! _ . ' ( ) = @ + , : - only; wildcards, ${...}, backslashes and control characters are not possible"),
-        validation = Rule::new(r"!self.startsWith('/')").message("a prefix does not begin with '/'; write backups/dataset-1/"),
+        validation = Rule::new(r"!self.startsWith('/')").message("a prefix does not begin with '/'; write backups/dataset-1/, or leave prefix out for the whole bucket"),
         validation = Rule::new(r"!self.contains('//')").message("a prefix cannot have an empty folder name ('//'): rclone cannot address it"),
         validation = Rule::new(r"!self.matches('(^|/)[.][.]?(/|$)')").message("a prefix cannot have '.' or '..' as a folder name: rclone would write them differently"),
         validation = Rule::new(r"!self.matches('(^|/) | (/|$)')").message("a folder name in a prefix cannot begin or end with a space"),
@@ -106,7 +107,9 @@ pub struct BackupTargetSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ancestor_listing: Option<AncestorListing>,
 
-    /// Permissions beyond base access (list, get, put, delete), which is always there.
+    /// Permissions beyond base access (list, get, put, delete), which is always there. MultipartUploads: list and abort
+    /// unfinished uploads (uploading in parts needs no capability). ObjectAcls: set the ACL of single objects.
+    /// ListAllBuckets: list the account's buckets and find the bucket's region. CreateBucket: create the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -116,7 +119,9 @@ pub struct BackupTargetSpec {
     #[serde(default)]
     pub secret: SecretTemplate,
 
-    /// What happens to the credentials when this object is deleted. Objects in the bucket are never deleted.
+    /// What happens to the credentials when this object is deleted. Delete (the default): IAM user, keys, policy and Secret are
+    /// deleted. Retain: they stay and belong to nobody; only where the store's rule has retain: true. Objects in the bucket are
+    /// never deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 

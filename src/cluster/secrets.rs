@@ -153,9 +153,10 @@ fn our_labels(target: &BackupTarget) -> [(String, String); 2] {
 fn seen_by(target: &BackupTarget, secret: Secret) -> SecretState {
     let owners = secret.owner_references();
     if !is_owned_by(owners, target.metadata.uid.as_deref()) {
-        let owner = owners
-            .first()
-            .map_or_else(|| "nobody that it names".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
+        let owner = owners.first().map_or_else(
+            || "no object that it names as its owner".to_owned(),
+            |owner| format!("{} {}", owner.kind, owner.name),
+        );
         return SecretState::Foreign { owner };
     }
     let has_labels = our_labels(target).into_iter().all(|(key, value)| secret.labels().get(&key) == Some(&value));

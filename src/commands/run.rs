@@ -12,6 +12,9 @@ use crate::{
     telemetry::{self, LogFormat},
 };
 
+/// How long a stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
 /// Settings of the operator; each can also be given by its environment variable.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -74,9 +77,22 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         info!("stopping: what has begun is finished");
         let _ = stop.send(true);
     });
-    run::run(cluster, settings, stopping).await?;
+    let given_up = given_up(stopping.clone());
+    tokio::select! {
+        ended = run::run(cluster, settings, stopping) => ended?,
+        () = given_up => tracing::warn!("what was still under way is left; the next start takes it up"),
+    }
     info!("stopped");
     Ok(())
+}
+
+/// Some time after the request to stop, within the 30 s that Kubernetes gives.
+async fn given_up(mut stopping: watch::Receiver<bool>) {
+    // An error means that nobody can ask any more; then the operator runs on.
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(STOP_WITHIN).await;
 }
 
 async fn asked_to_stop() {

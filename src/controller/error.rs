@@ -113,6 +113,16 @@ impl Error {
         }
     }
 
+    /// Whether the step that failed certainly changed nothing.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_definite(),
+            Self::Cluster(error) => error.is_definite(),
+            _ => true,
+        }
+    }
+
     /// Whether what was published before still stands: the operator could not look, and nothing says that it changed.
     #[must_use]
     pub fn leaves_ready(&self) -> bool {
@@ -147,16 +157,16 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
 fn blocked_message(blocked: &Blocked) -> String {
     match blocked {
         Blocked::ForeignSecret { name, owner } => format!(
-            "Secret {name} exists and is not this target's (its owner is {owner}); it is left untouched: delete it, or set \
-             spec.secret.name to another name"
+            "Secret {name} exists and is not this target's (it belongs to {owner}); it is left untouched: set spec.secret.name \
+             to another name, or remove the Secret if nobody needs it; looked at again every minute"
         ),
         Blocked::ForeignPrincipal { name, why } => format!(
             "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it, or recreate this \
-             target to get another name"
+             target to get another name; looked at again every minute"
         ),
         Blocked::UnknownKeys { ids, principal } => format!(
             "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
-             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}",
+             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; looked at again every minute",
             ids.join(", "),
             ids.first().map_or("ID", String::as_str)
         ),

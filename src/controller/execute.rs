@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     access::rclone::AccessKey,
-    api::{BackupTarget, backup_target::KeyIntent, condition::reason},
+    api::{
+        BackupTarget,
+        backup_target::{DeletionPolicy, KeyIntent},
+        condition::reason,
+    },
     cluster::{Cluster, NewSecret, Note},
     store::{
         self, UserSpec,
@@ -38,6 +42,8 @@ pub struct Executor<'a> {
     pub notes: Vec<Note>,
     /// Whether the target was let go.
     pub released: bool,
+    /// Whether this plan wrote an intent: then this process knows what came of it.
+    intends: bool,
     /// The created key that no Secret holds yet; it lives here and nowhere else.
     pending: Option<CreatedKey>,
 }
@@ -53,7 +59,18 @@ impl<'a> Executor<'a> {
         target: BackupTarget,
         state: State,
     ) -> Self {
-        Self { cluster, iam, user, goal, target, state, notes: Vec::new(), released: false, pending: None }
+        Self {
+            cluster,
+            iam,
+            user,
+            goal,
+            target,
+            state,
+            notes: Vec::new(),
+            released: false,
+            intends: false,
+            pending: None,
+        }
     }
 
     /// Does one step.
@@ -61,6 +78,16 @@ impl<'a> Executor<'a> {
     /// # Errors
     /// When the step failed; the state says what was done before.
     pub async fn execute(&mut self, step: Step) -> Result<(), Error> {
+        self.intends |= matches!(step, Step::Claim(_) | Step::OpenIntent(_));
+        let result = self.act(step).await;
+        let nothing_came_of_it = |error: &Error| error.is_definite() && self.state.orphans().is_empty();
+        if self.intends && result.as_ref().is_err_and(nothing_came_of_it) {
+            self.state.intent_settled();
+        }
+        result
+    }
+
+    async fn act(&mut self, step: Step) -> Result<(), Error> {
         let user = &self.user.name;
         match step {
             Step::Claim(intent) => self.claim(intent).await?,
@@ -159,19 +186,10 @@ impl<'a> Executor<'a> {
     }
 
     async fn create_key(&mut self) -> Result<(), Error> {
-        match self.iam.create_key(&self.user.name).await {
-            Ok(created) => {
-                self.state.key_created(&created.key.id, created.created_at);
-                self.pending = Some(created);
-                Ok(())
-            }
-            Err(error) => {
-                if error.is_definite() {
-                    self.state.intent_settled();
-                }
-                Err(error.into())
-            }
-        }
+        let created = self.iam.create_key(&self.user.name).await?;
+        self.state.key_created(&created.key.id, created.created_at);
+        self.pending = Some(created);
+        Ok(())
     }
 
     async fn write_secret(&mut self, write: WriteSecret) -> Result<(), Error> {
@@ -257,10 +275,18 @@ impl<'a> Executor<'a> {
                 reason::RETAINED,
                 format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),
             );
+        } else if self.target.spec.deletion_policy == DeletionPolicy::Retain {
+            self.warn(
+                reason::DELETED,
+                "deletionPolicy Retain was asked for and no rule of the store allows it, so all that the operator made for \
+                 this target is gone from IAM and from this namespace; no object was deleted"
+                    .to_owned(),
+            );
         } else {
             self.note(
                 reason::DELETED,
-                format!("IAM user {user}, its access keys and the Secret are gone; no object was deleted"),
+                "all that the operator made for this target is gone from IAM and from this namespace; no object was deleted"
+                    .to_owned(),
             );
         }
         Ok(())

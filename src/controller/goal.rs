@@ -123,13 +123,14 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     let (grant, missing) = match facts.verdict(&claim) {
         Verdict::Allowed(grant) => (grant, Vec::new()),
         Verdict::Partly { grant, missing } => (grant, missing),
-        Verdict::Refused { why } => return Ok(Goal::Withhold { why }),
+        Verdict::Refused { why } => return facts.keep_or_withhold(&claim, why),
     };
     if !missing.is_empty() && facts.status.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
         return Ok(Goal::Withhold { why: format!("no rule allows {}", missing.join(", ")) });
     }
-    facts.provide(claim, grant, missing).map(|provide| Goal::Provide(Box::new(provide)))
+    let suspended = facts.target.spec.suspend;
+    facts.provide(claim, grant, missing, suspended).map(|provide| Goal::Provide(Box::new(provide)))
 }
 
 /// The bucket that rclone may have to create, if the rules let the target create it.
@@ -190,8 +191,27 @@ impl Facts<'_> {
         }
     }
 
-    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>) -> Result<Provide, Invalid> {
-        let suspended = self.target.spec.suspend;
+    /// A claim that no rule covers gives nothing new. What was given before is kept, as if suspended, for as long as a rule
+    /// covers that: a slip in a spec must not break a running backup.
+    fn keep_or_withhold(&self, claim: &Claim, why: String) -> Result<Goal, Invalid> {
+        let Some(before) = self.before()? else { return Ok(Goal::Withhold { why }) };
+        let kept = Claim {
+            bucket: before.bucket,
+            prefix: before.prefix,
+            capabilities: before.capabilities,
+            ancestor_listing: Some(before.ancestor_listing),
+            ..claim.clone()
+        };
+        match self.verdict(&kept) {
+            Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
+                let missing = vec![format!("{} of bucket {}", claim.prefix, claim.bucket)];
+                self.provide(kept, grant, missing, true).map(|provide| Goal::Provide(Box::new(provide)))
+            }
+            Verdict::Refused { .. } => Ok(Goal::Withhold { why }),
+        }
+    }
+
+    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>, suspended: bool) -> Result<Provide, Invalid> {
         let given = self.before()?;
         let before = given.as_ref().and_then(|given| self.limited(given));
         let previous = self.previous_accesses(given.as_ref(), &grant, suspended);

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// How the message of a deletion begins that cannot go on now.
+pub const DELETION_WAITS: &str = "deletion waits: ";
+
 /// How a reconcile ended.
 pub struct Outcome<'a> {
     /// What it worked towards, if it got that far.
@@ -38,7 +41,7 @@ pub fn report(
     let mut status = memory;
     match outcome {
         Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan) } => {
-            provided(&mut conditions, &mut status, goal, plan);
+            provided(&mut conditions, &mut status, target, goal, plan);
         }
         Outcome { goal: Some(Goal::Withhold { why }), result: Ok(_) } => {
             withheld(&mut conditions, &mut status, target, why);
@@ -52,18 +55,25 @@ pub fn report(
     status
 }
 
-fn provided(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, goal: &Provide, plan: &Plan) {
+fn provided(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    goal: &Provide,
+    plan: &Plan,
+) {
     match (&plan.blocked, &plan.waiting) {
         // What the rules say comes before what suspension holds back.
         (Some(blocked), _) if *blocked != Blocked::Suspended || goal.missing.is_empty() => {
-            not_ready(conditions, &Error::Blocked(blocked.clone()));
+            let error = Error::Blocked(blocked.clone());
+            not_ready(conditions, &error, &error.to_string());
         }
         (None, Some(waiting)) => wait(conditions, waiting),
         _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
         _ => partly_allowed(conditions, goal),
     }
     let Some(access) = &goal.current else {
-        return nothing_allowed(conditions, status);
+        return nothing_allowed(conditions, status, target);
     };
     if status.policy.is_none() {
         return keep_tiers(conditions);
@@ -92,9 +102,13 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
             keys.join(", ")
         ),
     };
+    let former = status.previous_access.iter().fold(String::new(), |text, former| {
+        let (access, until) = (&former.access, former.until);
+        text + &format!("; {} of bucket {} stays reachable until {until}", access.prefix, access.bucket)
+    });
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{held}{unknown}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{unknown}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket
@@ -103,8 +117,14 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
 }
 
 fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
+    let retain = if goal.missing.iter().any(|missing| missing.contains("Retain")) {
+        "; when this target is deleted, its credentials are deleted"
+    } else {
+        ""
+    };
     let message = format!(
-        "no rule of the store allows {}; the rest stays in place: ask for less, or ask the store's administrator for a rule",
+        "no rule of the store allows {}; what else was given stays in place: ask for less, or ask the store's administrator for \
+         a rule in spec.allow{retain}",
         goal.missing.join(", ")
     );
     stalled(conditions, reason::NOT_ALLOWED, &message);
@@ -145,12 +165,21 @@ fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, ta
         "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
     );
     stalled(conditions, reason::NOT_ALLOWED, &message);
-    nothing_allowed(conditions, status);
+    nothing_allowed(conditions, status, target);
 }
 
-fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
+fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget) {
     for tier in Tier::ALL {
-        conditions.set(tier.name(), Truth::False, reason::NOT_ALLOWED, "no rule of the store allows the claim");
+        let asked = match tier {
+            Tier::BaseAccess => true,
+            Tier::Optional(capability) => target.spec.capabilities.contains(&capability),
+        };
+        let (reason, message) = if asked {
+            (reason::NOT_ALLOWED, "no rule of the store allows the claim")
+        } else {
+            (reason::NOT_REQUESTED, "add it to spec.capabilities to have it")
+        };
+        conditions.set(tier.name(), Truth::False, reason, message);
     }
     conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_ALLOWED, "no key works, so there is nothing to try");
     status.tiers = None;
@@ -158,7 +187,9 @@ fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetSta
 
 fn removing(conditions: &mut Conditions<'_>, plan: &Plan) {
     if let Some(blocked) = &plan.blocked {
-        not_ready(conditions, &Error::Blocked(blocked.clone()));
+        let error = Error::Blocked(blocked.clone());
+        let message = format!("{DELETION_WAITS}{error}");
+        not_ready(conditions, &error, &message);
     } else if let Some(waiting) = &plan.waiting {
         wait(conditions, waiting);
     } else {
@@ -176,8 +207,10 @@ fn failed(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, target: 
         conditions.keep(READY);
         let message = format!("what is published stands; it cannot be checked: {error}");
         unfinished(conditions, error, &message);
+    } else if target.metadata.deletion_timestamp.is_some() {
+        not_ready(conditions, error, &format!("{DELETION_WAITS}{error}"));
     } else {
-        not_ready(conditions, error);
+        not_ready(conditions, error, &error.to_string());
     }
     keep_tiers(conditions);
 }
@@ -211,10 +244,9 @@ fn stalled(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
     conditions.set(STALLED, Truth::True, reason, message);
 }
 
-fn not_ready(conditions: &mut Conditions<'_>, error: &Error) {
-    let message = error.to_string();
-    conditions.set(READY, Truth::False, error.reason(), message.clone());
-    unfinished(conditions, error, &message);
+fn not_ready(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
+    conditions.set(READY, Truth::False, error.reason(), message);
+    unfinished(conditions, error, message);
 }
 
 fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {

@@ -1,7 +1,7 @@
 //! Wiring: two controllers, what wakes them, and how they end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,7 @@ use super::{context::Context, stores, targets};
 use crate::{
     api::{BackupStore, BackupTarget, condition},
     cluster::{Cluster, managed_selector},
+    names::TARGET_LABEL,
     store::connect::Connections,
 };
 
@@ -68,7 +69,11 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     ));
 
     let targets = target_controller
-        .owns(Api::<Secret>::all(client.clone()), watched().labels(&managed_selector()))
+        .watches(
+            Api::<PartialObjectMeta<Secret>>::all(client.clone()),
+            watched().labels(&managed_selector()),
+            |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
+        )
         .watches(Api::<BackupStore>::all(client.clone()), watched(), targets_of_store(all_targets.clone()))
         .watches(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
@@ -167,6 +172,17 @@ fn targets_of_namespace(
         let within = |target: &Arc<BackupTarget>| target.namespace() == Some(namespace.name_any());
         if changed(&namespace) { refs(&all, within) } else { Vec::new() }
     }
+}
+
+/// Whose Secret it is: by its owner, by its label should somebody have taken the owner off, and by its name should the
+/// label have been too short for the target's.
+fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupTarget>> {
+    let kind = BackupTarget::kind(&());
+    let owners = secret.owner_references().iter().filter(|owner| owner.kind == kind).map(|owner| owner.name.clone());
+    let label = secret.labels().get(TARGET_LABEL).cloned();
+    let names: BTreeSet<String> = owners.chain(label).chain([secret.name_any()]).collect();
+    let namespace = secret.namespace().unwrap_or_default();
+    names.iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
 }
 
 fn stores_of_secret(all: Store<BackupStore>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupStore>> {

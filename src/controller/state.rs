@@ -81,7 +81,7 @@ impl State {
     /// Whether this operator ever made anything for the target, as far as it can remember.
     #[must_use]
     pub fn has_anything(&self) -> bool {
-        ever_worked_on(&self.status) || matches!(self.principal, Principal::Ours(_))
+        made_something(&self.status) || matches!(self.principal, Principal::Ours(_))
     }
 
     /// Whether status knows the key.
@@ -295,14 +295,16 @@ impl State {
     }
 }
 
-/// Whether status shows that this operator ever worked for the target.
+/// Whether status shows that this operator made something for the target.
+#[must_use]
+pub fn made_something(status: &BackupTargetStatus) -> bool {
+    status.principal.is_some() || status.access.is_some() || !status.keys.is_empty()
+}
+
+/// Whether status shows that this operator ever began to.
 #[must_use]
 pub fn ever_worked_on(status: &BackupTargetStatus) -> bool {
-    status.principal.is_some()
-        || status.access.is_some()
-        || status.key_intent.is_some()
-        || status.settled_intent.is_some()
-        || !status.keys.is_empty()
+    made_something(status) || status.key_intent.is_some() || status.settled_intent.is_some()
 }
 
 /// Whether at least that much time lies between the two.

@@ -23,6 +23,8 @@ use crate::{
 
 /// The number of targets alone is written no more often than this, so that a new target costs no write here.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
+/// How soon a store that is being deleted looks whether its last target is gone.
+const LAST_TARGET: Duration = Duration::from_secs(2);
 /// How soon credentials that do not work are tried again, at the latest.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
@@ -64,6 +66,8 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
     let wait = tell(&context, &store, &status).await;
     match &answer {
+        // The count of targets may lag behind the event that the last one went.
+        Ok(_) if deleting => Action::requeue(LAST_TARGET),
         Ok(_) => {
             context.remember(&uid, None, super::state::Absence::default());
             Action::requeue(wait.unwrap_or_else(|| jittered(context.resync)))
@@ -139,6 +143,12 @@ fn status(
     let mut conditions = Conditions::new(&before.conditions, store.metadata.generation, now());
     let mut account_id = before.account_id.clone();
     match answer {
+        Ok(_) if store.metadata.deletion_timestamp.is_some() => {
+            let message =
+                format!("being deleted; {targets} BackupTargets still use this store: delete them, and it goes");
+            conditions.set(READY, Truth::False, reason::IN_USE, message.clone());
+            conditions.set(RECONCILING, Truth::True, reason::IN_USE, message);
+        }
         Ok(connection) => {
             account_id.get_or_insert_with(|| connection.account_id.clone());
             let message = format!("the credentials work, in AWS account {}", connection.account_id);
@@ -149,10 +159,6 @@ fn status(
             conditions.set(READY, Truth::False, error.reason(), error.to_string());
             conditions.set(abnormal, Truth::True, error.reason(), error.to_string());
         }
-    }
-    if store.metadata.deletion_timestamp.is_some() {
-        let message = format!("{targets} BackupTargets still use this store; delete them, and it goes");
-        conditions.set("InUse", Truth::True, reason::IN_USE, message);
     }
     BackupStoreStatus {
         observed_generation: store.metadata.generation,
@@ -186,6 +192,10 @@ async fn note_change(context: &Context, store: &BackupStore, before: &BackupStor
     let (old, new) = (ready(before), ready(after));
     let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
     let well = new.status == "True";
-    info!(store = store.name_any(), ready = well, reason = new.reason, message = new.message, "checked");
+    if well {
+        info!(store = store.name_any(), reason = new.reason, "{}", new.message);
+    } else {
+        warn!(store = store.name_any(), reason = new.reason, "{}", new.message);
+    }
     context.cluster.publish(store, &Note { warning: !well, reason: new.reason, message: new.message }).await;
 }

@@ -18,8 +18,8 @@ use super::{
     now,
     observe::{Look, Observation},
     plan::{self, Fresh, Plan, Waiting},
-    report::{Outcome, report},
-    state::State,
+    report::{DELETION_WAITS, Outcome, report},
+    state::{State, ever_worked_on},
     stores::pinned_connection,
 };
 use crate::{
@@ -103,6 +103,7 @@ impl Reconcile<'_> {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
+            self.log(note);
             self.context.cluster.publish(&self.target, note).await;
         }
         action
@@ -117,6 +118,9 @@ impl Reconcile<'_> {
         }
         let name = &self.target.spec.store_ref.name;
         let store = self.context.cluster.store(name).await?.ok_or_else(|| Error::StoreNotFound(name.clone()))?;
+        if store.metadata.deletion_timestamp.is_some() && !ever_worked_on(&self.memory) {
+            return Err(Error::StoreNotReady { name: name.clone(), why: "it is being deleted".to_owned() });
+        }
         let connection = pinned_connection(self.context, &store).await?;
         let namespace = self.namespace(&store).await?;
         self.look_for_bucket(&store, &namespace, &connection).await;
@@ -261,16 +265,22 @@ impl Reconcile<'_> {
     /// At most one event for an outcome: what was done says more than that the reason changed.
     fn note_change(&mut self, before: &BackupTargetStatus, after: &BackupTargetStatus) {
         let (old, new) = (headline(before), headline(after));
-        let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
+        let says = |condition: &Condition| (condition.reason.clone(), condition.message.starts_with(DELETION_WAITS));
+        let Some(new) = new.filter(|new| old.is_none_or(|old| says(old) != says(new))) else { return };
         let well = new.type_ == condition::READY && new.status == "True";
-        if well {
-            info!(name = self.name, reason = new.reason, message = new.message, "reconciled");
-        } else {
-            warn!(name = self.name, reason = new.reason, message = new.message, "not reconciled");
-        }
         // A store whose credentials are being checked right now is nothing to notice.
         if self.notes.is_empty() && new.reason != condition::reason::PENDING {
             self.notes.push(Note { warning: !well, reason: new.reason.clone(), message: new.message.clone() });
+        }
+    }
+
+    /// Every event is in the log, too: events are gone after an hour.
+    fn log(&self, note: &Note) {
+        let (name, principal, key) = (&self.name, &self.memory.principal, &self.memory.access_key_id);
+        if note.warning {
+            warn!(name, principal, key, reason = note.reason, "{}", note.message);
+        } else {
+            info!(name, principal, key, reason = note.reason, "{}", note.message);
         }
     }
 
@@ -301,7 +311,7 @@ impl Reconcile<'_> {
             Err(error) => {
                 let backoff = self.context.failed(&self.uid);
                 let stalled = error.retry() == Retry::Stalled;
-                Action::requeue(if stalled { backoff.max(jittered(LOOK_AGAIN)) } else { backoff })
+                Action::requeue(if stalled { backoff.clamp(LOOK_AGAIN, STILL_BLOCKED) } else { backoff })
             }
         }
     }

@@ -25,6 +25,7 @@ tests![
     a_suspended_target_does_not_outlive_its_rule,
     a_former_folder_does_not_outlive_its_rule,
     what_stands_in_the_way_of_a_change_saves_no_right,
+    a_slip_in_a_spec_breaks_no_running_backup,
     rules_bound_overlap_and_retention,
 ];
 
@@ -205,5 +206,22 @@ async fn what_stands_in_the_way_of_a_change_saves_no_right(world: Arc<World>) ->
     })
     .await?;
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded().context("the rest stays")?;
+    Ok(())
+}
+
+async fn a_slip_in_a_spec_breaks_no_running_backup(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.patch_rule("prefixes", json!(["backups/"])).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let before = space.until_ready("dataset-1").await?;
+    space.patch_target("dataset-1", json!({"prefix": "somebody-else/"})).await?;
+    let stalled = space.until_stalled("dataset-1", "NotAllowed").await?;
+    ensure!(message(&stalled, READY)?.contains("somebody-else/"), "{}", message(&stalled, READY)?);
+    ensure!(is(&stalled, "BaseAccess", "True"), "what was given is still there");
+    space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
+
+    space.patch_rule("prefixes", json!(["elsewhere/"])).await?;
+    space.until("dataset-1", "without access", |target| is(target, "BaseAccess", "False")).await?;
+    ensure!(space.active_keys(&principal(&before)).await?.is_empty(), "the rule for it is gone, and so is it");
     Ok(())
 }

@@ -163,7 +163,7 @@ async fn a_store_stays_while_targets_use_it(world: Arc<World>) -> Result<()> {
     space.stores().delete(&space.store, &DeleteParams::default()).await?;
     let held = space
         .until_store("held", |store| {
-            store.status.as_ref().is_some_and(|status| status.conditions.iter().any(|c| c.type_ == "InUse"))
+            store.status.as_ref().is_some_and(|status| status.conditions.iter().any(|c| c.reason == "InUse"))
         })
         .await?;
     ensure!(!held.finalizers().is_empty());

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::api::condition::READY;
-use kube::{Api, ResourceExt, api::DeleteParams};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -52,7 +55,8 @@ async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -
         ("prefix", json!(" a"), "space"),
         ("prefix", json!(long), "Too long"),
         ("prefix", json!("é".repeat(300)), "512 bytes"),
-        ("prefix", json!(""), "should be at least 1 chars"),
+        ("prefix", json!(""), "leave prefix out"),
+        ("prefix", json!("/"), "leave prefix out"),
         ("capabilities", json!(["Everything"]), "supported values"),
         ("capabilities", json!(["ObjectAcls", "ObjectAcls"]), "Duplicate value"),
         ("keyOverlap", json!("-1h"), "such as 24h"),
@@ -97,6 +101,17 @@ async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()>
     ensure!(format!("{:#}", moved.expect_err("storeRef was changed")).contains("storeRef cannot be changed"));
     for iam in [json!({"path": "/somewhere/else/"}), json!({"path": "no slashes"})] {
         ensure!(space.patch_store(json!({"iam": iam})).await.is_err(), "{iam} was taken");
+    }
+    for (field, value) in [
+        ("buckets", json!(["my-*"])),
+        ("prefixes", json!(["/x"])),
+        ("prefixes", json!(["{ns}/"])),
+        ("prefixes", json!(["a-{namespace}/"])),
+        ("prefixes", json!(["a*/"])),
+        ("namespaces", json!({"names": ["*"]})),
+        ("namespaces", json!({})),
+    ] {
+        ensure!(space.patch_rule(field, value.clone()).await.is_err(), "{field}: {value} was taken");
     }
     for endpoint in ["ftp://host", "https://host/path", "https://user:pass@host", "http://"] {
         ensure!(space.patch_store(json!({"endpoints": {"iam": endpoint}})).await.is_err(), "{endpoint} was taken");
@@ -230,6 +245,14 @@ async fn a_secret_of_somebody_else_is_never_touched(world: Arc<World>) -> Result
         ensure!(after == before, "{name} was touched");
     }
     ensure!(space.users().await?.is_empty(), "refused before anything was created");
+
+    space.create_target("owner-lost", json!({"prefix": "backups/owner-lost"})).await?;
+    space.until_ready("owner-lost").await?;
+    let disowned = json!({"metadata": {"ownerReferences": null}});
+    space.secrets().patch("owner-lost", &PatchParams::default(), &Patch::Merge(disowned)).await?;
+    space.until_stalled("owner-lost", "SecretConflict").await?;
+    space.delete_target("owner-lost").await?;
+    space.until_gone("owner-lost").await?;
 
     space.create_target("bare", json!({})).await?;
     space.until_stalled("bare", "SecretConflict").await?;

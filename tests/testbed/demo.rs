@@ -85,7 +85,14 @@ impl Stage {
     async fn wanted(&self) -> Result<String> {
         let spec = self.json(&["get", "backuptarget", "dataset-1", "--output=json"]).await?["spec"].clone();
         let wanted = ["storeRef", "bucket", "prefix", "secret"].map(|field| format!("{field}: {}", spec[field]));
-        Ok(format!("BackupTarget backups/dataset-1\n  {}", wanted.join("\n  ")))
+        let store = self.json(&["get", "backupstore", "default", "--output=json"]).await?["spec"]["allow"][0].clone();
+        let rule = ["namespaces", "buckets", "prefixes", "capabilities", "ancestorListing"];
+        let rule = rule.map(|field| format!("{field}: {}", store[field]));
+        Ok(format!(
+            "BackupStore default allows\n  {}\nBackupTarget backups/dataset-1\n  {}",
+            rule.join("\n  "),
+            wanted.join("\n  ")
+        ))
     }
 
     async fn look(&self, story: &mut Story) {
@@ -124,6 +131,10 @@ impl Stage {
                 let before = self.key().await?;
                 ensure!(!self.can_clean_up().await?, "it could before");
                 let patch = r#"{"spec":{"capabilities":["MultipartUploads"]}}"#;
+                println!(
+                    "{}",
+                    indented(&format!("kubectl patch backuptarget dataset-1 --type=merge --patch '{patch}'"))
+                );
                 self.kubectl(&["patch", "backuptarget", "dataset-1", "--type=merge", "--patch", patch]).await?;
                 self.wait_for("MultipartUploads").await?;
                 ensure!(self.can_clean_up().await?, "it cannot now");
@@ -237,7 +248,12 @@ impl Stage {
 async fn back_up(story: &mut Story, stage: &Stage, rclone: &Rclone) -> Result<()> {
     let data = rclone.folder().join("data");
     write_tree(&data)?;
-    println!("{}", indented("small files, an empty folder, a unicode name, and 20 MiB that go up in parts"));
+    println!(
+        "{}",
+        indented(
+            "small files, an empty folder (S3 has none, so it does not come back), a unicode name, 20 MiB that go up in parts"
+        )
+    );
     // So that 20 MiB are sent as 200 MiB would be.
     let in_parts = "--s3-upload-cutoff=5Mi";
     let run = async |arguments: &[&str]| rclone.run(&[arguments, &[in_parts]].concat()).await?.succeeded();
@@ -266,7 +282,7 @@ async fn refused(story: &mut Story, rclone: &Rclone) {
     let attempts = [
         ("reading the neighbour backups/dataset-10/", vec!["ls".into(), s3("backups/dataset-10/")]),
         ("writing beside the prefix", vec!["copyto".into(), "data/a.txt".into(), s3("backups/dataset-10/a.txt")]),
-        ("listing the whole bucket", vec!["ls".into(), s3("")]),
+        ("listing the whole bucket with all that is below", vec!["ls".into(), s3("")]),
         ("another bucket", vec!["ls".into(), "backup_s3:another-bucket/".into()]),
         ("listing all buckets", vec!["lsd".into(), "backup_s3:".into()]),
     ];
@@ -279,6 +295,7 @@ async fn refused(story: &mut Story, rclone: &Rclone) {
                 let Some(denied) = denied.filter(|_| ran.code != Some(0)) else {
                     bail!("it was not: {:?} {}", ran.code, ran.stderr);
                 };
+                println!("{}", indented(&format!("rclone {}", arguments.join(" "))));
                 println!("{}", indented(denied.split("api error ").last().unwrap_or(denied)));
                 Ok(())
             })
