@@ -171,8 +171,8 @@ fn blocked_message(blocked: &Blocked) -> String {
             ids.first().map_or("ID", String::as_str)
         ),
         Blocked::PolicyTooLarge { size } => format!(
-            "the policy has {size} characters and an IAM user's inline policies may have {}; shorten the prefix, or set \
-             ancestorListing: Deny; former folders (status.previousAccess) leave it when their overlap ends",
+            "the policy has {size} characters and an IAM user's inline policies may have {}; shorten the prefix, set \
+             ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once",
             crate::access::policy::INLINE_LIMIT
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
