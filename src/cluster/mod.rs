@@ -176,31 +176,37 @@ impl Cluster {
         within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
     }
 
-    /// Writes a target's status. The operator alone writes status, so a change of anything else meanwhile is no reason not
-    /// to; another target of the same name is.
+    /// Writes a target's status, if nobody changed the target since it was read.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when the target is gone, or is another one of the same name.
+    /// [`Kind::Conflict`] when somebody did.
     pub async fn write_target_status(
         &self,
         target: &BackupTarget,
         status: &BackupTargetStatus,
     ) -> Result<BackupTarget, Error> {
-        let namespace = target.namespace().unwrap_or_default();
-        let api = self.targets(&namespace);
+        write_status(&self.targets(&target.namespace().unwrap_or_default()), target, status).await
+    }
+
+    /// Writes what a reconcile found out, also when the target changed meanwhile, as long as it is the same target and
+    /// nobody else wrote its status: what was done must be remembered.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] when the status is another one, [`Kind::NotFound`] when the target is.
+    pub async fn report_target_status(&self, target: &BackupTarget, status: &BackupTargetStatus) -> Result<(), Error> {
         let mut now = target.clone();
         for _ in 0..STATUS_TRIES {
-            // The API server does not compare the UID of a status, so only the version shows that it is the same target.
-            match write_status(&api, &now, status).await {
+            match self.write_target_status(&now, status).await {
                 Err(error) if error.kind == Kind::Conflict => {}
-                other => return other,
+                other => return other.map(|_| ()),
             }
-            let same = |found: &BackupTarget| found.metadata.uid == target.metadata.uid;
-            now = self
-                .target(&namespace, &target.name_any())
-                .await?
-                .filter(same)
-                .ok_or(Error::new("write status", Kind::NotFound))?;
+            let found = self.target(&target.namespace().unwrap_or_default(), &target.name_any()).await?;
+            // The API server does not compare the UID of a status.
+            let same = found.filter(|found| found.metadata.uid == target.metadata.uid);
+            now = same.ok_or(Error::new("write status", Kind::NotFound))?;
+            if now.status != target.status {
+                break;
+            }
         }
         Err(Error::new("write status", Kind::Conflict))
     }

@@ -20,6 +20,8 @@ use crate::{
 };
 
 const OPAQUE: &str = "Opaque";
+/// Never written: only asked for.
+const SCRATCH_NAME: &str = "backup-target-operator-check";
 
 /// A Secret to write.
 pub struct NewSecret<'a> {
@@ -64,7 +66,12 @@ impl Cluster {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let api = self.secrets(new.target);
         match before {
-            Some(before) if before.must_be_recreated => Ok(()),
+            // It still stands under its own name.
+            Some(before) if before.must_be_recreated => {
+                let elsewhere = NewSecret { name: SCRATCH_NAME, ..*new };
+                let secret = build(&elsewhere, ObjectMeta::default());
+                within(what, api.create(&params, &secret)).await.map(|_| ())
+            }
             Some(before) => {
                 let secret = build(new, before.metadata.clone());
                 within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())

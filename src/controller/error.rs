@@ -117,6 +117,8 @@ impl Error {
     #[must_use]
     pub fn is_definite(&self) -> bool {
         match self {
+            // The SDK may have tried before, and what it is told now may come of that.
+            Self::Store(error) if matches!(error.kind, store::Kind::AlreadyExists | store::Kind::Throttled) => false,
             Self::Store(error) => error.is_definite(),
             Self::Cluster(error) => error.is_definite(),
             _ => true,

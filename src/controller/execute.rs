@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::{
@@ -42,8 +43,8 @@ pub struct Executor<'a> {
     pub notes: Vec<Note>,
     /// Whether the target was let go.
     pub released: bool,
-    /// Whether this plan wrote an intent: then this process knows what came of it.
-    intends: bool,
+    /// Nonce of the intent that this plan wrote, and when a key was last begun before it.
+    intent: Option<(String, Option<Timestamp>)>,
     /// The created key that no Secret holds yet; it lives here and nowhere else.
     pending: Option<CreatedKey>,
 }
@@ -68,7 +69,7 @@ impl<'a> Executor<'a> {
             state,
             notes: Vec::new(),
             released: false,
-            intends: false,
+            intent: None,
             pending: None,
         }
     }
@@ -78,13 +79,29 @@ impl<'a> Executor<'a> {
     /// # Errors
     /// When the step failed; the state says what was done before.
     pub async fn execute(&mut self, step: Step) -> Result<(), Error> {
-        self.intends |= matches!(step, Step::Claim(_) | Step::OpenIntent(_));
+        if let Step::Claim(intent) | Step::OpenIntent(intent) = &step {
+            self.intent = Some((intent.nonce.clone(), self.state.status.last_reissue));
+        }
+        let creates_key = matches!(step, Step::CreateKey);
         let result = self.act(step).await;
-        let nothing_came_of_it = |error: &Error| error.is_definite() && self.state.orphans().is_empty();
-        if self.intends && result.as_ref().is_err_and(nothing_came_of_it) {
-            self.state.intent_settled();
+        if let Err(error) = &result {
+            self.settle_intent(error, creates_key);
         }
         result
+    }
+
+    /// Nothing came of the intent of this plan when what failed certainly changed nothing.
+    fn settle_intent(&mut self, error: &Error, creates_key: bool) {
+        let Some((nonce, last_reissue)) = &self.intent else { return };
+        let is_open = self.state.open_intent().is_some_and(|intent| intent.nonce == *nonce);
+        if !is_open || !error.is_definite() || !self.state.orphans().is_empty() {
+            return;
+        }
+        if creates_key {
+            // No key was made, so none counts against the limit.
+            self.state.status.last_reissue = *last_reissue;
+        }
+        self.state.intent_settled();
     }
 
     async fn act(&mut self, step: Step) -> Result<(), Error> {
@@ -239,6 +256,7 @@ impl<'a> Executor<'a> {
         let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
         let written = match self.state.secret(name).ours() {
             Some(before) if before.must_be_recreated => {
+                self.cluster.check_secret(&new, Some(before)).await?;
                 self.cluster.delete_secret(&self.target, name, before).await?;
                 self.cluster.create_secret(&new).await?
             }
@@ -270,7 +288,7 @@ impl<'a> Executor<'a> {
         self.state.finalizer = false;
         self.released = true;
         let user = &self.user.name;
-        if matches!(self.goal, Goal::Retain { .. }) {
+        if matches!((self.goal, &self.state.principal), (Goal::Retain { .. }, store::Principal::Ours(_))) {
             self.warn(
                 reason::RETAINED,
                 format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),

@@ -50,14 +50,14 @@ pub struct Provide {
     pub before: Option<Access>,
     /// Former folders, as far as the rules still allow them.
     pub former: Vec<Access>,
-    /// Whether the rules no longer allow all that the key was given.
+    /// Whether the key was given more than the rules or the overlaps still allow.
     pub cut: bool,
     /// The partition of the store.
     pub partition: Partition,
     /// The policy's document: the current access and the former folders.
     pub document: PolicyDocument,
-    /// What status remembers of the accesses; `None` while suspended.
-    pub record: Option<(AccessRecord, Vec<PreviousAccess>)>,
+    /// What status remembers of the accesses: while suspended, the current one stays as it was given.
+    pub record: (AccessRecord, Vec<PreviousAccess>),
     /// Name of the Secret.
     pub secret_name: String,
     /// Content of the Secret, apart from the key.
@@ -221,14 +221,16 @@ impl Facts<'_> {
         // A suspended target keeps what it was given, within what the rules still allow.
         let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
         let partition = self.partition();
+        let kept = self.status.access.clone().filter(|_| suspended);
+        let remembered = kept.unwrap_or_else(|| grant.claimed.to_record());
         Ok(Provide {
             document: PolicyDocument::new(partition, current.iter().chain(&allowed)),
             current,
-            cut: before != given || former != allowed,
+            cut: before != given || former != allowed || self.has_expired(),
             before,
             former: allowed,
             partition,
-            record: (!suspended).then(|| (grant.claimed.to_record(), previous)),
+            record: (remembered, previous),
             secret_name: claim.secret_name.into_string(),
             rclone: RcloneConf {
                 remote: claim.remote,
@@ -242,6 +244,10 @@ impl Facts<'_> {
             missing,
             suspended,
         })
+    }
+
+    fn has_expired(&self) -> bool {
+        self.status.previous_access.iter().any(|former| former.until <= self.now)
     }
 
     /// The former folders that stay reachable: those of before, and the one that this change leaves.

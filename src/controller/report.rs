@@ -23,6 +23,8 @@ pub const DELETION_WAITS: &str = "deletion waits: ";
 pub struct Outcome<'a> {
     /// What it worked towards, if it got that far.
     pub goal: Option<&'a Goal>,
+    /// Whether something that is published, or was to be, was found missing or taken back.
+    pub disturbed: bool,
     /// The last plan, or why there is none.
     pub result: Result<&'a Plan, &'a Error>,
 }
@@ -40,15 +42,15 @@ pub fn report(
     let mut conditions = Conditions::new(&before, generation, now);
     let mut status = memory;
     match outcome {
-        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan) } => {
+        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan), .. } => {
             provided(&mut conditions, &mut status, target, goal, plan);
         }
-        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(_) } => {
+        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
             withheld(&mut conditions, &mut status, target, why);
         }
-        Outcome { goal: Some(_), result: Ok(plan) } => removing(&mut conditions, plan),
-        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, error),
-        Outcome { goal: None, result: Ok(_) } => keep_tiers(&mut conditions),
+        Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
+        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, outcome, error),
+        Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut conditions),
     }
     status.conditions = conditions.finish();
     status.observed_generation = generation;
@@ -72,8 +74,19 @@ fn provided(
         _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
         _ => partly_allowed(conditions, goal),
     }
-    let Some(access) = &goal.current else {
-        return nothing_allowed(conditions, status, target);
+    let access = match &plan.blocked {
+        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. }) => &goal.current,
+        // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
+        Some(Blocked::ForeignPrincipal { .. }) => return keep_tiers(conditions),
+        Some(Blocked::ForeignSecret { .. } | Blocked::PolicyTooLarge { .. } | Blocked::Unwritable(_)) => &goal.before,
+    };
+    let Some(access) = access else {
+        if plan.blocked.is_none() {
+            nothing_allowed(conditions, status, target);
+        } else {
+            keep_tiers(conditions);
+        }
+        return;
     };
     if status.policy.is_none() {
         return keep_tiers(conditions);
@@ -185,11 +198,11 @@ fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetSta
     status.tiers = None;
 }
 
-fn removing(conditions: &mut Conditions<'_>, plan: &Plan) {
+fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan) {
     if let Some(blocked) = &plan.blocked {
         let error = Error::Blocked(blocked.clone());
-        let message = format!("{DELETION_WAITS}{error}");
-        not_ready(conditions, &error, &message);
+        let waits = if target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
+        not_ready(conditions, &error, &format!("{waits}{error}"));
     } else if let Some(waiting) = &plan.waiting {
         wait(conditions, waiting);
     } else {
@@ -198,8 +211,15 @@ fn removing(conditions: &mut Conditions<'_>, plan: &Plan) {
     keep_tiers(conditions);
 }
 
-fn failed(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, target: &BackupTarget, error: &Error) {
+fn failed(
+    conditions: &mut Conditions<'_>,
+    status: &BackupTargetStatus,
+    target: &BackupTarget,
+    outcome: &Outcome<'_>,
+    error: &Error,
+) {
     let stands = error.leaves_ready()
+        && !outcome.disturbed
         && status.observed_generation == target.metadata.generation
         && target.metadata.deletion_timestamp.is_none()
         && condition::find(&status.conditions, READY).is_some_and(|ready| ready.status == "True");

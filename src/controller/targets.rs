@@ -17,7 +17,7 @@ use super::{
     goal::{self, Facts, Goal},
     now,
     observe::{Look, Observation},
-    plan::{self, Fresh, Plan, Waiting},
+    plan::{self, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     state::{State, ever_worked_on},
     stores::pinned_connection,
@@ -59,6 +59,7 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
         memory: target.status.clone().unwrap_or_default(),
         end: Instant::now() + DEADLINE,
         notes: Vec::new(),
+        disturbed: false,
         context: &context,
         name,
         target,
@@ -75,6 +76,8 @@ struct Reconcile<'a> {
     /// What status has to remember, after the steps that were done.
     memory: BackupTargetStatus,
     notes: Vec<Note>,
+    /// Whether something that is published, or was to be, was found missing or is taken back.
+    disturbed: bool,
     /// When no further step is begun.
     end: Instant,
 }
@@ -192,6 +195,8 @@ impl Reconcile<'_> {
     async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
         let (cluster, iam) = (&self.context.cluster, &work.connection.iam);
         let mut executor = Executor::new(cluster, iam, work.user, work.goal, self.target.clone(), state);
+        let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
+        self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
         let mut result = Ok(());
         for step in plan.steps {
             // Between steps and never within one: an answer that nobody waits for is an answer lost.
@@ -242,6 +247,7 @@ impl Reconcile<'_> {
     async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) -> bool {
         let outcome = Outcome {
             goal,
+            disturbed: self.disturbed,
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
                 Ok(Progress::Gone) => return true,
@@ -255,7 +261,7 @@ impl Reconcile<'_> {
         }
         self.note_change(&stored, &status);
         self.note_unknown_keys(result);
-        let written = self.context.cluster.write_target_status(&self.target, &status).await;
+        let written = self.context.cluster.report_target_status(&self.target, &status).await;
         if let Err(error) = &written {
             warn!(name = self.name, %error, "status could not be written");
         }

@@ -1,7 +1,10 @@
 //! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
 
 use super::{Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, at_least};
-use crate::{api::backup_target::KeyRecord, controller::state::MAY_STILL_APPEAR};
+use crate::{
+    api::backup_target::{KeyRecord, PreviousSecret},
+    controller::state::MAY_STILL_APPEAR,
+};
 
 /// A lost Secret is replaced at once, and again after this time at the earliest.
 const REISSUE_EVERY: Duration = Duration::from_mins(10);
@@ -19,7 +22,9 @@ pub(super) fn adopt_published(state: &mut State, overlap: Duration, now: Timesta
     let Some((name, key)) = shown.into_iter().find(|(_, key)| orphans.contains(&key.id)) else { return };
     let listed = state.keys().iter().find(|listed| listed.id == key.id);
     if let Some(created_at) = listed.map(|listed| listed.created_at) {
-        state.status.secret_name = Some(name);
+        if let Some(before) = state.status.secret_name.replace(name.clone()).filter(|before| *before != name) {
+            state.status.previous_secrets.push(PreviousSecret { name: before, until: now + overlap });
+        }
         state.key_published(&key, created_at, overlap, now);
     }
 }

@@ -186,10 +186,11 @@ pub struct Fresh {
 
 impl Fresh {
     fn intent(&self, state: &State, secret: &str) -> KeyIntent {
+        let orphans = state.orphans();
         KeyIntent {
             nonce: self.nonce.clone(),
             started_at: self.now,
-            existing: state.keys().iter().map(|key| key.id.clone()).collect(),
+            existing: state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id)).collect(),
             secret: secret.to_owned(),
         }
     }

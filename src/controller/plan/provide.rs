@@ -25,6 +25,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     }
     // What the rules take away goes first, whatever else stands in the way.
     let ours = cut_back(goal, state, &mut plan);
+    keys::delete_orphans(&mut plan, state);
     if works {
         provide(goal, user, ours, state, fresh, &mut plan);
     } else if goal.suspended {
@@ -53,7 +54,8 @@ fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
             plan.step(Step::DeletePolicy);
             user.policy = StoredPolicy::Absent;
         } else {
-            plan.step(put(&allowed, None));
+            let record = (allowed == goal.document).then(|| goal.record.clone());
+            plan.step(put(&allowed, record));
             user.policy = StoredPolicy::Known(allowed);
         }
     }
@@ -69,8 +71,10 @@ fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
     // Only a document that this operator has not written yet is due: an edit by somebody else is a repair, and waits.
     let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
     let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
-    if due && !goal.document.is_empty() && plan.steps.iter().all(|step| !matches!(step, Step::PutPolicy(_))) {
-        plan.step(put(&goal.document, None));
+    if state.status.access.is_some() && !due {
+        plan.steps.extend(remember(goal, state));
+    } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::PutPolicy(_))) {
+        plan.step(put(&goal.document, Some(goal.record.clone())));
     }
     for key in user.keys.iter().filter(|key| !key.active) {
         if state.status.keys.iter().any(|record| record.id == key.id && record.withheld) {
@@ -79,23 +83,31 @@ fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
     }
 }
 
+/// Whether anything would be done, were the target not suspended.
 fn would_change(goal: &Provide, state: &State) -> bool {
+    let Principal::Ours(user) = &state.principal else { return true };
     let claimed = goal.grant.claimed.to_record();
-    let content = state.published_key().is_some_and(|key| write_secret(goal, state, key).is_ok_and(|w| w.is_none()));
-    state.status.access.as_ref() != Some(&claimed) || !content
+    let in_place = state.published_key().is_some_and(|key| {
+        let active = user.keys.iter().any(|listed| listed.id == key.id && listed.active);
+        active && write_secret(goal, state, key).is_ok_and(|write| write.is_none())
+    });
+    let policy = user.policy == StoredPolicy::Known(goal.document.clone());
+    state.status.access.as_ref() != Some(&claimed) || !in_place || !policy
 }
 
 fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, fresh: &Fresh, plan: &mut Plan) {
     // Keys go with their principal.
     let key = ours.as_ref().and_then(|_| state.published_key());
     let ours = ours.unwrap_or_else(|| {
+        if keys::reissue_limit(state, fresh.now).is_none() {
+            open_intent(plan, &goal.secret_name, state, fresh);
+        }
         plan.step(Step::CreateUser);
         User { boundary: user.boundary.clone(), ..User::default() }
     });
     if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
         plan.step(Step::SetBoundary(boundary.clone()));
     }
-    keys::delete_orphans(plan, state);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {
@@ -132,7 +144,7 @@ fn put(document: &PolicyDocument, record: Option<super::AccessMemory>) -> Step {
 /// The policy before and after the Secret is written: wider first, narrower last, so that what is published always works.
 fn policy_steps(goal: &Provide, state: &State, ours: &User, writes_secret: bool) -> (Option<Step>, Option<Step>) {
     let has = |document: &PolicyDocument| ours.policy == StoredPolicy::Known(document.clone());
-    let last = put(&goal.document, goal.record.clone());
+    let last = put(&goal.document, Some(goal.record.clone()));
     let needed = if has(&goal.document) { remember(goal, state) } else { Some(last.clone()) };
     let union = if writes_secret { wider(goal, ours) } else { None };
     match union.filter(|union| *union != goal.document) {
@@ -161,7 +173,7 @@ fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
 
 /// Status remembers what the policy covers, also when a crash kept it from being written down.
 fn remember(goal: &Provide, state: &State) -> Option<Step> {
-    let (access, previous) = goal.record.clone()?;
+    let (access, previous) = goal.record.clone();
     let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
     let known = state.status.access.as_ref() == Some(&access)
         && written == Some(goal.document.digest().as_str())
@@ -196,23 +208,35 @@ fn new_key(plan: &mut Plan, write: WriteSecret, state: &State, fresh: &Fresh) {
         return;
     }
     let taken = state.keys().len() - state.orphans().len();
-    if taken >= keys::SLOTS {
-        let Some(oldest) = keys::makes_room(state) else {
-            plan.blocked = Some(Blocked::UnknownKeys {
-                ids: state.unknown_keys(),
-                principal: state.status.principal.clone().unwrap_or_default(),
-            });
-            return;
-        };
+    let room = if taken < keys::SLOTS { Ok(None) } else { keys::makes_room(state).map(Some).ok_or(()) };
+    let Ok(room) = room else {
+        plan.blocked = Some(Blocked::UnknownKeys {
+            ids: state.unknown_keys(),
+            principal: state.status.principal.clone().unwrap_or_default(),
+        });
+        return;
+    };
+    if let Some(oldest) = room {
+        // What can be refused is refused before a key that still works has to go.
+        plan.step(Step::CheckSecret(write.name.clone()));
         plan.delete_key(&oldest.id, KeyEnd::MakesRoom);
     }
-    if state.finalizer || !state.first_intent_counts() {
-        // Not the first try: what can be refused is refused before there is a key.
-        plan.step(Step::CheckSecret(write.name.clone()));
-        plan.step(Step::OpenIntent(fresh.intent(state, &write.name)));
-    }
+    open_intent(plan, &write.name, state, fresh);
     plan.step(Step::CreateKey);
     plan.step(Step::WriteSecret(write));
+}
+
+/// Writes down what is about to be created, unless the first intent, which came with the finalizer, says it already.
+fn open_intent(plan: &mut Plan, secret: &str, state: &State, fresh: &Fresh) {
+    let opened = plan.steps.iter().any(|step| matches!(step, Step::OpenIntent(_)));
+    let first = !state.finalizer && state.first_intent_counts();
+    if opened || first {
+        return;
+    }
+    if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
+        plan.step(Step::CheckSecret(secret.to_owned()));
+    }
+    plan.step(Step::OpenIntent(fresh.intent(state, secret)));
 }
 
 fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {
@@ -220,7 +244,7 @@ fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {
         keys::retire(plan, state, goal.grant.key_overlap, goal.grant.max_key_overlap, fresh.now);
     }
     keys::delete_former_secrets(plan, state, Some(&goal.secret_name), fresh.now);
-    for former in &state.status.previous_access {
+    for former in state.status.previous_access.iter().filter(|former| former.until > fresh.now) {
         plan.due_at(former.until);
     }
 }

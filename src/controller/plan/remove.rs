@@ -72,6 +72,9 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
     if ours.policy != StoredPolicy::Known(document.clone()) {
         plan.step(Step::PutPolicy(PutPolicy { document: document.clone(), record: None }));
     }
+    if let Some(current) = state.current_key().filter(|current| current.withheld) {
+        plan.step(Step::ActivateKey(current.id.clone()));
+    }
     keys::delete_orphans(&mut plan, state);
     for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
         if ours.keys.iter().any(|key| key.id == record.id) {

@@ -74,7 +74,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         former: Vec::new(),
         cut: false,
         partition: Partition::Aws,
-        record: (!suspended).then(|| (access.to_record(), Vec::new())),
+        record: (access.to_record(), Vec::new()),
         secret_name: SECRET.into(),
         rclone: rclone(access),
         grant,
@@ -339,7 +339,7 @@ fn facing(goal: &Goal, state: &State) -> Goal {
     {
         let left = PreviousAccess { access: before.to_record(), until: now() + OVERLAP };
         provide.former = vec![before.clone()];
-        provide.record = Some((current.to_record(), vec![left]));
+        provide.record = (current.to_record(), vec![left]);
         provide.document = provide.document_with(Some(&current));
     }
     provide.before = recorded;
@@ -617,7 +617,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
 
     state.status.last_reissue = Some(ago(601));
-    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "secret"]);
 }
 
 #[test]
@@ -719,7 +719,6 @@ fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
     assert_eq!(names_of(&plan), ["policy"], "a foreign Secret blocks the rest only");
     narrowed.suspended = true;
-    narrowed.record = None;
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
     assert_eq!(names_of(&plan), ["policy"], "so does suspension");
     narrowed.before = None;
