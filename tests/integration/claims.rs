@@ -26,6 +26,7 @@ tests![
     a_former_folder_does_not_outlive_its_rule,
     what_stands_in_the_way_of_a_change_saves_no_right,
     a_slip_in_a_spec_breaks_no_running_backup,
+    an_overlap_ends_whatever_is_in_the_way,
     rules_bound_overlap_and_retention,
 ];
 
@@ -223,5 +224,27 @@ async fn a_slip_in_a_spec_breaks_no_running_backup(world: Arc<World>) -> Result<
     space.patch_rule("prefixes", json!(["elsewhere/"])).await?;
     space.until("dataset-1", "without access", |target| is(target, "BaseAccess", "False")).await?;
     ensure!(space.active_keys(&principal(&before)).await?.is_empty(), "the rule for it is gone, and so is it");
+    Ok(())
+}
+
+async fn an_overlap_ends_whatever_is_in_the_way(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_secret(json!({"metadata": {"name": "foreign"}, "stringData": {"mine": "mine"}})).await?;
+    for (name, in_the_way) in [("blocked", json!({"secret": {"name": "foreign"}})), ("held", json!({"suspend": true}))]
+    {
+        let prefix = |folder: &str| json!({"prefix": format!("{name}/{folder}"), "keyOverlap": "5s"});
+        space.create_target(name, prefix("old")).await?;
+        let target = space.until_ready(name).await?;
+        space.patch_target(name, prefix("new")).await?;
+        space.until_ready(name).await?;
+        space.patch_target(name, in_the_way).await?;
+        crate::testbed::wait::wait_until("the former folder to leave the policy", crate::space::SOON, async || {
+            let policy = space.policy(&principal(&target)).await?.to_string();
+            ensure!(policy.contains(&format!("{name}/new/*")), "the new folder is not in it: {policy}");
+            ensure!(!policy.contains(&format!("{name}/old/")), "it is there");
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
