@@ -3,7 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use backup_target_operator::api::condition::READY;
+use backup_target_operator::{
+    access::{
+        BucketName, Prefix,
+        claim::{RemoteName, SecretName},
+    },
+    api::condition::READY,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -17,8 +23,12 @@ use crate::{
     world::World,
 };
 
+/// How many random values are asked about.
+const SAMPLES: usize = 3_000;
+
 tests![
     bad_fields_are_refused_at_apply_with_what_to_write,
+    the_api_server_and_the_code_refuse_the_same,
     unusual_but_good_fields_work,
     what_must_not_change_cannot_be_changed,
     a_missing_store_is_waited_for,
@@ -74,6 +84,43 @@ async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -
             Err(error) => ensure!(format!("{error:#}").contains(why), "{field}: {value}: {error:#} lacks `{why}`"),
         }
     }
+    Ok(())
+}
+
+/// Whether the code takes a value of the field that is named by its path.
+type Parse = fn(&str) -> bool;
+
+async fn the_api_server_and_the_code_refuse_the_same(world: Arc<World>) -> Result<()> {
+    let space = Space::without_store(&world).await?;
+    let pieces =
+        ["a", "Z", "0", "-", ".", "_", "/", "//", "..", " ", "é", "×", "日", "*", "$", "\n", "'", "xn--", "+=@", "b"];
+    let fields: [(&str, Parse); 4] = [
+        ("bucket", |text| BucketName::parse(text).is_ok()),
+        ("prefix", |text| Prefix::parse(text).is_ok()),
+        ("name", |text| SecretName::parse(text).is_ok()),
+        ("remote", |text| RemoteName::parse(text).is_ok()),
+    ];
+    let mut random = fastrand::Rng::with_seed(20_261_124);
+    let mut taken = 0;
+    for _ in 0..SAMPLES {
+        let (field, parse) = fields[random.usize(..fields.len())];
+        // Mostly short, now and then up to every limit; and mostly of few different pieces, so that some are good.
+        let length = if random.u8(..10) == 0 { random.usize(..300) } else { random.usize(..8) };
+        let variety = random.usize(1..=pieces.len());
+        let text: String = (0..length).map(|_| pieces[random.usize(..variety)]).collect();
+        let spec = match field {
+            "bucket" | "prefix" => json!({field: text}),
+            _ => json!({"secret": {field: text}}),
+        };
+        let answer = space.ask_for("sample", spec).await;
+        ensure!(
+            answer.is_ok() == parse(&text),
+            "{field} {text:?}: the code says {}, the API server {answer:?}",
+            parse(&text)
+        );
+        taken += usize::from(answer.is_ok());
+    }
+    ensure!(taken > SAMPLES / 20, "only {taken} of {SAMPLES} samples were good, so this shows little");
     Ok(())
 }
 

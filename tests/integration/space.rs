@@ -168,11 +168,20 @@ impl Space {
 
     /// As [`Self::create_target`], for what the types of the code could not even say.
     pub async fn create_raw(&self, name: &str, fields: Value) -> Result<()> {
+        self.post(name, fields, "").await
+    }
+
+    /// Whether the API server would take a target.
+    pub async fn ask_for(&self, name: &str, fields: Value) -> Result<()> {
+        self.post(name, fields, "?dryRun=All").await
+    }
+
+    async fn post(&self, name: &str, fields: Value, query: &str) -> Result<()> {
         let body = json!({
             "apiVersion": BackupTarget::api_version(&()), "kind": BackupTarget::kind(&()),
             "metadata": {"name": name}, "spec": self.target_spec(fields),
         });
-        let path = BackupTarget::url_path(&(), Some(&self.namespace));
+        let path = format!("{}{query}", BackupTarget::url_path(&(), Some(&self.namespace)));
         let request = hyper::Request::post(path).header("content-type", "application/json");
         let _: Value = self.client.request(request.body(serde_json::to_vec(&body)?)?).await?;
         Ok(())
