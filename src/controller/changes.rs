@@ -1,0 +1,149 @@
+//! How each finished step changes the state; the executor and the planner's tests share it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::state::State;
+use crate::{
+    access::{PolicyDocument, rclone::AccessKey},
+    api::backup_target::{
+        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret,
+    },
+    cluster::{OwnedSecret, SecretState},
+    store::{Key, Principal, StoredPolicy, User},
+};
+
+impl State {
+    /// The principal was created.
+    pub fn user_created(&mut self, name: &str, boundary: Option<String>) {
+        self.status.principal = Some(name.to_owned());
+        // Keys go with the principal that they were made for.
+        self.status.keys.clear();
+        self.principal = Principal::Ours(User { boundary, ..User::default() });
+    }
+
+    /// The policy was written.
+    pub fn policy_put(&mut self, document: PolicyDocument) {
+        self.status.policy = Some(PolicyStatus { digest: document.digest(), form: PolicyForm::Inline });
+        self.user(|user| user.policy = StoredPolicy::Known(document));
+    }
+
+    /// The policy is gone.
+    pub fn policy_deleted(&mut self) {
+        self.status.policy = None;
+        self.user(|user| user.policy = StoredPolicy::Absent);
+    }
+
+    /// Remembers what the policy was made for.
+    pub fn access_recorded(&mut self, access: AccessRecord, previous: Vec<PreviousAccess>) {
+        self.status.access = Some(access);
+        self.status.previous_access = previous;
+    }
+
+    /// An intent to create a key is in status.
+    pub fn intent_opened(&mut self, intent: KeyIntent) {
+        if self.status.access_key_id.is_some() {
+            self.status.last_reissue = Some(intent.started_at);
+        }
+        self.status.key_intent = Some(intent);
+    }
+
+    /// A key was created; nobody but this process has its secret half yet.
+    pub fn key_created(&mut self, id: &str, created_at: Timestamp) {
+        self.user(|user| {
+            user.keys.push(Key { id: id.to_owned(), created_at, active: true, last_used: None });
+        });
+    }
+
+    /// A key is in the Secret; the one before it is valid for as long as the overlap.
+    pub fn key_published(&mut self, key: &AccessKey, created_at: Timestamp, overlap: Duration, now: Timestamp) {
+        if let Some(before) = self.status.keys.iter_mut().find(|old| old.superseded_at.is_none()) {
+            before.superseded_at = Some(now);
+            before.revoke_at = Some(now + overlap);
+        }
+        self.status.keys.push(KeyRecord {
+            id: key.id.clone(),
+            created_at,
+            fingerprint: key.fingerprint(),
+            superseded_at: None,
+            revoke_at: None,
+            inactive_since: None,
+            withheld: false,
+        });
+        self.status.access_key_id = Some(key.id.clone());
+        self.status.key_created_at = Some(created_at);
+        self.intent_settled();
+    }
+
+    /// The outcome of the open intent is known.
+    pub fn intent_settled(&mut self) {
+        if let Some(nonce) = self.open_intent().map(|intent| intent.nonce.clone()) {
+            self.status.settled_intent = Some(nonce);
+            self.status.key_intent = None;
+        }
+    }
+
+    /// A key works again.
+    pub fn key_activated(&mut self, id: &str) {
+        self.key_active(id, true);
+        self.key_record(id, |record| record.withheld = false);
+    }
+
+    /// A key was made inactive: for good, since that time, or until a rule allows the claim again.
+    pub fn key_deactivated(&mut self, id: &str, retired_at: Option<Timestamp>) {
+        self.key_active(id, false);
+        self.key_record(id, |record| {
+            record.inactive_since = retired_at.or(record.inactive_since);
+            record.withheld |= retired_at.is_none();
+        });
+    }
+
+    fn key_active(&mut self, id: &str, active: bool) {
+        self.user(|user| {
+            if let Some(key) = user.keys.iter_mut().find(|key| key.id == id) {
+                key.active = active;
+            }
+        });
+    }
+
+    /// A key is gone.
+    pub fn key_deleted(&mut self, id: &str) {
+        if self.orphans().iter().any(|orphan| orphan == id) {
+            // One intent creates one key: with that key found, its outcome is known.
+            self.intent_settled();
+        }
+        self.user(|user| user.keys.retain(|key| key.id != id));
+        self.status.keys.retain(|key| key.id != id);
+    }
+
+    /// The Secret of that name was written; a Secret with a former name stays for the overlap.
+    pub fn secret_written(&mut self, name: &str, secret: OwnedSecret, overlap: Duration, now: Timestamp) {
+        self.secrets.insert(name.to_owned(), SecretState::Ours(Box::new(secret)));
+        self.status.previous_secrets.retain(|previous| previous.name != name);
+        let before = self.status.secret_name.replace(name.to_owned());
+        if let Some(before) = before.filter(|before| before != name && self.secret(before).ours().is_some()) {
+            self.status.previous_secrets.push(PreviousSecret { name: before, until: now + overlap });
+        }
+    }
+
+    /// A Secret is gone, or no longer ours.
+    pub fn secret_deleted(&mut self, name: &str) {
+        self.secrets.insert(name.to_owned(), SecretState::Absent);
+        self.status.previous_secrets.retain(|previous| previous.name != name);
+    }
+
+    /// Changes the principal, if it is ours.
+    pub fn user(&mut self, change: impl FnOnce(&mut User)) {
+        if let Principal::Ours(user) = &mut self.principal {
+            change(user);
+        }
+    }
+
+    /// Changes the record of a key.
+    pub fn key_record(&mut self, id: &str, change: impl FnOnce(&mut KeyRecord)) {
+        if let Some(record) = self.status.keys.iter_mut().find(|record| record.id == id) {
+            change(record);
+        }
+    }
+}
