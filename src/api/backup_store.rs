@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema, core::Duration};
+use kube::{
+    CustomResource, KubeSchema,
+    core::{Duration, Rule},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,18 +80,26 @@ pub struct Endpoints {
     /// S3, as backups reach it. Written into rclone.conf.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]+)?/?$') || self.matches('^https?://\\[[0-9a-fA-F:]+\\](:[0-9]+)?/?$')").message("an endpoint is a URL of scheme, host and port, such as https://s3.example.com:9000"))]
+    #[x_kube(validation = endpoint("s3"))]
     pub s3: Option<String>,
     /// IAM, as the operator reaches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]+)?/?$') || self.matches('^https?://\\[[0-9a-fA-F:]+\\](:[0-9]+)?/?$')").message("an endpoint is a URL of scheme, host and port, such as https://iam.example.com:9000"))]
+    #[x_kube(validation = endpoint("iam"))]
     pub iam: Option<String>,
     /// STS, as the operator reaches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]+)?/?$') || self.matches('^https?://\\[[0-9a-fA-F:]+\\](:[0-9]+)?/?$')").message("an endpoint is a URL of scheme, host and port, such as https://sts.example.com:9000"))]
+    #[x_kube(validation = endpoint("sts"))]
     pub sts: Option<String>,
+}
+
+/// Scheme, host and port: no path, and no credentials.
+fn endpoint(service: &str) -> Rule {
+    let host = r"self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]+)?/?$')";
+    let address = r"self.matches('^https?://\\[[0-9a-fA-F:]+\\](:[0-9]+)?/?$')";
+    let message = format!("an endpoint is a URL of scheme, host and port, such as https://{service}.example.com:9000");
+    Rule::new(format!("{host} || {address}")).message(message.as_str())
 }
 
 impl Endpoints {
