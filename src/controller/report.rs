@@ -70,7 +70,7 @@ fn provided(
             let error = Error::Blocked(blocked.clone());
             not_ready(conditions, &error, &error.to_string());
         }
-        (None, Some(waiting)) => wait(conditions, waiting),
+        (None, Some(waiting)) => wait(conditions, waiting, ""),
         _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
         _ => partly_allowed(conditions, goal),
     }
@@ -199,12 +199,12 @@ fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetSta
 }
 
 fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan) {
+    let waits = if target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
     if let Some(blocked) = &plan.blocked {
         let error = Error::Blocked(blocked.clone());
-        let waits = if target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
         not_ready(conditions, &error, &format!("{waits}{error}"));
     } else if let Some(waiting) = &plan.waiting {
-        wait(conditions, waiting);
+        wait(conditions, waiting, waits);
     } else {
         pending(conditions, reason::DELETING, "the principal, its keys and the Secret are being removed");
     }
@@ -235,7 +235,7 @@ fn failed(
     keep_tiers(conditions);
 }
 
-fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting) {
+fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
     let (why, message) = match waiting {
         Waiting::KeyMayAppear => (
             reason::KEY_UNCERTAIN,
@@ -251,7 +251,7 @@ fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting) {
             ),
         ),
     };
-    pending(conditions, why, &message);
+    pending(conditions, why, &format!("{waits}{message}"));
 }
 
 fn pending(conditions: &mut Conditions<'_>, reason: &str, message: &str) {

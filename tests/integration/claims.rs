@@ -11,7 +11,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    space::{Space, has, is, is_ready, message, principal, status},
+    space::{SOON, Space, has, is, is_ready, message, principal, status},
+    testbed::wait::wait_until,
     tests,
     world::World,
 };
@@ -169,7 +170,7 @@ async fn a_former_folder_does_not_outlive_its_rule(world: Arc<World>) -> Result<
     ensure!(covers_old(space.policy(&principal(&target)).await?), "the overlap is 24 h");
 
     space.patch_rule("prefixes", json!(["backups/dataset-2/"])).await?;
-    crate::testbed::wait::wait_until("the former folder to leave the policy", crate::space::SOON, async || {
+    wait_until("the former folder to leave the policy", SOON, async || {
         ensure!(!covers_old(space.policy(&principal(&target)).await?), "it is there");
         Ok(())
     })
@@ -201,7 +202,7 @@ async fn what_stands_in_the_way_of_a_change_saves_no_right(world: Arc<World>) ->
     space.until_stalled("dataset-1", "SecretConflict").await?;
 
     space.patch_rule("capabilities", json!([])).await?;
-    crate::testbed::wait::wait_until("the right to leave the policy", crate::space::SOON, async || {
+    wait_until("the right to leave the policy", SOON, async || {
         ensure!(!space.policy(&principal(&target)).await?.to_string().contains("PutObjectAcl"), "it is there");
         Ok(())
     })
@@ -238,7 +239,7 @@ async fn an_overlap_ends_whatever_is_in_the_way(world: Arc<World>) -> Result<()>
         space.patch_target(name, prefix("new")).await?;
         space.until_ready(name).await?;
         space.patch_target(name, in_the_way).await?;
-        crate::testbed::wait::wait_until("the former folder to leave the policy", crate::space::SOON, async || {
+        wait_until("the former folder to leave the policy", SOON, async || {
             let policy = space.policy(&principal(&target)).await?.to_string();
             ensure!(policy.contains(&format!("{name}/new/*")), "the new folder is not in it: {policy}");
             ensure!(!policy.contains(&format!("{name}/old/")), "it is there");

@@ -62,6 +62,11 @@ impl World {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.to_owned());
     }
 
+    /// How many secrets must appear nowhere.
+    pub fn kept_secrets(&self) -> usize {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Where a secret stands that belongs in a Secret alone: what the operator printed, and what it wrote into objects.
     /// Told without the secret itself.
     pub async fn leaked_secrets(&self) -> Result<Vec<String>> {
@@ -71,7 +76,6 @@ impl World {
         texts.extend(as_json(&Api::<BackupStore>::all(self.client.clone()).list(&all).await?)?);
         texts.extend(as_json(&Api::<Event>::all(self.client.clone()).list(&all).await?)?);
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        anyhow::ensure!(!secrets.is_empty(), "no secret was kept, so none could be looked for");
         let found = |secret: &String| {
             let text = texts.iter().find(|text| text.contains(secret.as_str()))?;
             Some(text.replace(secret.as_str(), "…"))

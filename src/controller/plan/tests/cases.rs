@@ -1,0 +1,224 @@
+//! Single cases, each named after what must hold.
+
+use super::*;
+
+fn names_of(plan: &Plan) -> Vec<&'static str> {
+    plan.steps
+        .iter()
+        .map(|step| match step {
+            Step::Claim(_) => "claim",
+            Step::OpenIntent(_) => "intent",
+            Step::CreateUser => "user",
+            Step::SetBoundary(_) => "boundary",
+            Step::PutPolicy(_) => "policy",
+            Step::Remember(_) => "remember",
+            Step::CheckSecret(_) => "check",
+            Step::ActivateKey(_) => "activate",
+            Step::DeactivateKey { .. } => "deactivate",
+            Step::ExtendKey { .. } => "extend",
+            Step::DeleteKey { .. } => "delete-key",
+            Step::CreateKey => "key",
+            Step::WriteSecret(_) => "secret",
+            Step::DeleteSecret(_) => "delete-secret",
+            Step::DeletePolicy => "delete-policy",
+            Step::DeleteUser => "delete-user",
+            Step::TagRetained => "tag",
+            Step::DisownSecret(_) => "disown",
+            Step::ReleaseTarget => "release",
+        })
+        .collect()
+}
+
+fn planned(goal: &Goal, state: &State) -> Plan {
+    settle_and_plan(&mut state.clone(), &facing(goal, state), 0)
+}
+
+#[test]
+fn a_new_target_takes_the_shortest_way() {
+    let plan = planned(&provide(&access("a", &[]), false), &fresh());
+    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
+}
+
+#[test]
+fn a_settled_target_needs_nothing() {
+    let wanted = access("a", &[]);
+    assert_eq!(names_of(&planned(&provide(&wanted, false), &published(&wanted))), [""; 0]);
+}
+
+#[test]
+fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "secret"]);
+    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy"]);
+    let multipart = access("a", &[Capability::MultipartUploads]);
+    assert_eq!(names_of(&planned(&provide(&multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
+}
+
+#[test]
+fn a_foreign_secret_stops_everything_before_it_begins() {
+    let mut state = fresh();
+    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert_eq!(names_of(&plan), [""; 0]);
+    assert!(matches!(plan.blocked, Some(Blocked::ForeignSecret { .. })));
+}
+
+#[test]
+fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
+    let wanted = access("a", &[]);
+    let goal = provide(&wanted, false);
+    let mut state = published(&wanted);
+    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+
+    let end = converge(&mut state, &goal);
+    assert_eq!(end.waiting, None);
+    assert_eq!(state.status.keys.len(), 2, "the old key stays for the overlap");
+    assert_eq!(state.status.keys[0].revoke_at, Some(now() + OVERLAP));
+
+    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    let again = planned(&goal, &state);
+    assert_eq!(names_of(&again), [""; 0]);
+    assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
+
+    state.status.last_reissue = Some(ago(601));
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "secret"]);
+}
+
+#[test]
+fn an_edited_key_id_is_put_right_with_the_same_key() {
+    use secrecy::ExposeSecret;
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    let content = rclone(&wanted).render(&key("K1")).expect("renders");
+    let edited = content.expose_secret().replace("access_key_id = K1", "access_key_id = AKIAEDITED");
+    state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned(&edited))));
+    assert_eq!(names_of(&planned(&provide(&wanted, false), &state)), ["secret"]);
+}
+
+#[test]
+fn an_interrupted_creation_is_cleared_before_the_next() {
+    let wanted = access("a", &[]);
+    let goal = provide(&wanted, false);
+    let mut state = published(&wanted);
+    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
+    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    state.secrets.clear();
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
+
+    state.user(|user| user.keys.clear());
+    assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
+    state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    state.absence = Absence::default();
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new(), secret: SECRET.into() });
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+}
+
+#[test]
+fn a_key_that_was_published_before_status_could_say_so_is_kept() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.status = BackupTargetStatus::default();
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    let goal = provide(&wanted, false);
+    let end = converge(&mut state, &goal);
+    assert_eq!((end.blocked, end.waiting), (None, None));
+    assert_eq!(state.status.keys.len(), 1);
+    assert_eq!(state.status.access_key_id.as_deref(), Some("K1"));
+}
+
+#[test]
+fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
+    let wanted = access("a", &[]);
+    let goal = provide(&wanted, false);
+    let mut state = published(&wanted);
+    state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
+    let used =
+        |seconds: i64| Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: Some(ago(seconds)) };
+    state.user(|user| user.keys.push(used(60)));
+    assert_eq!(names_of(&planned(&goal, &state)), ["extend"]);
+    state.user(|user| user.keys[1] = used(4_000));
+    assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"]);
+    state.user(|user| user.keys[1] = used(60));
+    state.status.keys[0].superseded_at = Some(ago(8 * 86_400));
+    assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"], "seven times the overlap is the maximum here");
+}
+
+#[test]
+fn suspended_targets_are_limited_and_not_repaired() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let mut tampered = published(&base);
+    tampered.user(|user| user.policy = StoredPolicy::Other);
+    assert_eq!(names_of(&planned(&provide(&base, true), &tampered)), [""; 0], "a repair waits");
+    let Goal::Provide(mut narrowed) = provide(&acls, true) else { panic!("provided") };
+    narrowed.document = document(&base);
+    let plan = planned(&Goal::Provide(narrowed), &published(&acls));
+    assert_eq!(names_of(&plan), ["policy"], "a limit does not");
+}
+
+#[test]
+fn an_unknown_key_keeps_the_principal_and_is_named() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.user(|user| {
+        user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
+    });
+    let plan = planned(&Goal::Remove, &state);
+    assert_eq!(names_of(&plan), ["delete-key", "delete-policy", "delete-secret"]);
+    assert!(matches!(plan.blocked, Some(Blocked::UnknownKeys { ids, .. }) if ids == [UNKNOWN]));
+}
+
+#[test]
+fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let Goal::Provide(mut narrowed) = provide(&base, false) else { panic!("provided") };
+    narrowed.before = Some(base.clone());
+    narrowed.cut = true;
+    let mut state = published(&acls);
+    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
+    assert_eq!(names_of(&plan), ["policy"], "a foreign Secret blocks the rest only");
+    narrowed.suspended = true;
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
+    assert_eq!(names_of(&plan), ["policy"], "so does suspension");
+    narrowed.before = None;
+    narrowed.current = None;
+    narrowed.document = narrowed.document_with(None);
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
+    assert_eq!(names_of(&plan), ["delete-policy"], "a document that allows nothing cannot be stored");
+}
+
+#[test]
+fn a_finalizer_that_was_taken_off_comes_back() {
+    let base = access("a", &[]);
+    for goal in [provide(&base, false), provide(&base, true), Goal::Withhold { why: "no rule".into() }] {
+        let mut state = published(&base);
+        state.finalizer = false;
+        assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?}");
+    }
+}
+
+#[test]
+fn what_is_retained_has_only_what_is_allowed_now() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let goal = Goal::Retain { document: document(&base) };
+    assert_eq!(names_of(&planned(&goal, &published(&acls))), ["policy", "tag", "disown", "release"]);
+}
+
+#[test]
+fn a_principal_of_ours_that_looks_foreign_is_not_let_go() {
+    let mut state = published(&access("a", &[]));
+    state.status.principal = Some("btgt-1".into());
+    state.principal = Principal::Foreign { why: "its tag is gone".into() };
+    let plan = planned(&Goal::Remove, &state);
+    assert_eq!(names_of(&plan), [""; 0]);
+    assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })));
+    let mut settled = state.clone();
+    settle(&mut settled, &user(), OVERLAP, now());
+    assert_eq!(settled.status.keys, state.status.keys, "and no key is forgotten");
+}
