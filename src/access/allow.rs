@@ -147,7 +147,7 @@ fn covers_prefix(rule: &AllowRule, namespace: &Namespace, prefix: &Prefix) -> bo
 }
 
 /// A rule's prefix with `{namespace}` filled in; one that no target could claim matches nothing.
-fn rule_prefix(text: &str, namespace: &Namespace) -> Option<Prefix> {
+pub(super) fn rule_prefix(text: &str, namespace: &Namespace) -> Option<Prefix> {
     if text.is_empty() {
         return Some(Prefix::whole_bucket());
     }

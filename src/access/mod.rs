@@ -7,13 +7,16 @@ pub mod partition;
 pub mod policy;
 pub mod prefix;
 pub mod rclone;
+pub mod rights;
+pub mod terms;
 
 pub use allow::{Grant, Verdict};
 pub use bucket::BucketName;
 pub use claim::{Access, Claim};
 pub use partition::Partition;
-pub use policy::PolicyDocument;
+pub use policy::{Meaning, PolicyDocument};
 pub use prefix::Prefix;
+pub use terms::Terms;
 
 /// A field that breaks a rule: which one, how, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

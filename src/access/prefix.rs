@@ -71,10 +71,10 @@ impl Prefix {
         self.0.is_empty()
     }
 
-    /// The folders on the way: for `a/b/`, the root (empty), `a/` and `a/b/` itself.
-    pub fn way(&self) -> impl Iterator<Item = &str> {
+    /// The folders that lead here: for `a/b/`, the root (empty) and `a/`.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let folders = self.0.match_indices('/').map(|(at, _)| &self.0[..=at]);
-        std::iter::once("").chain(folders)
+        std::iter::once("").chain(folders).filter(|folder| folder.len() < self.0.len())
     }
 
     /// Whether every object under `other` is also under this prefix; whole segments count.
@@ -140,8 +140,9 @@ mod tests {
 
     #[test]
     fn the_way_leads_from_the_root_to_the_folder() {
-        let prefix = Prefix::parse("backups/dataset-1").expect("valid");
-        assert_eq!(prefix.way().collect::<Vec<_>>(), ["", "backups/", "backups/dataset-1/"]);
+        let prefix = Prefix::parse("backups/2026/dataset-1").expect("valid");
+        assert_eq!(prefix.ancestors().collect::<Vec<_>>(), ["", "backups/", "backups/2026/"]);
+        assert_eq!(Prefix::whole_bucket().ancestors().count(), 0);
     }
 
     #[test]

@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Access, Invalid, claim::RemoteName, hex};
+use super::{
+    Access, Invalid,
+    claim::RemoteName,
+    hex,
+    terms::{Endpoint, Region},
+};
 use crate::api::Capability;
 
 /// An access key with its secret half, as it goes into a Secret.
@@ -34,9 +39,9 @@ pub struct RcloneConf {
     /// What the key may reach.
     pub access: Access,
     /// Region of the bucket.
-    pub region: String,
+    pub region: Region,
     /// S3 endpoint, where it is not AWS's own.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     /// Whether rclone may have to create the bucket. Never set for a bucket that exists: creating one's own bucket again
     /// resets its ACL in us-east-1 (design §4).
     pub create_bucket: bool,
@@ -56,9 +61,9 @@ impl RcloneConf {
         file.value("env_auth", "false")?;
         file.value("access_key_id", &key.id)?;
         file.value("secret_access_key", key.secret.expose_secret())?;
-        file.value("region", &self.region)?;
+        file.value("region", self.region.as_str())?;
         if let Some(endpoint) = &self.endpoint {
-            file.value("endpoint", endpoint)?;
+            file.value("endpoint", endpoint.as_str())?;
             file.value("force_path_style", "true")?;
         }
         if self.access.capabilities.contains(&Capability::ObjectAcls) {
@@ -68,8 +73,8 @@ impl RcloneConf {
         if !self.create_bucket {
             // Without it rclone tries to create the bucket before many an upload (reference §2.2).
             file.value("no_check_bucket", "true")?;
-        } else if self.region != "us-east-1" {
-            file.value("location_constraint", &self.region)?;
+        } else if let Some(location) = self.region.location_constraint() {
+            file.value("location_constraint", location)?;
         }
         file.section(self.remote.alias());
         file.value("type", "alias")?;
@@ -81,7 +86,7 @@ impl RcloneConf {
     /// rclone refuses to upload over plain http with its AWS settings.
     fn provider(&self) -> &'static str {
         match &self.endpoint {
-            Some(endpoint) if endpoint.starts_with("http://") => "Other",
+            Some(endpoint) if endpoint.is_plain() => "Other",
             _ => "AWS",
         }
     }
@@ -156,10 +161,14 @@ mod tests {
                 capabilities: capabilities.iter().copied().collect(),
                 ancestor_listing: false,
             },
-            region: "eu-central-1".into(),
+            region: Region::parse("eu-central-1").expect("valid"),
             endpoint: None,
             create_bucket: false,
         }
+    }
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::parse("spec.endpoints.s3", url).expect("valid")
     }
 
     fn key() -> AccessKey {
@@ -188,16 +197,16 @@ mod tests {
         let missing = RcloneConf { create_bucket: true, ..conf(&[Capability::CreateBucket]) };
         assert!(text(&missing).contains("\nlocation_constraint = eu-central-1\n"));
         assert!(!text(&missing).contains("no_check_bucket"));
-        let home = RcloneConf { region: "us-east-1".into(), ..missing };
+        let home = RcloneConf { region: Region::parse("us-east-1").expect("valid"), ..missing };
         assert!(!text(&home).contains("location_constraint"));
         assert!(text(&conf(&[Capability::CreateBucket])).contains("no_check_bucket = true"));
     }
 
     #[test]
     fn an_endpoint_means_path_style_and_http_means_other() {
-        let https = RcloneConf { endpoint: Some("https://s3.example.com".into()), ..conf(&[]) };
+        let https = RcloneConf { endpoint: Some(endpoint("https://s3.example.com")), ..conf(&[]) };
         assert!(text(&https).contains("provider = AWS\n") && text(&https).contains("force_path_style = true\n"));
-        let http = RcloneConf { endpoint: Some("http://s3.example.com".into()), ..conf(&[]) };
+        let http = RcloneConf { endpoint: Some(endpoint("http://s3.example.com")), ..conf(&[]) };
         assert!(text(&http).contains("provider = Other\n"));
     }
 

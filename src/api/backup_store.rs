@@ -34,6 +34,7 @@ use super::{Capability, backup_target::AncestorListing};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.provider == oldSelf.provider").message("provider cannot be changed: create another BackupStore"),
+    validation = Rule::new("!(has(self.policy) && has(self.policy.secureTransport) && self.policy.secureTransport && has(self.endpoints) && has(self.endpoints.s3) && self.endpoints.s3.startsWith('http://'))").message("policy.secureTransport needs an https:// endpoint in endpoints.s3"),
     validation = Rule::new("(has(self.iam) && has(self.iam.path)) == (has(oldSelf.iam) && has(oldSelf.iam.path))").message("iam.path cannot be changed: principals live under it; create another BackupStore")
 )]
 pub struct BackupStoreSpec {
@@ -58,6 +59,10 @@ pub struct BackupStoreSpec {
     /// Where principals are created and what bounds them.
     #[serde(default, skip_serializing_if = "IamSettings::is_default")]
     pub iam: IamSettings,
+
+    /// Conditions that every policy of this store carries.
+    #[serde(default, skip_serializing_if = "PolicyOptions::is_default")]
+    pub policy: PolicyOptions,
 
     /// Who may claim what. A target needs one rule that covers all that it asks for; no rule, no claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -145,6 +150,27 @@ pub struct IamSettings {
 }
 
 impl IamSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Conditions that every policy of a store carries.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyOptions {
+    /// The AWS account that owns the buckets. Names of buckets are global: with this (`s3:ResourceAccount`), backups cannot
+    /// flow into a bucket of the same name that somebody else created after yours was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]{12}$')").message("resourceAccount is an AWS account id of twelve digits, in quotes"))]
+    pub resource_account: Option<String>,
+    /// Whether the key works over TLS only (`aws:SecureTransport`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secure_transport: bool,
+}
+
+impl PolicyOptions {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

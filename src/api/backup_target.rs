@@ -284,7 +284,7 @@ pub struct BackupTargetStatus {
 pub struct PolicyStatus {
     /// SHA-256 of the canonical document, in hex.
     pub digest: String,
-    /// How it is attached: `Inline`.
+    /// How it is attached: `Inline`, or `Managed` when it is too large for that.
     pub form: PolicyForm,
 }
 
@@ -293,6 +293,8 @@ pub struct PolicyStatus {
 pub enum PolicyForm {
     /// As an inline policy of the IAM user.
     Inline,
+    /// As a customer managed policy of the same name as the IAM user, attached to it.
+    Managed,
 }
 
 /// One access key that the operator made and published.

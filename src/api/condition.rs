@@ -9,6 +9,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Abnormal-true: only a person can go on from here (kstatus: failed).
 pub const STALLED: &str = "Stalled";
+/// BackupStore: whether a permissions boundary limits what its principals can ever do.
+pub const BOUNDED: &str = "Bounded";
 /// Everything outside the request was tried with the key and refused.
 pub const LEAST_PRIVILEGE: &str = "LeastPrivilege";
 
@@ -74,6 +76,12 @@ pub mod reason {
     pub const TIMED_OUT: &str = "TimedOut";
     /// The store's credentials work.
     pub const CREDENTIALS_VALID: &str = "CredentialsValid";
+    /// Every principal of the store has the permissions boundary.
+    pub const PERMISSIONS_BOUNDARY: &str = "PermissionsBoundary";
+    /// The store names no permissions boundary.
+    pub const NO_PERMISSIONS_BOUNDARY: &str = "NoPermissionsBoundary";
+    /// The permissions boundary lies under the IAM path that the operator may write to.
+    pub const BOUNDARY_WITHIN_PATH: &str = "BoundaryWithinPath";
     /// The store is being deleted and targets still use it.
     pub const IN_USE: &str = "InUse";
     /// Event: a lost Secret was replaced by one with a new key.

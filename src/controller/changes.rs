@@ -11,7 +11,7 @@ use crate::{
         AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret,
     },
     cluster::{OwnedSecret, SecretState},
-    store::{Key, Principal, StoredPolicy, User},
+    store::{Key, Policies, Principal, User},
 };
 
 impl State {
@@ -24,15 +24,15 @@ impl State {
     }
 
     /// The policy was written.
-    pub fn policy_put(&mut self, document: PolicyDocument) {
-        self.status.policy = Some(PolicyStatus { digest: document.digest(), form: PolicyForm::Inline });
-        self.user(|user| user.policy = StoredPolicy::Known(document));
+    pub fn policy_put(&mut self, document: &PolicyDocument, form: PolicyForm) {
+        self.status.policy = Some(PolicyStatus { digest: document.digest(), form });
+        self.user(|user| user.policies = Policies::with(document, form));
     }
 
     /// The policy is gone.
     pub fn policy_deleted(&mut self) {
         self.status.policy = None;
-        self.user(|user| user.policy = StoredPolicy::Absent);
+        self.user(|user| user.policies = Policies::default());
     }
 
     /// Remembers what the policy was made for.

@@ -1,6 +1,12 @@
 //! One error for a reconcile; it answers everywhere the same three questions: reason, retry, message.
 
-use crate::{access::Invalid, api::condition::reason, cluster, controller::plan::Blocked, store};
+use crate::{
+    access::{Invalid, policy::MANAGED_LIMIT},
+    api::condition::reason,
+    cluster,
+    controller::plan::Blocked,
+    store,
+};
 
 /// Why a reconcile could not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +154,7 @@ fn store_reason(kind: &store::Kind) -> &'static str {
 fn blocked_reason(blocked: &Blocked) -> &'static str {
     match blocked {
         Blocked::ForeignSecret { .. } => reason::SECRET_CONFLICT,
-        Blocked::ForeignPrincipal { .. } => reason::PRINCIPAL_CONFLICT,
+        Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => reason::PRINCIPAL_CONFLICT,
         Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
         Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
         Blocked::Suspended => reason::CHANGE_SUSPENDED,
@@ -166,6 +172,10 @@ fn blocked_message(blocked: &Blocked) -> String {
             "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it, or recreate this \
              target to get another name; looked at again every minute"
         ),
+        Blocked::ForeignPolicy { arn, why } => format!(
+            "the policy needs a managed one, and {arn} exists and is not this target's ({why}); it is left untouched: remove \
+             it, or recreate this target to get another name; looked at again every minute"
+        ),
         Blocked::UnknownKeys { ids, principal } => format!(
             "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
              needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; looked at again every minute",
@@ -173,9 +183,8 @@ fn blocked_message(blocked: &Blocked) -> String {
             ids.first().map_or("ID", String::as_str)
         ),
         Blocked::PolicyTooLarge { size } => format!(
-            "the policy has {size} characters and an IAM user's inline policies may have {}; shorten the prefix, set \
-             ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once",
-            crate::access::policy::INLINE_LIMIT
+            "the policy has {size} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix, set \
+             ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once"
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
         Blocked::Unwritable(invalid) => invalid.to_string(),

@@ -20,7 +20,7 @@ use crate::{
     },
     cluster::{Cluster, NewSecret, Note},
     store::{
-        self, UserSpec,
+        Principal, UserSpec,
         aws::{CreatedKey, Iam},
     },
 };
@@ -131,12 +131,14 @@ impl<'a> Executor<'a> {
             Step::WriteSecret(write) => self.write_secret(write).await?,
             Step::DeleteSecret(name) => self.delete_secret(&name).await?,
             Step::DeletePolicy => {
-                self.iam.delete_policy(user).await?;
+                if let Principal::Ours(ours) = &self.state.principal {
+                    self.iam.delete_policies(self.user, &ours.policies).await?;
+                }
                 self.state.policy_deleted();
             }
             Step::DeleteUser => {
                 self.iam.delete_user(user).await?;
-                self.state.principal = store::Principal::Absent;
+                self.state.principal = Principal::Absent;
             }
             Step::TagRetained => self.iam.tag_retained(user).await?,
             Step::DisownSecret(name) => self.disown_secret(&name).await?,
@@ -161,13 +163,14 @@ impl<'a> Executor<'a> {
     }
 
     async fn put_policy(&mut self, put: PutPolicy) -> Result<(), Error> {
-        self.iam.put_policy(&self.user.name, &put.document).await?;
+        let Principal::Ours(user) = &self.state.principal else { return Ok(()) };
+        self.iam.put_policy(self.user, &put.document, put.form, &user.policies).await?;
         self.remember(put);
         Ok(())
     }
 
     fn remember(&mut self, put: PutPolicy) {
-        self.state.policy_put(put.document);
+        self.state.policy_put(&put.document, put.form);
         if let Some((access, previous)) = put.record {
             self.state.access_recorded(access, previous);
         }
@@ -288,7 +291,7 @@ impl<'a> Executor<'a> {
         self.state.finalizer = false;
         self.released = true;
         let user = &self.user.name;
-        if matches!((self.goal, &self.state.principal), (Goal::Retain { .. }, store::Principal::Ours(_))) {
+        if matches!((self.goal, &self.state.principal), (Goal::Retain { .. }, Principal::Ours(_))) {
             self.warn(
                 reason::RETAINED,
                 format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),

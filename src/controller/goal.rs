@@ -6,12 +6,13 @@ use jiff::Timestamp;
 
 use crate::{
     access::{
-        Access, Claim, Grant, Invalid, Partition, PolicyDocument, Verdict,
+        Access, Claim, Grant, Invalid, PolicyDocument, Terms, Verdict,
         allow::{self, Namespace},
         rclone::RcloneConf,
     },
     api::{
-        BackupStore, BackupTarget, Capability,
+        BackupTarget, Capability,
+        backup_store::AllowRule,
         backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess},
     },
     names::{self, tag},
@@ -52,8 +53,8 @@ pub struct Provide {
     pub former: Vec<Access>,
     /// Whether the key was given more than the rules or the overlaps still allow.
     pub cut: bool,
-    /// The partition of the store.
-    pub partition: Partition,
+    /// What the store says about all access.
+    pub terms: Terms,
     /// The policy's document: the current access and the former folders.
     pub document: PolicyDocument,
     /// What status remembers of the accesses: while suspended, the current one stays as it was given.
@@ -70,7 +71,7 @@ impl Provide {
     /// The document for one access together with the former folders.
     #[must_use]
     pub fn document_with(&self, access: Option<&Access>) -> PolicyDocument {
-        PolicyDocument::new(self.partition, access.into_iter().chain(&self.former))
+        PolicyDocument::new(&self.terms, access.into_iter().chain(&self.former))
     }
 }
 
@@ -81,8 +82,10 @@ pub struct Facts<'a> {
     pub target: &'a BackupTarget,
     /// What its status remembers.
     pub status: &'a BackupTargetStatus,
-    /// Its store.
-    pub store: &'a BackupStore,
+    /// Who may claim what.
+    pub rules: &'a [AllowRule],
+    /// What its store says about all access.
+    pub terms: &'a Terms,
     /// Its namespace.
     pub namespace: &'a Namespace,
     /// Now.
@@ -91,14 +94,17 @@ pub struct Facts<'a> {
 
 /// The principal of a target: known from the target's identity alone, so that it can be removed whatever the spec says.
 #[must_use]
-pub fn user_spec(target: &BackupTarget, store: &BackupStore, cluster_id: &str) -> UserSpec {
+pub fn user_spec(target: &BackupTarget, terms: &Terms, account_id: &str, cluster_id: &str) -> UserSpec {
     let metadata = &target.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let uid = text(&metadata.uid);
+    let name = names::principal(&uid);
+    let path = terms.path.as_ref().map_or_else(|| names::default_path(cluster_id), ToString::to_string);
     UserSpec {
-        name: names::principal(&uid),
-        path: store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(cluster_id)),
-        boundary: store.spec.iam.permissions_boundary.clone(),
+        policy_arn: format!("arn:{}:iam::{account_id}:policy{path}{name}", terms.partition.as_str()),
+        name,
+        path,
+        boundary: terms.boundary.as_ref().map(ToString::to_string),
         tags: BTreeMap::from([
             (tag::CLUSTER.to_owned(), cluster_id.to_owned()),
             (tag::NAMESPACE.to_owned(), text(&metadata.namespace)),
@@ -152,15 +158,11 @@ impl Facts<'_> {
     }
 
     fn verdict(&self, claim: &Claim) -> Verdict {
-        allow::decide(claim, self.namespace, &self.store.spec.allow)
+        allow::decide(claim, self.namespace, self.rules)
     }
 
     fn limited(&self, access: &Access) -> Option<Access> {
-        allow::limit(access, self.namespace, &self.store.spec.allow)
-    }
-
-    fn partition(&self) -> Partition {
-        Partition::of_region(&self.store.spec.region)
+        allow::limit(access, self.namespace, self.rules)
     }
 
     fn before(&self) -> Result<Option<Access>, Invalid> {
@@ -175,7 +177,7 @@ impl Facts<'_> {
         };
         let published = self.status.access_key_id.is_some();
         match self.limited(&before).filter(|_| grant.retain && published && before.same_place(&grant.claimed)) {
-            Some(access) => Goal::Retain { document: PolicyDocument::new(self.partition(), [&access]) },
+            Some(access) => Goal::Retain { document: PolicyDocument::new(self.terms, [&access]) },
             None => Goal::Remove,
         }
     }
@@ -220,23 +222,22 @@ impl Facts<'_> {
         let allowed: Vec<Access> = former.iter().filter_map(|former| self.limited(former)).collect();
         // A suspended target keeps what it was given, within what the rules still allow.
         let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
-        let partition = self.partition();
         let kept = self.status.access.clone().filter(|_| suspended);
         let remembered = kept.unwrap_or_else(|| grant.claimed.to_record());
         Ok(Provide {
-            document: PolicyDocument::new(partition, current.iter().chain(&allowed)),
+            document: PolicyDocument::new(self.terms, current.iter().chain(&allowed)),
             current,
             cut: before != given || former != allowed || self.has_expired(),
             before,
             former: allowed,
-            partition,
+            terms: self.terms.clone(),
             record: (remembered, previous),
             secret_name: claim.secret_name.into_string(),
             rclone: RcloneConf {
                 remote: claim.remote,
                 access: grant.access.clone(),
-                region: self.store.spec.region.clone(),
-                endpoint: self.store.spec.endpoints.s3.clone(),
+                region: self.terms.region.clone(),
+                endpoint: self.terms.endpoint.clone(),
                 create_bucket: self.status.bucket_missing
                     && grant.access.capabilities.contains(&Capability::CreateBucket),
             },

@@ -10,14 +10,17 @@ use super::{
     state::{Absence, State, ever_worked_on},
 };
 use crate::{
-    access::claim::SecretName,
+    access::{PolicyDocument, claim::SecretName},
     api::{
         BackupTarget,
-        backup_target::{BackupTargetStatus, KeyIntent},
+        backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
     },
     cluster::Cluster,
     names,
-    store::{Principal, UserSpec, aws::Iam},
+    store::{
+        Principal, UserSpec,
+        aws::{Iam, Questions},
+    },
 };
 
 /// How the principal is looked at.
@@ -41,6 +44,8 @@ pub struct Observation<'a> {
     pub status: &'a BackupTargetStatus,
     /// Its principal.
     pub user: &'a UserSpec,
+    /// The policy that it should have, if any.
+    pub wanted: Option<&'a PolicyDocument>,
     /// Now.
     pub now: Timestamp,
 }
@@ -63,9 +68,24 @@ impl Observation<'_> {
             // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
             _ if !finalizer && first_intent.is_none() && !ever_worked_on(self.status) => Principal::Absent,
             Look::Remembered(principal) => principal,
-            Look::Live => self.iam.observe(self.user, &keys_in_question(self.status, self.now)).await?,
+            Look::Live => self.iam.observe(self.user, &self.questions()).await?,
         };
         Ok(State { status: self.status.clone(), finalizer, first_intent, principal, secrets, absence })
+    }
+
+    fn questions(&self) -> Questions {
+        let settled = self.status.observed_generation == self.target.metadata.generation;
+        let inline = |policy: &PolicyStatus| {
+            policy.form == PolicyForm::Inline
+                && self
+                    .wanted
+                    .is_some_and(|wanted| wanted.form() == Some(PolicyForm::Inline) && wanted.digest() == policy.digest)
+        };
+        Questions {
+            keys: keys_in_question(self.status, self.now),
+            // One is made only while the wanted policy is another one than status speaks of.
+            managed_policy: !(settled && self.status.policy.as_ref().is_some_and(inline)),
+        }
     }
 }
 

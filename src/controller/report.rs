@@ -78,7 +78,12 @@ fn provided(
         None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. }) => &goal.current,
         // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
         Some(Blocked::ForeignPrincipal { .. }) => return keep_tiers(conditions),
-        Some(Blocked::ForeignSecret { .. } | Blocked::PolicyTooLarge { .. } | Blocked::Unwritable(_)) => &goal.before,
+        Some(
+            Blocked::ForeignSecret { .. }
+            | Blocked::PolicyTooLarge { .. }
+            | Blocked::ForeignPolicy { .. }
+            | Blocked::Unwritable(_),
+        ) => &goal.before,
     };
     let Some(access) = access else {
         if plan.blocked.is_none() {

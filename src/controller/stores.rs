@@ -14,7 +14,7 @@ use crate::{
     api::{
         BackupStore,
         backup_store::BackupStoreStatus,
-        condition::{self, Conditions, READY, RECONCILING, STALLED, Truth, reason},
+        condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
     },
     cluster::{self, Note},
     names,
@@ -109,11 +109,13 @@ pub async fn pinned_connection(context: &Context, store: &BackupStore) -> Result
 }
 
 async fn check(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
-    if store.status.as_ref().is_some_and(|status| status.account_id.is_some()) {
-        pinned_connection(context, store).await
+    let connection = if store.status.as_ref().is_some_and(|status| status.account_id.is_some()) {
+        pinned_connection(context, store).await?
     } else {
-        connect(context, store).await
-    }
+        connect(context, store).await?
+    };
+    connection.terms(&store.spec)?;
+    Ok(connection)
 }
 
 async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
@@ -160,13 +162,36 @@ fn status(
             conditions.set(abnormal, Truth::True, error.reason(), error.to_string());
         }
     }
+    bounded(&mut conditions, store, context);
     BackupStoreStatus {
         observed_generation: store.metadata.generation,
         conditions: conditions.finish(),
         account_id,
-        iam_path: Some(store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(&context.cluster_id))),
+        iam_path: Some(iam_path(store, context)),
         targets: Some(targets),
     }
+}
+
+/// Whether anything limits what the principals can do, and with them whoever has the operator's credentials.
+fn bounded(conditions: &mut Conditions<'_>, store: &BackupStore, context: &Context) {
+    let Some(boundary) = store.spec.iam.permissions_boundary.as_deref() else {
+        let message = "the store names no permissions boundary, so whoever has the operator's credentials can give any right \
+                       to its principals; `backup-target-operator render -o boundary` prints one for spec.iam";
+        return conditions.set(BOUNDED, Truth::False, reason::NO_PERMISSIONS_BOUNDARY, message);
+    };
+    let path = iam_path(store, context);
+    if boundary.contains(&format!(":policy{path}")) {
+        let message = format!(
+            "the permissions boundary lies under {path}, where the operator may change policies; move it to another path"
+        );
+        return conditions.set(BOUNDED, Truth::False, reason::BOUNDARY_WITHIN_PATH, message);
+    }
+    let message = format!("every principal has the permissions boundary {boundary}");
+    conditions.set(BOUNDED, Truth::True, reason::PERMISSIONS_BOUNDARY, message);
+}
+
+fn iam_path(store: &BackupStore, context: &Context) -> String {
+    store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(&context.cluster_id))
 }
 
 /// Writes status, if it says something new. Some time is returned when the count has to wait for its turn.

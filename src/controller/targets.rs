@@ -23,7 +23,10 @@ use super::{
     stores::pinned_connection,
 };
 use crate::{
-    access::allow::{self, Namespace},
+    access::{
+        Terms,
+        allow::{self, Namespace},
+    },
     api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
@@ -125,10 +128,12 @@ impl Reconcile<'_> {
             return Err(Error::StoreNotReady { name: name.clone(), why: "it is being deleted".to_owned() });
         }
         let connection = pinned_connection(self.context, &store).await?;
+        let terms = connection.terms(&store.spec);
+        let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
         let namespace = self.namespace(&store).await?;
-        self.look_for_bucket(&store, &namespace, &connection).await;
-        let goal = told.insert(goal::decide(self.facts(&store, &namespace))?).clone();
-        let user = goal::user_spec(&self.target, &store, &self.context.cluster_id);
+        self.look_for_bucket(&store, &terms, &namespace, &connection).await;
+        let goal = told.insert(goal::decide(self.facts(&store, &terms, &namespace))?).clone();
+        let user = goal::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
         self.work(&Work { goal: &goal, user: &user, connection: &connection }).await
     }
 
@@ -169,6 +174,10 @@ impl Reconcile<'_> {
             target: &self.target,
             status: &self.memory,
             user: work.user,
+            wanted: match work.goal {
+                Goal::Provide(provide) => Some(&provide.document),
+                Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
+            },
             now: now(),
         };
         let mut state = observation.observe(look, self.context.recall(&self.uid).absence).await?;
@@ -211,8 +220,9 @@ impl Reconcile<'_> {
         result.map(|()| (!executor.released).then_some(executor.state.principal))
     }
 
-    fn facts<'a>(&'a self, store: &'a BackupStore, namespace: &'a Namespace) -> Facts<'a> {
-        Facts { target: &self.target, status: &self.memory, store, namespace, now: now() }
+    fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
+        let rules = &store.spec.allow;
+        Facts { target: &self.target, status: &self.memory, rules, terms, namespace, now: now() }
     }
 
     fn is_deleting(&self) -> bool {
@@ -230,8 +240,14 @@ impl Reconcile<'_> {
     }
 
     /// Whether rclone has to create the bucket. Only a clear answer changes what is known.
-    async fn look_for_bucket(&mut self, store: &BackupStore, namespace: &Namespace, connection: &Connection) {
-        let Some(bucket) = goal::bucket_to_create(self.facts(store, namespace)) else { return };
+    async fn look_for_bucket(
+        &mut self,
+        store: &BackupStore,
+        terms: &Terms,
+        namespace: &Namespace,
+        connection: &Connection,
+    ) {
+        let Some(bucket) = goal::bucket_to_create(self.facts(store, terms, namespace)) else { return };
         let endpoint = store.spec.endpoints.s3.as_deref();
         if let Some(missing) = crate::probe::bucket_is_missing(&connection.config, endpoint, &bucket).await {
             self.memory.bucket_missing = missing;

@@ -1,4 +1,4 @@
-//! AWS IAM: users, inline policies and access keys, in the operator's own words.
+//! AWS IAM: users and access keys, in the operator's own words. Policies have a file of their own.
 
 use aws_sdk_iam::{
     Client,
@@ -9,16 +9,22 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Principal, StoredPolicy, User, UserSpec};
-use crate::{
-    access::{PolicyDocument, rclone::AccessKey},
-    names::{self, tag},
-};
+use super::{Error, Key, Kind, Principal, User, UserSpec};
+use crate::{access::rclone::AccessKey, names::tag};
 
 /// The IAM of one account.
 #[derive(Clone, Debug)]
 pub struct Iam {
-    client: Client,
+    pub(super) client: Client,
+}
+
+/// What is asked about a principal beyond what is always asked.
+#[derive(Clone, Debug, Default)]
+pub struct Questions {
+    /// Access keys whose last use matters.
+    pub keys: Vec<String>,
+    /// Whether there may be a managed policy.
+    pub managed_policy: bool,
 }
 
 /// A key that was just created.
@@ -40,7 +46,7 @@ impl Iam {
     ///
     /// # Errors
     /// When IAM cannot be read.
-    pub async fn observe(&self, spec: &UserSpec, in_question: &[String]) -> Result<Principal, Error> {
+    pub async fn observe(&self, spec: &UserSpec, questions: &Questions) -> Result<Principal, Error> {
         let action = "iam:GetUser";
         let answer = self.client.get_user().user_name(&spec.name).send().await;
         let found = match answer.map_err(|error| Error::from_sdk(action, &error)) {
@@ -48,25 +54,18 @@ impl Iam {
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
             Err(error) => return Err(error),
         };
-        if let Some(why) = foreign(spec, found.path(), found.tags()) {
+        if found.path() != spec.path {
+            return Ok(Principal::Foreign { why: format!("its path is {}, not {}", found.path(), spec.path) });
+        }
+        if let Some(why) = foreign(spec, found.tags()) {
             return Ok(Principal::Foreign { why });
         }
         let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
         let mut keys = self.keys(&spec.name).await?;
-        for key in keys.iter_mut().filter(|key| in_question.contains(&key.id)) {
+        for key in keys.iter_mut().filter(|key| questions.keys.contains(&key.id)) {
             key.last_used = self.last_used(&key.id).await?;
         }
-        Ok(Principal::Ours(User { boundary, policy: self.policy(&spec.name).await?, keys }))
-    }
-
-    async fn policy(&self, user: &str) -> Result<StoredPolicy, Error> {
-        let action = "iam:GetUserPolicy";
-        let answer = self.client.get_user_policy().user_name(user).policy_name(names::POLICY_NAME).send().await;
-        match answer.map_err(|error| Error::from_sdk(action, &error)) {
-            Ok(output) => Ok(read_policy(&output.policy_document)),
-            Err(Error { kind: Kind::NotFound, .. }) => Ok(StoredPolicy::Absent),
-            Err(error) => Err(error),
-        }
+        Ok(Principal::Ours(User { boundary, policies: self.policies(spec, questions.managed_policy).await?, keys }))
     }
 
     async fn keys(&self, user: &str) -> Result<Vec<Key>, Error> {
@@ -98,8 +97,7 @@ impl Iam {
     /// # Errors
     /// [`Kind::AlreadyExists`] when there is one of that name, ours or not.
     pub async fn create_user(&self, spec: &UserSpec) -> Result<(), Error> {
-        let tags = spec.tags.iter().map(|(key, value)| new_tag(key, value)).collect();
-        let request = self.client.create_user().user_name(&spec.name).path(&spec.path).set_tags(Some(tags));
+        let request = self.client.create_user().user_name(&spec.name).path(&spec.path).set_tags(Some(tags(spec)));
         done("iam:CreateUser", request.set_permissions_boundary(spec.boundary.clone()).send().await)
     }
 
@@ -110,15 +108,6 @@ impl Iam {
     pub async fn set_boundary(&self, user: &str, boundary: &str) -> Result<(), Error> {
         let request = self.client.put_user_permissions_boundary().user_name(user).permissions_boundary(boundary);
         done("iam:PutUserPermissionsBoundary", request.send().await)
-    }
-
-    /// Writes the inline policy.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer.
-    pub async fn put_policy(&self, user: &str, document: &PolicyDocument) -> Result<(), Error> {
-        let request = self.client.put_user_policy().user_name(user).policy_name(names::POLICY_NAME);
-        done("iam:PutUserPolicy", request.policy_document(document.to_json()).send().await)
     }
 
     /// Creates a key, and never tries twice: the call has no idempotency token, so a second try could make a second key
@@ -157,15 +146,6 @@ impl Iam {
         gone(done("iam:DeleteAccessKey", request.send().await))
     }
 
-    /// Deletes the inline policy; one that is gone is fine.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer.
-    pub async fn delete_policy(&self, user: &str) -> Result<(), Error> {
-        let request = self.client.delete_user_policy().user_name(user).policy_name(names::POLICY_NAME);
-        gone(done("iam:DeleteUserPolicy", request.send().await))
-    }
-
     /// Deletes the principal; one that is gone is fine.
     ///
     /// # Errors
@@ -184,21 +164,16 @@ impl Iam {
     }
 }
 
-/// What shows that a user is not this target's; its name alone proves nothing.
-fn foreign(spec: &UserSpec, path: &str, tags: &[Tag]) -> Option<String> {
-    if path != spec.path {
-        return Some(format!("its path is {path}, not {}", spec.path));
-    }
+/// What shows that a user or policy is not this target's; its name alone proves nothing.
+pub(super) fn foreign(spec: &UserSpec, tags: &[Tag]) -> Option<String> {
     [tag::UID, tag::CLUSTER].into_iter().find_map(|key| {
         let value = tags.iter().find(|tag| tag.key() == key).map(Tag::value);
         (value != spec.tags.get(key).map(String::as_str)).then(|| format!("its tag {key} is not this target's"))
     })
 }
 
-/// IAM returns documents URL-encoded.
-fn read_policy(encoded: &str) -> StoredPolicy {
-    let text = percent_encoding::percent_decode_str(encoded).decode_utf8_lossy();
-    PolicyDocument::read(&text).map_or(StoredPolicy::Other, StoredPolicy::Known)
+pub(super) fn tags(spec: &UserSpec) -> Vec<Tag> {
+    spec.tags.iter().map(|(key, value)| new_tag(key, value)).collect()
 }
 
 fn new_tag(key: &str, value: &str) -> Tag {
@@ -209,14 +184,14 @@ fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp::from_second(time.secs()).unwrap_or_default()
 }
 
-fn done<T, E>(action: &'static str, answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Error>
+pub(super) fn done<T, E>(action: &'static str, answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Error>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     answer.map(|_| ()).map_err(|error| Error::from_sdk(action, &error))
 }
 
-fn gone(answer: Result<(), Error>) -> Result<(), Error> {
+pub(super) fn gone(answer: Result<(), Error>) -> Result<(), Error> {
     match answer {
         Err(Error { kind: Kind::NotFound, .. }) => Ok(()),
         other => other,
@@ -232,24 +207,17 @@ mod tests {
             name: "btgt-1".into(),
             path: "/backup-target/c/".into(),
             boundary: None,
+            policy_arn: "arn:aws:iam::123456789012:policy/backup-target/c/btgt-1".into(),
             tags: [(tag::UID.to_owned(), "1".to_owned()), (tag::CLUSTER.to_owned(), "c".to_owned())].into(),
         }
     }
 
     #[test]
-    fn ownership_needs_path_and_tags() {
+    fn ownership_needs_both_tags() {
         let ours = [new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "c"), new_tag("other", "x")];
-        assert_eq!(foreign(&spec(), "/backup-target/c/", &ours), None);
-        assert!(foreign(&spec(), "/", &ours).is_some());
-        assert!(foreign(&spec(), "/backup-target/c/", &[]).is_some());
-        assert!(foreign(&spec(), "/backup-target/c/", &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")]).is_some());
-        assert!(foreign(&spec(), "/backup-target/c/", &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")]).is_some());
-    }
-
-    #[test]
-    fn policies_come_url_encoded() {
-        let encoded = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%5D%7D";
-        assert!(matches!(read_policy(encoded), StoredPolicy::Known(_)));
-        assert_eq!(read_policy("%7B%7D"), StoredPolicy::Other);
+        assert_eq!(foreign(&spec(), &ours), None);
+        assert!(foreign(&spec(), &[]).is_some());
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")]).is_some());
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")]).is_some());
     }
 }

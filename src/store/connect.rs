@@ -12,7 +12,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::{Error, Kind, aws::Iam};
-use crate::api::backup_store::BackupStoreSpec;
+use crate::{
+    access::{Invalid, Terms},
+    api::backup_store::BackupStoreSpec,
+};
 
 /// No call takes longer, retries included (design §6.6).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,10 +59,22 @@ pub struct Connection {
     pub iam: Iam,
     /// The AWS account that the credentials belong to.
     pub account_id: String,
+    /// ARN of the operator's own principal.
+    pub caller: String,
     /// For clients of other services.
     pub config: SdkConfig,
     settings: Settings,
     verified: Instant,
+}
+
+impl Connection {
+    /// What the store says about all access, in the partition that its credentials live in.
+    ///
+    /// # Errors
+    /// When a field of the store's spec breaks a rule.
+    pub fn terms(&self, spec: &BackupStoreSpec) -> Result<Terms, Invalid> {
+        Terms::parse(spec, Some(&self.caller))
+    }
 }
 
 /// The connections of all stores.
@@ -136,13 +151,14 @@ async fn prove(config: SdkConfig, settings: Settings) -> Result<Connection, Erro
     let sts = aws_sdk_sts::Client::from_conf(sts.build());
     let answer = sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error))?;
     let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
+    let caller = answer.arn.ok_or(Error::new(action, Kind::Unreadable))?;
 
     let mut iam = aws_sdk_iam::config::Builder::from(&config);
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }
     let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()));
-    Ok(Connection { iam, account_id, config, settings, verified: Instant::now() })
+    Ok(Connection { iam, account_id, caller, config, settings, verified: Instant::now() })
 }
 
 /// The AWS SDK for Rust does not know `AWS_CA_BUNDLE`, which every other AWS tool honours.

@@ -144,8 +144,8 @@ impl std::fmt::Display for Error {
             Kind::NotFound => write!(f, "{action}: it does not exist any more; looking again"),
             Kind::DeleteConflict => write!(
                 f,
-                "{action}: something that this operator did not make is attached to the IAM user (a policy, group, key or \
-                 login); remove it"
+                "{action}: something that this operator did not make hangs on it (a policy, group, key or login of the IAM \
+                 user, or another principal that uses its policy); remove that"
             ),
             Kind::Busy => write!(f, "{action}: it is being changed by somebody else; trying again"),
             Kind::Refused(code) => write!(f, "AWS refused {action} with {code}"),

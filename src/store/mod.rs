@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod connect;
 pub mod error;
+mod policies;
 
 pub use error::{Error, Kind};
 
@@ -10,7 +11,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::access::PolicyDocument;
+use crate::{
+    access::{Meaning, PolicyDocument},
+    api::backup_target::PolicyForm,
+};
 
 /// What there is under the name of a target's principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,22 +35,80 @@ pub enum Principal {
 pub struct User {
     /// ARN of its permissions boundary.
     pub boundary: Option<String>,
-    /// Its policy.
-    pub policy: StoredPolicy,
+    /// Its policies, as far as they are this operator's.
+    pub policies: Policies,
     /// Its access keys.
     pub keys: Vec<Key>,
 }
 
-/// The policy of a principal.
+/// The two places where this operator's policy may be; at rest it is in one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum StoredPolicy {
-    /// It has none.
+pub struct Policies {
+    /// The inline policy.
+    pub inline: Option<StoredPolicy>,
+    /// The managed policy.
+    pub managed: Managed,
+}
+
+/// What there is under the ARN of a target's managed policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Managed {
+    /// Nothing.
     #[default]
     Absent,
-    /// A document of the kind that this operator writes.
-    Known(PolicyDocument),
+    /// A policy that is not this target's.
+    Foreign {
+        /// What shows it.
+        why: String,
+    },
+    /// This target's.
+    Ours {
+        /// Its default version.
+        document: StoredPolicy,
+        /// Whether it is attached to the principal.
+        attached: bool,
+    },
+}
+
+/// A stored document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredPolicy {
+    /// One of the kind that this operator writes.
+    Known(Meaning),
     /// Something else, so somebody edited it.
     Other,
+}
+
+impl Policies {
+    /// Just this document, in that form.
+    #[must_use]
+    pub fn with(document: &PolicyDocument, form: PolicyForm) -> Self {
+        let document = StoredPolicy::Known(document.meaning());
+        match form {
+            PolicyForm::Inline => Self { inline: Some(document), ..Self::default() },
+            PolicyForm::Managed => Self { managed: Managed::Ours { document, attached: true }, ..Self::default() },
+        }
+    }
+
+    /// Whether they are just this document, in the form that suits it.
+    #[must_use]
+    pub fn are(&self, document: &PolicyDocument) -> bool {
+        document.form().is_some_and(|form| self.ours() == Self::with(document, form))
+    }
+
+    /// Whether there is none of this target's.
+    #[must_use]
+    pub fn are_absent(&self) -> bool {
+        self.ours() == Self::default()
+    }
+
+    /// A managed policy of somebody else gives the principal nothing.
+    fn ours(&self) -> Self {
+        match self.managed {
+            Managed::Foreign { .. } => Self { managed: Managed::Absent, ..self.clone() },
+            _ => self.clone(),
+        }
+    }
 }
 
 /// An access key, as the store lists it.
@@ -73,4 +135,6 @@ pub struct UserSpec {
     pub tags: BTreeMap<String, String>,
     /// ARN of the permissions boundary that it gets.
     pub boundary: Option<String>,
+    /// ARN of its managed policy, for a document that is too large for an inline one.
+    pub policy_arn: String,
 }

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType, User};
-use backup_target_operator::api::{
-    BackupStore, BackupTarget,
-    backup_target::BackupTargetStatus,
-    condition::{self, READY, RECONCILING, STALLED},
+use backup_target_operator::{
+    access::Terms,
+    api::{
+        BackupStore, BackupTarget,
+        backup_target::BackupTargetStatus,
+        condition::{self, READY, RECONCILING, STALLED},
+    },
 };
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
@@ -113,6 +116,11 @@ impl Space {
                 "ancestorListing": "Allow",
             }],
         })
+    }
+
+    /// What the store says about all access.
+    pub fn terms(&self) -> Result<Terms> {
+        Ok(Terms::parse(&serde_json::from_value(self.store_spec())?, None)?)
     }
 
     // === stores ===

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
-    api::backup_target::{AccessRecord, KeyIntent, PreviousAccess},
+    api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
     cluster::SecretState,
     store::{Principal, UserSpec},
 };
@@ -87,6 +87,8 @@ pub type AccessMemory = (AccessRecord, Vec<PreviousAccess>);
 pub struct PutPolicy {
     /// The document.
     pub document: PolicyDocument,
+    /// How it is attached.
+    pub form: PolicyForm,
     /// The access it was made for; `None` for a document in between.
     pub record: Option<AccessMemory>,
 }
@@ -169,6 +171,13 @@ pub enum Blocked {
         /// Its size in characters.
         size: usize,
     },
+    /// The policy needs a managed one, and what has its name is not ours.
+    ForeignPolicy {
+        /// Its ARN.
+        arn: String,
+        /// What shows it.
+        why: String,
+    },
     /// `spec.suspend` holds back what is needed.
     Suspended,
     /// A value that rclone.conf cannot carry.
@@ -225,6 +234,13 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
 }
 
+impl PutPolicy {
+    /// `None` when the document is too large for every form.
+    fn new(document: &PolicyDocument, record: Option<AccessMemory>) -> Option<Self> {
+        Some(Self { form: document.form()?, document: document.clone(), record })
+    }
+}
+
 impl Plan {
     fn due_at(&mut self, at: Timestamp) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
@@ -232,6 +248,11 @@ impl Plan {
 
     fn step(&mut self, step: Step) {
         self.steps.push(step);
+    }
+
+    /// Nothing is put that the store would not take.
+    fn put(&mut self, put: Option<PutPolicy>) {
+        self.steps.extend(put.map(Step::PutPolicy));
     }
 
     fn delete_key(&mut self, id: impl Into<String>, why: KeyEnd) {

@@ -6,10 +6,10 @@ use super::{
     Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret, keys,
 };
 use crate::{
-    access::{Access, Invalid, PolicyDocument, policy::INLINE_LIMIT, rclone::AccessKey},
-    api::backup_target::PreviousAccess,
+    access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
+    api::backup_target::{PolicyForm, PreviousAccess},
     controller::goal::Provide,
-    store::{StoredPolicy, User},
+    store::{Managed, Policies, User},
 };
 
 pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -18,7 +18,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
         plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
         return plan;
     }
-    plan.blocked = in_the_way(goal, state);
+    plan.blocked = in_the_way(goal, user, state);
     let works = plan.blocked.is_none() && !goal.suspended;
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, &goal.secret_name)));
@@ -35,12 +35,21 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     plan
 }
 
-fn in_the_way(goal: &Provide, state: &State) -> Option<Blocked> {
+fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked> {
     if let SecretState::Foreign { owner } = state.secret(&goal.secret_name) {
         return Some(Blocked::ForeignSecret { name: goal.secret_name.clone(), owner: owner.clone() });
     }
-    let size = goal.document.size();
-    (size > INLINE_LIMIT).then_some(Blocked::PolicyTooLarge { size })
+    let managed = match &state.principal {
+        Principal::Ours(ours) => &ours.policies.managed,
+        Principal::Absent | Principal::Foreign { .. } => &Managed::Absent,
+    };
+    match (goal.document.form(), managed) {
+        (None, _) => Some(Blocked::PolicyTooLarge { size: goal.document.size() }),
+        (Some(PolicyForm::Managed), Managed::Foreign { why }) => {
+            Some(Blocked::ForeignPolicy { arn: user.policy_arn.clone(), why: why.clone() })
+        }
+        _ => None,
+    }
 }
 
 /// Takes what the rules no longer allow out of the policy; returns the principal as it is then.
@@ -48,15 +57,15 @@ fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
     let Principal::Ours(user) = &state.principal else { return None };
     let mut user = user.clone();
     let allowed = goal.document_with(goal.before.as_ref());
-    let has = |document: &PolicyDocument| user.policy == StoredPolicy::Known(document.clone());
-    if goal.cut && user.policy != StoredPolicy::Absent && !has(&allowed) && !has(&goal.document) {
-        if allowed.is_empty() {
-            plan.step(Step::DeletePolicy);
-            user.policy = StoredPolicy::Absent;
+    let has = |document: &PolicyDocument| user.policies.are(document);
+    if goal.cut && !user.policies.are_absent() && !has(&allowed) && !has(&goal.document) {
+        let record = (allowed == goal.document).then(|| goal.record.clone());
+        if let Some(put) = PutPolicy::new(&allowed, record).filter(|_| !allowed.is_empty()) {
+            user.policies = Policies::with(&put.document, put.form);
+            plan.put(Some(put));
         } else {
-            let record = (allowed == goal.document).then(|| goal.record.clone());
-            plan.step(put(&allowed, record));
-            user.policy = StoredPolicy::Known(allowed);
+            plan.step(Step::DeletePolicy);
+            user.policies = Policies::default();
         }
     }
     Some(user)
@@ -74,7 +83,7 @@ fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
     if state.status.access.is_some() && !due {
         plan.steps.extend(remember(goal, state));
     } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::PutPolicy(_))) {
-        plan.step(put(&goal.document, Some(goal.record.clone())));
+        plan.put(PutPolicy::new(&goal.document, Some(goal.record.clone())));
     }
     for key in user.keys.iter().filter(|key| !key.active) {
         if state.status.keys.iter().any(|record| record.id == key.id && record.withheld) {
@@ -91,7 +100,7 @@ fn would_change(goal: &Provide, state: &State) -> bool {
         let active = user.keys.iter().any(|listed| listed.id == key.id && listed.active);
         active && write_secret(goal, state, key).is_ok_and(|write| write.is_none())
     });
-    let policy = user.policy == StoredPolicy::Known(goal.document.clone());
+    let policy = user.policies.are(&goal.document);
     state.status.access.as_ref() != Some(&claimed) || !in_place || !policy
 }
 
@@ -137,20 +146,16 @@ fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<
     Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: Some(key) }))
 }
 
-fn put(document: &PolicyDocument, record: Option<super::AccessMemory>) -> Step {
-    Step::PutPolicy(PutPolicy { document: document.clone(), record })
-}
-
 /// The policy before and after the Secret is written: wider first, narrower last, so that what is published always works.
 fn policy_steps(goal: &Provide, state: &State, ours: &User, writes_secret: bool) -> (Option<Step>, Option<Step>) {
-    let has = |document: &PolicyDocument| ours.policy == StoredPolicy::Known(document.clone());
-    let last = put(&goal.document, Some(goal.record.clone()));
-    let needed = if has(&goal.document) { remember(goal, state) } else { Some(last.clone()) };
+    let has = |document: &PolicyDocument| ours.policies.are(document);
+    let last = PutPolicy::new(&goal.document, Some(goal.record.clone())).map(Step::PutPolicy);
+    let needed = if has(&goal.document) { remember(goal, state) } else { last.clone() };
     let union = if writes_secret { wider(goal, ours) } else { None };
     match union.filter(|union| *union != goal.document) {
         None => (needed, None),
         Some(union) if has(&union) => (None, needed),
-        Some(union) => (Some(put(&union, None)), Some(last)),
+        Some(union) => (PutPolicy::new(&union, None).map(Step::PutPolicy), last),
     }
 }
 
@@ -166,9 +171,9 @@ fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
         ancestor_listing: before.ancestor_listing || current.ancestor_listing,
         ..current.clone()
     };
-    let had = ours.policy == StoredPolicy::Known(goal.document_with(Some(before)));
+    let had = ours.policies.are(&goal.document_with(Some(before)));
     let document = goal.document_with(Some(&union));
-    (had && document.size() <= INLINE_LIMIT).then_some(document)
+    (had && document.form().is_some()).then_some(document)
 }
 
 /// Status remembers what the policy covers, also when a crash kept it from being written down.
@@ -178,7 +183,8 @@ fn remember(goal: &Provide, state: &State) -> Option<Step> {
     let known = state.status.access.as_ref() == Some(&access)
         && written == Some(goal.document.digest().as_str())
         && same(&state.status.previous_access, &previous);
-    (!known).then(|| Step::Remember(PutPolicy { document: goal.document.clone(), record: Some((access, previous)) }))
+    let put = PutPolicy::new(&goal.document, Some((access, previous)))?;
+    (!known).then_some(Step::Remember(put))
 }
 
 /// The same folders, none of which ends sooner.

@@ -3,7 +3,7 @@
 use super::{
     Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting, keys,
 };
-use crate::store::{StoredPolicy, User};
+use crate::store::User;
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
 pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -69,8 +69,8 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
         return plan;
     }
     let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
-    if ours.policy != StoredPolicy::Known(document.clone()) {
-        plan.step(Step::PutPolicy(PutPolicy { document: document.clone(), record: None }));
+    if !ours.policies.are(document) {
+        plan.put(PutPolicy::new(document, None));
     }
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
@@ -93,7 +93,7 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
 }
 
 fn delete_policy(plan: &mut Plan, ours: &User) {
-    if ours.policy != StoredPolicy::Absent {
+    if !ours.policies.are_absent() {
         plan.step(Step::DeletePolicy);
     }
 }

@@ -10,14 +10,15 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::{
-    access::{Access, BucketName, Grant, Partition, Prefix, claim::RemoteName, rclone::RcloneConf},
+    access::{Access, BucketName, Grant, Prefix, Terms, claim::RemoteName, rclone::RcloneConf},
     api::{
         Capability,
+        backup_store::BackupStoreSpec,
         backup_target::{BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret},
     },
     cluster::OwnedSecret,
     controller::{goal::Provide, state::Absence},
-    store::{Key, StoredPolicy, User},
+    store::{Key, Managed, Policies, StoredPolicy, User},
 };
 
 const NOW: i64 = 1_000_000;
@@ -43,8 +44,17 @@ fn access(prefix: &str, capabilities: &[Capability]) -> Access {
     }
 }
 
+fn terms() -> Terms {
+    let spec: BackupStoreSpec = serde_json::from_value(serde_json::json!({"region": "eu-central-1"})).expect("a spec");
+    Terms::parse(&spec, None).expect("valid")
+}
+
 fn document(access: &Access) -> PolicyDocument {
-    PolicyDocument::new(Partition::Aws, [access])
+    PolicyDocument::new(&terms(), [access])
+}
+
+fn form(access: &Access) -> PolicyForm {
+    document(access).form().expect("none is too large")
 }
 
 fn key(id: &str) -> AccessKey {
@@ -55,7 +65,7 @@ fn rclone(access: &Access) -> RcloneConf {
     RcloneConf {
         remote: RemoteName::parse("backup").expect("valid"),
         access: access.clone(),
-        region: "eu-central-1".into(),
+        region: terms().region,
         endpoint: None,
         create_bucket: false,
     }
@@ -75,7 +85,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         before: None,
         former: Vec::new(),
         cut: false,
-        partition: Partition::Aws,
+        terms: terms(),
         record: (access.to_record(), Vec::new()),
         secret_name: SECRET.into(),
         rclone: rclone(access),
@@ -86,7 +96,13 @@ fn provide(access: &Access, suspended: bool) -> Goal {
 }
 
 fn user() -> UserSpec {
-    UserSpec { name: "btgt-1".into(), path: "/p/".into(), tags: BTreeMap::new(), boundary: Some("arn:boundary".into()) }
+    UserSpec {
+        name: "btgt-1".into(),
+        path: "/p/".into(),
+        tags: BTreeMap::new(),
+        boundary: Some("arn:boundary".into()),
+        policy_arn: "arn:aws:iam::123456789012:policy/p/btgt-1".into(),
+    }
 }
 
 fn owned(content: &str) -> OwnedSecret {
@@ -118,7 +134,7 @@ fn published(access: &Access) -> State {
     State {
         status: BackupTargetStatus {
             access: Some(access.to_record()),
-            policy: Some(PolicyStatus { digest: document(access).digest(), form: PolicyForm::Inline }),
+            policy: Some(PolicyStatus { digest: document(access).digest(), form: form(access) }),
             keys: vec![record("K1", None, 0, None)],
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
@@ -128,7 +144,7 @@ fn published(access: &Access) -> State {
         first_intent: None,
         principal: Principal::Ours(User {
             boundary: user().boundary,
-            policy: StoredPolicy::Known(document(access)),
+            policies: Policies::with(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
         }),
         secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
@@ -151,7 +167,16 @@ fn fresh() -> State {
 
 fn any_access() -> impl Strategy<Value = Access> {
     let capabilities = subsequence(Capability::ALL.to_vec(), 0..=4);
-    (prop_oneof![Just("a"), Just("b")], capabilities).prop_map(|(prefix, capabilities)| access(prefix, &capabilities))
+    let prefix = prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just(long_prefix())];
+    (prefix, capabilities).prop_map(|(prefix, capabilities)| Access {
+        ancestor_listing: prefix.len() > 1,
+        ..access(&prefix, &capabilities)
+    })
+}
+
+/// So long that the policy has to be a managed one, when the way to it is listed.
+fn long_prefix() -> String {
+    "twenty-five-characters-24/".repeat(10)
 }
 
 fn any_goal() -> impl Strategy<Value = Goal> {
@@ -191,11 +216,18 @@ fn any_records() -> impl Strategy<Value = Vec<KeyRecord>> {
 }
 
 fn any_principal() -> impl Strategy<Value = Principal> {
-    let policy = prop_oneof![
-        Just(StoredPolicy::Absent),
-        Just(StoredPolicy::Other),
-        any_access().prop_map(|access| StoredPolicy::Known(document(&access))),
+    let document = || {
+        prop_oneof![
+            Just(StoredPolicy::Other),
+            any_access().prop_map(|access| StoredPolicy::Known(document(&access).meaning())),
+        ]
+    };
+    let managed = prop_oneof![
+        2 => Just(Managed::Absent),
+        1 => Just(Managed::Foreign { why: "tags".into() }),
+        2 => (document(), any::<bool>()).prop_map(|(document, attached)| Managed::Ours { document, attached }),
     ];
+    let policies = (option::of(document()), managed).prop_map(|(inline, managed)| Policies { inline, managed });
     let listed =
         (subsequence(vec!["K1", "K2", "ORPHAN", UNKNOWN], 0..=2), vec(any::<bool>(), 4), option::of(0..10_000_i64));
     let keys = listed.prop_map(|(ids, active, used)| {
@@ -207,8 +239,8 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         };
         ids.into_iter().zip(active).map(listed).collect()
     });
-    let ours = (policy, keys, option::of(Just("arn:boundary".to_owned())))
-        .prop_map(|(policy, keys, boundary)| Principal::Ours(User { boundary, policy, keys }));
+    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())))
+        .prop_map(|(policies, keys, boundary)| Principal::Ours(User { boundary, policies, keys }));
     prop_oneof![
         2 => Just(Principal::Absent),
         1 => Just(Principal::Foreign { why: "tags".into() }),
@@ -247,7 +279,7 @@ prop_compose! {
             access: recorded.as_ref().map(Access::to_record),
             policy: recorded.as_ref().map(|access| PolicyStatus {
                 digest: document(access).digest(),
-                form: PolicyForm::Inline,
+                form: form(access),
             }),
             secret_name: current.map(|_| if renamed { FORMER_SECRET } else { SECRET }.to_owned()),
             previous_secrets: if renamed { Vec::new() } else {
@@ -293,7 +325,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         }
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
         Step::PutPolicy(put) | Step::Remember(put) => {
-            state.policy_put(put.document);
+            state.policy_put(&put.document, put.form);
             if let Some((access, previous)) = put.record {
                 state.access_recorded(access, previous);
             }
@@ -435,7 +467,7 @@ proptest! {
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
-                prop_assert_eq!(&user.policy, &StoredPolicy::Known(wanted.document.clone()));
+                prop_assert!(user.policies.are(&wanted.document));
                 prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
             }
             Goal::Withhold { .. } => {

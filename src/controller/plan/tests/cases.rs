@@ -34,6 +34,21 @@ fn planned(goal: &Goal, state: &State) -> Plan {
 }
 
 #[test]
+fn a_policy_that_outgrows_its_form_moves_in_one_step() {
+    let short = access("a", &[]);
+    let long = Access { ancestor_listing: true, ..access(&long_prefix(), &Capability::ALL) };
+    assert_eq!((form(&short), form(&long)), (PolicyForm::Inline, PolicyForm::Managed));
+    for (before, after) in [(&short, &long), (&long, &short)] {
+        let plan = planned(&provide(after, false), &published(before));
+        assert_eq!(names_of(&plan), ["policy", "secret"], "{plan:?}");
+    }
+    let mut foreign = published(&short);
+    foreign.user(|user| user.policies.managed = Managed::Foreign { why: "tags".into() });
+    assert!(matches!(planned(&provide(&long, false), &foreign).blocked, Some(Blocked::ForeignPolicy { .. })));
+    assert!(planned(&provide(&short, false), &foreign).steps.is_empty(), "nobody's business while it is inline");
+}
+
+#[test]
 fn a_new_target_takes_the_shortest_way() {
     let plan = planned(&provide(&access("a", &[]), false), &fresh());
     assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
@@ -153,7 +168,7 @@ fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
 fn suspended_targets_are_limited_and_not_repaired() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
     let mut tampered = published(&base);
-    tampered.user(|user| user.policy = StoredPolicy::Other);
+    tampered.user(|user| user.policies.inline = Some(StoredPolicy::Other));
     assert_eq!(names_of(&planned(&provide(&base, true), &tampered)), [""; 0], "a repair waits");
     let Goal::Provide(mut narrowed) = provide(&acls, true) else { panic!("provided") };
     narrowed.document = document(&base);

@@ -1,0 +1,115 @@
+//! The policy document: what a key may do, written as AWS reads it (design §3, reference/iam-s3-rclone.md §1).
+
+mod meaning;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub use meaning::Meaning;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Access, Terms, hex};
+use crate::api::backup_target::PolicyForm;
+use statement::Statement;
+
+/// The most that all inline policies of an IAM user may have together, in characters that are not white space
+/// (reference/iam-s3-rclone.md §3.1).
+pub const INLINE_LIMIT: usize = 2_048;
+/// The most that a managed policy may have, counted in the same way.
+pub const MANAGED_LIMIT: usize = 6_144;
+
+/// A policy document in canonical form. Two are equal when they mean the same.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PolicyDocument {
+    version: &'static str,
+    statement: BTreeSet<Statement>,
+}
+
+impl PolicyDocument {
+    /// The identity policy for the union of several accesses.
+    #[must_use]
+    pub fn new<'a>(terms: &Terms, accesses: impl IntoIterator<Item = &'a Access>) -> Self {
+        Self::of(accesses.into_iter().flat_map(|access| statement::identity(terms, access)))
+    }
+
+    /// The same as a bucket policy that names these principals, less what a bucket policy cannot grant
+    /// ([`super::rights::Right::fits_bucket_policy`]).
+    #[must_use]
+    pub fn for_bucket(terms: &Terms, access: &Access, principals: &BTreeSet<String>) -> Self {
+        Self::of(statement::resource(terms, access, principals))
+    }
+
+    fn of(statements: impl IntoIterator<Item = Statement>) -> Self {
+        // Variables and their escapes are known since this version; the alphabet of prefixes keeps them out.
+        Self { version: "2012-10-17", statement: statement::merge(statements.into_iter().collect()) }
+    }
+
+    /// The canonical text, without white space.
+    ///
+    /// # Panics
+    /// Never: strings, lists and maps with string keys always serialise.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings, lists and maps serialise")
+    }
+
+    /// The same for people, a field on each line.
+    ///
+    /// # Panics
+    /// Never, as [`Self::to_json`].
+    #[must_use]
+    pub fn to_pretty_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings, lists and maps serialise")
+    }
+
+    /// What it allows, apart from how it is written.
+    ///
+    /// # Panics
+    /// Never: what is written here is in the language that [`Meaning::read`] understands.
+    #[must_use]
+    pub fn meaning(&self) -> Meaning {
+        Meaning::read(&self.to_json()).expect("documents of ours are understood")
+    }
+
+    /// Whether it allows nothing; such a document cannot be stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statement.is_empty()
+    }
+
+    /// SHA-256 of the canonical text, in hex.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        hex(&Sha256::digest(self.to_json()))
+    }
+
+    /// Its size as AWS counts it: characters that are not white space.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.to_json().chars().filter(|c| !c.is_whitespace()).count()
+    }
+
+    /// How it can be attached to a principal; `None` when it is too large for every way.
+    #[must_use]
+    pub fn form(&self) -> Option<PolicyForm> {
+        let size = self.size();
+        if size <= INLINE_LIMIT {
+            Some(PolicyForm::Inline)
+        } else {
+            (size <= MANAGED_LIMIT).then_some(PolicyForm::Managed)
+        }
+    }
+}
+
+impl PartialEq for PolicyDocument {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_json() == other.to_json() || self.meaning() == other.meaning()
+    }
+}
+
+impl Eq for PolicyDocument {}

@@ -1,0 +1,237 @@
+use super::*;
+use crate::{
+    access::{BucketName, Prefix, terms::AccountId},
+    api::{Capability, backup_store::BackupStoreSpec},
+};
+
+/// The reference document's own policy for `backups/dataset-1/`: the bucket policy that it prints.
+const REFERENCE: &str = r#"{"Version":"2012-10-17","Statement":[
+  {"Sid":"AllowListingAncestors","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:user/backup"]},
+   "Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::my-backups"],
+   "Condition":{"StringEquals":{"s3:prefix":["","backups/","backups/dataset-1/"],"s3:delimiter":["/"]}}},
+  {"Sid":"AllowListingWithin","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:user/backup"]},
+   "Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::my-backups"],
+   "Condition":{"StringLike":{"s3:prefix":["backups/dataset-1/*"]}}},
+  {"Sid":"AllowObjects","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:user/backup"]},
+   "Action":["s3:PutObject","s3:GetObject","s3:DeleteObject"],
+   "Resource":"arn:aws:s3:::my-backups/backups/dataset-1/*"}]}"#;
+const PRINCIPAL: &str = r#""Principal":{"AWS":["arn:aws:iam::123456789012:user/backup"]},"#;
+
+fn terms(region: &str) -> Terms {
+    let spec: BackupStoreSpec = serde_json::from_value(serde_json::json!({"region": region})).expect("a spec");
+    Terms::parse(&spec, None).expect("valid")
+}
+
+fn access(prefix: Option<&str>, capabilities: &[Capability]) -> Access {
+    Access {
+        bucket: BucketName::parse("my-backups").expect("valid"),
+        prefix: prefix.map_or_else(Prefix::whole_bucket, |p| Prefix::parse(p).expect("valid")),
+        capabilities: capabilities.iter().copied().collect(),
+        ancestor_listing: true,
+    }
+}
+
+fn document(access: &Access) -> PolicyDocument {
+    PolicyDocument::new(&terms("us-east-1"), [access])
+}
+
+fn reference_identity() -> String {
+    REFERENCE.replace(PRINCIPAL, "")
+}
+
+#[test]
+fn base_access_is_the_reference_policy_in_both_forms() {
+    let access = access(Some("backups/dataset-1"), &[]);
+    assert_eq!(Some(document(&access).meaning()), Meaning::read(&reference_identity()));
+    let principals = ["arn:aws:iam::123456789012:user/backup".to_owned()].into();
+    let bucket_policy = PolicyDocument::for_bucket(&terms("us-east-1"), &access, &principals);
+    assert_eq!(Some(bucket_policy.meaning()), Meaning::read(REFERENCE));
+    assert_ne!(bucket_policy.meaning(), document(&access).meaning());
+}
+
+#[test]
+fn the_text_is_canonical_and_minimal() {
+    assert_eq!(
+        document(&access(Some("a/b"), &[Capability::MultipartUploads])).to_json(),
+        concat!(
+            r#"{"Version":"2012-10-17","Statement":["#,
+            r#"{"Sid":"Bucket","Effect":"Allow","Action":"s3:ListBucketMultipartUploads","#,
+            r#""Resource":"arn:aws:s3:::my-backups"},"#,
+            r#"{"Sid":"ListFolder","Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::my-backups","#,
+            r#""Condition":{"StringLike":{"s3:prefix":"a/b/*"}}},"#,
+            r#"{"Sid":"ListOnTheWay","Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::my-backups","#,
+            r#""Condition":{"StringEquals":{"s3:delimiter":"/","s3:prefix":["","a/"]}}},"#,
+            r#"{"Sid":"Objects","Effect":"Allow","Action":["s3:AbortMultipartUpload","s3:DeleteObject","s3:GetObject","#,
+            r#""s3:ListMultipartUploadParts","s3:PutObject"],"Resource":"arn:aws:s3:::my-backups/a/b/*"}]}"#,
+        )
+    );
+}
+
+#[test]
+fn each_capability_adds_its_own_actions_only() {
+    let base = document(&access(Some("a"), &[])).to_json();
+    let table: [(Capability, &[&str]); 4] = [
+        (
+            Capability::MultipartUploads,
+            &["s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts"],
+        ),
+        (Capability::ObjectAcls, &["s3:PutObjectAcl"]),
+        (Capability::ListAllBuckets, &["s3:GetBucketLocation", "s3:ListAllMyBuckets"]),
+        (Capability::CreateBucket, &["s3:CreateBucket"]),
+    ];
+    for (capability, expected) in table {
+        let json = document(&access(Some("a"), &[capability])).to_json();
+        assert_eq!(actions(&json).difference(&actions(&base)).copied().collect::<Vec<_>>(), expected);
+    }
+}
+
+fn actions(json: &str) -> BTreeSet<&str> {
+    let keys = ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:ResourceAccount"];
+    json.split('"').filter(|part| part.starts_with("s3:") && !keys.contains(part)).collect()
+}
+
+#[test]
+fn the_whole_bucket_is_listed_without_condition() {
+    let json = document(&access(None, &[])).to_json();
+    assert!(!json.contains("Condition"), "{json}");
+    assert!(json.contains("arn:aws:s3:::my-backups/*"), "{json}");
+}
+
+#[test]
+fn a_bucket_is_created_in_the_region_of_the_store_only() {
+    let create = access(Some("a"), &[Capability::CreateBucket]);
+    let elsewhere = PolicyDocument::new(&terms("eu-central-1"), [&create]).to_json();
+    assert!(elsewhere.contains(r#""StringEquals":{"s3:locationconstraint":"eu-central-1"}"#), "{elsewhere}");
+    assert!(!document(&create).to_json().contains("locationconstraint"));
+}
+
+#[test]
+fn the_stores_options_are_on_every_statement_that_can_have_them() {
+    let owner = Some(AccountId::parse("123456789012").expect("valid"));
+    let terms = Terms { bucket_owner: owner, tls_only: true, ..terms("us-east-1") };
+    let all = access(Some("a"), &Capability::ALL);
+    let json = PolicyDocument::new(&terms, [&all]).to_json();
+    let statements = json.matches(r#""Sid""#).count();
+    assert_eq!(json.matches(r#""Bool":{"aws:SecureTransport":"true"}"#).count(), statements);
+    // Neither the account nor a bucket that is only to be has an owner to compare.
+    assert_eq!(json.matches(r#""s3:ResourceAccount":"123456789012""#).count(), statements - 2);
+    let principals = ["arn:aws:iam::123456789012:user/backup".to_owned()].into();
+    let bucket_policy = PolicyDocument::for_bucket(&terms, &all, &principals).to_json();
+    assert!(bucket_policy.contains("SecureTransport") && !bucket_policy.contains("ResourceAccount"));
+}
+
+#[test]
+fn a_bucket_policy_leaves_out_what_it_cannot_grant() {
+    let principals = ["a".to_owned(), "b".to_owned()].into();
+    let all = access(Some("a"), &Capability::ALL);
+    let json = PolicyDocument::for_bucket(&terms("us-east-1"), &all, &principals).to_json();
+    assert!(json.contains(r#""Principal":{"AWS":["a","b"]}"#), "{json}");
+    assert!(json.contains("s3:GetBucketLocation") && json.contains("s3:ListBucketMultipartUploads"));
+    assert!(!json.contains("s3:ListAllMyBuckets") && !json.contains("s3:CreateBucket"));
+}
+
+#[test]
+fn a_union_covers_both_places_in_as_few_statements_as_one() {
+    let (old, new) = (access(Some("old"), &[]), access(Some("new"), &[]));
+    let document = PolicyDocument::new(&terms("cn-north-1"), [&old, &new]);
+    let json = document.to_json();
+    assert!(json.contains(r#"["arn:aws-cn:s3:::my-backups/new/*","arn:aws-cn:s3:::my-backups/old/*"]"#), "{json}");
+    assert!(json.contains(r#""s3:prefix":["new/*","old/*"]"#), "{json}");
+    assert_eq!(json.matches(r#""Sid""#).count(), 3);
+    assert_eq!(document.to_json(), PolicyDocument::new(&terms("cn-north-1"), [&new, &old]).to_json());
+}
+
+#[test]
+fn what_cannot_be_joined_has_ids_of_its_own() {
+    let (old, new) = (access(Some("old"), &[Capability::ObjectAcls]), access(Some("new"), &[]));
+    let json = document(&old).to_json();
+    assert!(json.contains(r#""Sid":"Objects""#) && !json.contains("Objects2"));
+    let json = PolicyDocument::new(&terms("us-east-1"), [&old, &new]).to_json();
+    assert!(json.contains(r#""Sid":"Objects""#) && json.contains(r#""Sid":"Objects2""#), "{json}");
+}
+
+#[test]
+fn the_size_decides_the_form() {
+    let long = |bytes: usize| {
+        let folders = "x".repeat(50) + "/";
+        access(Some(&folders.repeat(bytes / 51)), &Capability::ALL)
+    };
+    assert_eq!(document(&long(51)).form(), Some(PolicyForm::Inline));
+    assert_eq!(document(&long(510)).form(), Some(PolicyForm::Managed));
+    let many: Vec<Access> = (0..9)
+        .map(|n| Access { bucket: BucketName::parse(&format!("bucket-{n}")).expect("valid"), ..long(510) })
+        .collect();
+    assert_eq!(PolicyDocument::new(&terms("us-east-1"), &many).form(), None);
+}
+
+#[test]
+fn the_limits_are_those_of_iam() {
+    assert_eq!((INLINE_LIMIT, MANAGED_LIMIT), (2_048, 6_144));
+    let spaced = document(&access(Some("a b c"), &[]));
+    assert_eq!(spaced.size(), spaced.to_json().replace(' ', "").len());
+}
+
+#[test]
+fn another_spelling_means_the_same() {
+    let ours = document(&access(Some("backups/dataset-1"), &[])).meaning();
+    let reference = reference_identity();
+    for (from, to) in [
+        ("AllowObjects", "Renamed"),
+        ("s3:GetObject", "S3:getobject"),
+        ("s3:prefix", "S3:Prefix"),
+        (r#""Action":["s3:ListBucket"]"#, r#""Action":"s3:ListBucket""#),
+        (r#","backups/dataset-1/"]"#, "]"),
+        (r#""s3:GetObject","#, r#""s3:GetObject","s3:GetObject","#),
+        (r#"["arn:aws:s3:::my-backups"]"#, r#"["arn:aws:s3:::my-backups","arn:aws:s3:::my-backups/x"]"#),
+    ] {
+        let changed = reference.replacen(from, to, 1);
+        assert_ne!(changed, reference, "{from} is in the document");
+        assert_eq!(Some(&ours), Meaning::read(&changed).as_ref(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_difference_in_meaning_is_a_difference() {
+    let ours = document(&access(Some("backups/dataset-1"), &[])).meaning();
+    let reference = reference_identity();
+    for (from, to) in [
+        ("s3:GetObject", "s3:GetObjectAcl"),
+        ("s3:GetObject", "s3:*"),
+        ("s3:GetObject", "s3:PutObject"),
+        ("dataset-1/*\"]}}}", "dataset-1*\"]}}}"),
+        ("my-backups/backups/dataset-1/*", "my-backups/*"),
+        ("\"StringEquals\"", "\"StringNotEquals\""),
+        ("\"Allow\"", "\"Deny\""),
+        ("2012-10-17", "2008-10-17"),
+        ("\"Action\"", "\"NotAction\""),
+        (",\"s3:delimiter\":[\"/\"]", ""),
+        ("\"s3:delimiter\":[\"/\"]", "\"s3:max-keys\":[\"1\"]"),
+        ("[\"\",\"backups/\"", "[\"${aws:username}\",\"backups/\""),
+    ] {
+        let changed = reference.replacen(from, to, 1);
+        assert_ne!(changed, reference, "{from} is in the document");
+        assert_ne!(Some(&ours), Meaning::read(&changed).as_ref(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_document_that_lists_without_end_is_not_ours() {
+    let many: Vec<String> = (0..150).map(|n| format!("\"{n}/\"")).collect();
+    let many = many.join(",");
+    let document = format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b",
+        "Condition":{{"StringEquals":{{"s3:prefix":[{many}],"s3:delimiter":[{many}]}}}}}}}}"#
+    );
+    assert_eq!(Meaning::read(&document), None);
+}
+
+#[test]
+fn whatever_is_written_is_understood() {
+    for prefix in [None, Some("a"), Some("Größe/été/a b+c")] {
+        for region in ["us-east-1", "cn-north-1", "us-isob-east-1"] {
+            let all = access(prefix, &Capability::ALL);
+            let document = PolicyDocument::new(&terms(region), [&all]);
+            assert_eq!(Meaning::read(&document.to_pretty_json()), Some(document.meaning()));
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What a store says about all access in it, parsed once from its spec.
+
+use std::fmt;
+
+use super::{Invalid, Partition, offending};
+use crate::api::backup_store::BackupStoreSpec;
+
+/// The terms of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The partition, which every ARN carries.
+    pub partition: Partition,
+    /// Region of the buckets.
+    pub region: Region,
+    /// S3 endpoint, where it is not AWS's own.
+    pub endpoint: Option<Endpoint>,
+    /// IAM path of the principals, if the store names one.
+    pub path: Option<IamPath>,
+    /// What bounds every principal.
+    pub boundary: Option<BoundaryArn>,
+    /// The account that owns the buckets, if access is pinned to it: names of buckets are global, and one that was deleted
+    /// may belong to somebody else the next day.
+    pub bucket_owner: Option<AccountId>,
+    /// Whether access needs TLS.
+    pub tls_only: bool,
+}
+
+impl Terms {
+    /// Parses the spec of a store; `caller` is the ARN of the operator's own principal, where it is known.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule. The API server refuses the same at apply.
+    pub fn parse(spec: &BackupStoreSpec, caller: Option<&str>) -> Result<Self, Invalid> {
+        for (field, endpoint) in
+            [("spec.endpoints.iam", &spec.endpoints.iam), ("spec.endpoints.sts", &spec.endpoints.sts)]
+        {
+            endpoint.as_deref().map(|url| Endpoint::parse(field, url)).transpose()?;
+        }
+        let endpoint = spec.endpoints.s3.as_deref().map(|url| Endpoint::parse("spec.endpoints.s3", url)).transpose()?;
+        let tls_only = spec.policy.secure_transport;
+        if tls_only && endpoint.as_ref().is_some_and(Endpoint::is_plain) {
+            return Err(Invalid::new(
+                "spec.policy.secureTransport",
+                "it needs an https:// endpoint in spec.endpoints.s3",
+            ));
+        }
+        let boundary = spec.iam.permissions_boundary.as_deref().map(BoundaryArn::parse).transpose()?;
+        let region = Region::parse(&spec.region)?;
+        Ok(Self {
+            partition: Partition::of(region.as_str(), caller.or(boundary.as_ref().map(BoundaryArn::as_str))),
+            region,
+            endpoint,
+            path: spec.iam.path.as_deref().map(IamPath::parse).transpose()?,
+            boundary,
+            bucket_owner: spec.policy.resource_account.as_deref().map(AccountId::parse).transpose()?,
+            tls_only,
+        })
+    }
+}
+
+macro_rules! text {
+    ($($name:ident),+) => {$(
+        impl $name {
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
+}
+
+text!(Region, Endpoint, IamPath, BoundaryArn, AccountId);
+
+/// Name of a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region(String);
+
+impl Region {
+    /// The one in which CreateBucket takes no location constraint (reference/iam-s3-rclone.md §1.1).
+    const HOME: &str = "us-east-1";
+
+    /// Parses the name of a region; stores that are not AWS's have names of their own.
+    ///
+    /// # Errors
+    /// Says which character it cannot have.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Err(Invalid::new("spec.region", problem));
+        if name.is_empty() || name.len() > 63 {
+            return refuse("a region has 1 to 63 characters, such as eu-central-1".into());
+        }
+        if let Some(found) = offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+            return refuse(format!("a region has lower-case letters, digits and '-'; found {found}"));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// What CreateBucket has to say about the location, and what rclone sends for it.
+    #[must_use]
+    pub fn location_constraint(&self) -> Option<&str> {
+        (self.0 != Self::HOME).then_some(&self.0)
+    }
+}
+
+/// URL of an endpoint: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// Parses the URL of an endpoint, given in that field.
+    ///
+    /// # Errors
+    /// When there is more or less in it than scheme, host and port.
+    pub fn parse(field: &'static str, url: &str) -> Result<Self, Invalid> {
+        let host = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        if url.len() > 253 || !host.is_some_and(is_host_and_port) {
+            let problem = "an endpoint is a URL of scheme, host and port, such as https://s3.example.com:9000";
+            return Err(Invalid::new(field, problem));
+        }
+        Ok(Self(url.to_owned()))
+    }
+
+    /// Whether it is without TLS.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (is_host, port) = if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_address = !address.is_empty() && address.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+        (is_address, if rest.is_empty() { Some("0") } else { rest.strip_prefix(':') })
+    } else {
+        let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+        (!host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c)), Some(port))
+    };
+    is_host && port.is_some_and(|port| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// An IAM path: whole segments, between slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IamPath(String);
+
+impl IamPath {
+    fn parse(path: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Err(Invalid::new("spec.iam.path", problem));
+        if let Some(found) = offending(path, |c| c.is_ascii_alphanumeric() || "/.,+@=_-".contains(c)) {
+            return refuse(format!("an IAM path has letters, digits and / . , + @ = _ -; found {found}"));
+        }
+        let inner = path.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+        if path.len() > 512 || !inner.is_some_and(|inner| inner.split('/').all(|segment| !segment.is_empty())) {
+            return refuse("an IAM path begins and ends with '/', such as /backup-target/prod/".into());
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+/// ARN of a managed policy that serves as permissions boundary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundaryArn(String);
+
+impl BoundaryArn {
+    fn parse(arn: &str) -> Result<Self, Invalid> {
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        let fits = matches!(parts.as_slice(), ["arn", partition, "iam", "", account, policy]
+            if partition.strip_prefix("aws").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                && (*account == "aws" || AccountId::is_one(account))
+                && policy.strip_prefix("policy/").is_some_and(|name| !name.is_empty() && !name.contains('\n')));
+        if !fits || arn.chars().count() > 2_048 {
+            let problem = "it is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary";
+            return Err(Invalid::new("spec.iam.permissionsBoundary", problem));
+        }
+        Ok(Self(arn.to_owned()))
+    }
+
+    /// The account that the policy is in; `None` for one of AWS's own.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        self.0.split(':').nth(4).filter(|account| *account != "aws")
+    }
+
+    /// The path of the policy, with its slashes.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let name = self.0.split_once(":policy").map_or("", |(_, name)| name);
+        &name[..=name.rfind('/').unwrap_or(0)]
+    }
+}
+
+/// Id of an AWS account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountId(String);
+
+impl AccountId {
+    /// Parses the id of an account.
+    ///
+    /// # Errors
+    /// When it is not twelve digits.
+    pub fn parse(id: &str) -> Result<Self, Invalid> {
+        if !Self::is_one(id) {
+            let problem = "an AWS account id has twelve digits, in quotes: \"123456789012\"";
+            return Err(Invalid::new("spec.policy.resourceAccount", problem));
+        }
+        Ok(Self(id.to_owned()))
+    }
+
+    fn is_one(id: &str) -> bool {
+        id.len() == 12 && id.chars().all(|c| c.is_ascii_digit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: &serde_json::Value) -> BackupStoreSpec {
+        let mut spec = serde_json::json!({"region": "eu-central-1"});
+        spec.as_object_mut().expect("an object").extend(json.as_object().expect("an object").clone());
+        serde_json::from_value(spec).expect("a spec")
+    }
+
+    fn parse(json: &serde_json::Value) -> Result<Terms, Invalid> {
+        Terms::parse(&spec(json), None)
+    }
+
+    #[test]
+    fn a_store_says_little_more_than_its_region() {
+        let terms = parse(&serde_json::json!({})).expect("valid");
+        assert_eq!((terms.region.as_str(), terms.partition), ("eu-central-1", Partition::AWS));
+        assert!(terms.endpoint.is_none() && terms.bucket_owner.is_none() && !terms.tls_only);
+    }
+
+    #[test]
+    fn only_other_regions_than_us_east_1_are_named_at_creation() {
+        let constraint = |name| Region::parse(name).expect("valid").location_constraint().map(str::to_owned);
+        assert_eq!(constraint("us-east-1"), None);
+        assert_eq!(constraint("eu-central-1"), Some("eu-central-1".to_owned()));
+    }
+
+    #[test]
+    fn the_boundary_tells_the_partition_where_the_region_does_not() {
+        let boundary = |arn: &str| serde_json::json!({"region": "local", "iam": {"permissionsBoundary": arn}});
+        let terms = parse(&boundary("arn:aws-cn:iam::123456789012:policy/team/b")).expect("valid");
+        assert_eq!(terms.partition.as_str(), "aws-cn");
+        let boundary = terms.boundary.expect("given");
+        assert_eq!((boundary.account(), boundary.path()), (Some("123456789012"), "/team/"));
+        let caller = Some("arn:aws-us-gov:iam::123456789012:user/x");
+        let asked = Terms::parse(&spec(&serde_json::json!({"region": "local"})), caller).expect("valid");
+        assert_eq!(asked.partition.as_str(), "aws-us-gov");
+    }
+
+    #[test]
+    fn a_boundary_at_the_root_has_the_root_for_a_path() {
+        let boundary = BoundaryArn::parse("arn:aws:iam::aws:policy/ReadOnlyAccess").expect("valid");
+        assert_eq!((boundary.account(), boundary.path()), (None, "/"));
+    }
+
+    #[test]
+    fn endpoints_have_scheme_host_and_port() {
+        for good in ["https://s3.example.com", "http://10.0.0.1:9000/", "https://[fd00::1]:443", "https://[::1]/"] {
+            assert!(Endpoint::parse("spec.endpoints.s3", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "s3.example.com",
+            "ftp://x",
+            "https://",
+            "https://a/b",
+            "https://a:",
+            "https://a:b",
+            "https://u@a",
+            "https://[::1",
+            "https://[]",
+            "https://[::1]9",
+            "https://a//",
+        ] {
+            assert!(Endpoint::parse("spec.endpoints.s3", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_field_says_what_is_wrong_with_it() {
+        let table = [
+            (serde_json::json!({"region": "EU"}), "spec.region", "found E at place 1"),
+            (serde_json::json!({"region": ""}), "spec.region", "1 to 63"),
+            (serde_json::json!({"endpoints": {"s3": "x"}}), "spec.endpoints.s3", "scheme, host and port"),
+            (serde_json::json!({"endpoints": {"iam": "x"}}), "spec.endpoints.iam", "scheme, host and port"),
+            (serde_json::json!({"endpoints": {"sts": "x"}}), "spec.endpoints.sts", "scheme, host and port"),
+            (serde_json::json!({"iam": {"path": "/a b/"}}), "spec.iam.path", "at place 3"),
+            (serde_json::json!({"iam": {"path": "//"}}), "spec.iam.path", "begins and ends"),
+            (serde_json::json!({"iam": {"path": "/a"}}), "spec.iam.path", "begins and ends"),
+            (serde_json::json!({"iam": {"permissionsBoundary": "x"}}), "spec.iam.permissionsBoundary", "ARN"),
+            (serde_json::json!({"policy": {"resourceAccount": "12"}}), "spec.policy.resourceAccount", "twelve digits"),
+            (
+                serde_json::json!({"policy": {"secureTransport": true}, "endpoints": {"s3": "http://x"}}),
+                "spec.policy.secureTransport",
+                "https://",
+            ),
+        ];
+        for (json, field, why) in table {
+            let error = parse(&json).expect_err("invalid");
+            assert!(error.field == field && error.problem.contains(why), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A principal's policy in IAM: inline while it fits, managed when it is larger (reference/iam-s3-rclone.md §3.1).
+
+use super::{
+    Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
+    aws::{Iam, done, foreign, gone, tags},
+};
+use crate::{
+    access::{Meaning, PolicyDocument},
+    api::backup_target::PolicyForm,
+    names::POLICY_NAME,
+};
+
+/// The most versions that IAM keeps of a managed policy.
+const VERSIONS: usize = 5;
+
+impl Iam {
+    pub(super) async fn policies(&self, spec: &UserSpec, look_for_managed: bool) -> Result<Policies, Error> {
+        let inline = self.inline_policy(&spec.name).await?;
+        let managed = if look_for_managed { self.managed_policy(spec).await? } else { Managed::Absent };
+        Ok(Policies { inline, managed })
+    }
+
+    async fn inline_policy(&self, user: &str) -> Result<Option<StoredPolicy>, Error> {
+        let answer = self.client.get_user_policy().user_name(user).policy_name(POLICY_NAME).send().await;
+        match answer.map_err(|error| Error::from_sdk("iam:GetUserPolicy", &error)) {
+            Ok(output) => Ok(Some(read(&output.policy_document))),
+            Err(Error { kind: Kind::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn managed_policy(&self, spec: &UserSpec) -> Result<Managed, Error> {
+        let action = "iam:GetPolicy";
+        let answer = self.client.get_policy().policy_arn(&spec.policy_arn).send().await;
+        let policy = match answer.map_err(|error| Error::from_sdk(action, &error)) {
+            Ok(output) => output.policy.ok_or(Error::new(action, Kind::Unreadable))?,
+            Err(Error { kind: Kind::NotFound, .. }) => return Ok(Managed::Absent),
+            Err(error) => return Err(error),
+        };
+        if let Some(why) = foreign(spec, policy.tags()) {
+            return Ok(Managed::Foreign { why });
+        }
+        let version = policy.default_version_id.ok_or(Error::new(action, Kind::Unreadable))?;
+        let document = self.policy_version(spec, &version).await?;
+        Ok(Managed::Ours { document, attached: self.is_attached(spec).await? })
+    }
+
+    async fn policy_version(&self, spec: &UserSpec, version: &str) -> Result<StoredPolicy, Error> {
+        let action = "iam:GetPolicyVersion";
+        let answer = self.client.get_policy_version().policy_arn(&spec.policy_arn).version_id(version).send().await;
+        let output = answer.map_err(|error| Error::from_sdk(action, &error))?;
+        let document = output.policy_version.and_then(|version| version.document);
+        Ok(read(&document.ok_or(Error::new(action, Kind::Unreadable))?))
+    }
+
+    async fn is_attached(&self, spec: &UserSpec) -> Result<bool, Error> {
+        let mut pages = self.client.list_attached_user_policies().user_name(&spec.name).into_paginator().items().send();
+        while let Some(found) = pages.next().await {
+            let found = found.map_err(|error| Error::from_sdk("iam:ListAttachedUserPolicies", &error))?;
+            if found.policy_arn() == Some(&spec.policy_arn) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes this document, in that form, the principal's policy. The old form goes last, so that there is no moment
+    /// without rights.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer; doing it again goes on from there.
+    pub async fn put_policy(
+        &self,
+        spec: &UserSpec,
+        document: &PolicyDocument,
+        form: PolicyForm,
+        before: &Policies,
+    ) -> Result<(), Error> {
+        match form {
+            PolicyForm::Inline => {
+                let request = self.client.put_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
+                done("iam:PutUserPolicy", request.policy_document(document.to_json()).send().await)?;
+                self.delete_managed_policy(spec, &before.managed).await
+            }
+            PolicyForm::Managed => {
+                self.put_managed_policy(spec, document, &before.managed).await?;
+                self.delete_inline_policy(spec, before).await
+            }
+        }
+    }
+
+    async fn put_managed_policy(
+        &self,
+        spec: &UserSpec,
+        document: &PolicyDocument,
+        before: &Managed,
+    ) -> Result<(), Error> {
+        let (known, attached) = match before {
+            Managed::Ours { document, attached } => (Some(document), *attached),
+            Managed::Absent | Managed::Foreign { .. } => (None, false),
+        };
+        match known {
+            None => self.create_policy(spec, document).await?,
+            Some(known) if *known == StoredPolicy::Known(document.meaning()) => {}
+            Some(_) => self.create_policy_version(spec, document).await?,
+        }
+        if attached {
+            return Ok(());
+        }
+        let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
+        done("iam:AttachUserPolicy", request.send().await)
+    }
+
+    async fn create_policy(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
+        let request = self.client.create_policy().policy_name(&spec.name).path(&spec.path);
+        let request = request.policy_document(document.to_json()).set_tags(Some(tags(spec)));
+        done("iam:CreatePolicy", request.send().await)
+    }
+
+    async fn create_policy_version(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
+        let former = self.former_versions(spec).await?;
+        let too_many = (former.len() + 2).saturating_sub(VERSIONS);
+        for oldest in former.iter().take(too_many) {
+            self.delete_version(spec, oldest).await?;
+        }
+        let request = self.client.create_policy_version().policy_arn(&spec.policy_arn).set_as_default(true);
+        done("iam:CreatePolicyVersion", request.policy_document(document.to_json()).send().await)
+    }
+
+    /// The versions that are not the default one, oldest first.
+    async fn former_versions(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
+        let action = "iam:ListPolicyVersions";
+        let mut pages = self.client.list_policy_versions().policy_arn(&spec.policy_arn).into_paginator().items().send();
+        let mut versions = Vec::new();
+        while let Some(version) = pages.next().await {
+            match version.map_err(|error| Error::from_sdk(action, &error)) {
+                Ok(version) if version.is_default_version => {}
+                Ok(version) => versions.push(version.version_id.ok_or(Error::new(action, Kind::Unreadable))?),
+                Err(Error { kind: Kind::NotFound, .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        // v1, v2, …, v10
+        versions.sort_by_key(|version| version.trim_start_matches('v').parse().unwrap_or(u64::MAX));
+        Ok(versions)
+    }
+
+    async fn delete_version(&self, spec: &UserSpec, version: &str) -> Result<(), Error> {
+        let request = self.client.delete_policy_version().policy_arn(&spec.policy_arn).version_id(version);
+        gone(done("iam:DeletePolicyVersion", request.send().await))
+    }
+
+    /// Deletes the principal's policies; what is gone is fine.
+    ///
+    /// # Errors
+    /// [`Kind::DeleteConflict`] when somebody attached the managed policy to another principal.
+    pub async fn delete_policies(&self, spec: &UserSpec, before: &Policies) -> Result<(), Error> {
+        self.delete_inline_policy(spec, before).await?;
+        self.delete_managed_policy(spec, &before.managed).await
+    }
+
+    async fn delete_inline_policy(&self, spec: &UserSpec, before: &Policies) -> Result<(), Error> {
+        if before.inline.is_none() {
+            return Ok(());
+        }
+        let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
+        gone(done("iam:DeleteUserPolicy", request.send().await))
+    }
+
+    async fn delete_managed_policy(&self, spec: &UserSpec, before: &Managed) -> Result<(), Error> {
+        if !matches!(before, Managed::Ours { .. }) {
+            return Ok(());
+        }
+        let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
+        gone(done("iam:DetachUserPolicy", request.send().await))?;
+        for version in self.former_versions(spec).await? {
+            self.delete_version(spec, &version).await?;
+        }
+        gone(done("iam:DeletePolicy", self.client.delete_policy().policy_arn(&spec.policy_arn).send().await))
+    }
+}
+
+/// IAM returns documents URL-encoded.
+fn read(encoded: &str) -> StoredPolicy {
+    let text = percent_encoding::percent_decode_str(encoded).decode_utf8_lossy();
+    Meaning::read(&text).map_or(StoredPolicy::Other, StoredPolicy::Known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_come_url_encoded() {
+        let encoded = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%5D%7D";
+        assert!(matches!(read(encoded), StoredPolicy::Known(_)));
+        assert_eq!(read("%7B%7D"), StoredPolicy::Other);
+    }
+}
