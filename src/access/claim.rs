@@ -62,11 +62,18 @@ impl Claim {
     }
 }
 
+/// A year.
+const LONGEST_OVERLAP: Duration = Duration::from_hours(8_760);
+
 fn overlap(duration: kube::core::Duration) -> Result<Duration, Invalid> {
     if duration.is_negative() {
         return Err(Invalid::new("spec.keyOverlap", "a duration cannot be negative; write something like 24h"));
     }
-    Ok(duration.into())
+    let duration = Duration::from(duration);
+    if duration > LONGEST_OVERLAP {
+        return Err(Invalid::new("spec.keyOverlap", "a duration is at most 8760h; write something like 24h"));
+    }
+    Ok(duration)
 }
 
 impl Access {

@@ -53,7 +53,7 @@ impl Cluster {
     /// # Errors
     /// [`Kind::AlreadyExists`] when there is one.
     pub async fn create_secret(&self, new: &NewSecret<'_>) -> Result<OwnedSecret, Error> {
-        let (api, secret) = (self.secrets(new.target), build(new, ObjectMeta::default()));
+        let (api, secret) = (self.secrets(new.target), secret_manifest(new, ObjectMeta::default()));
         Ok(owned(within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
     }
 
@@ -69,15 +69,15 @@ impl Cluster {
             // It still stands under its own name.
             Some(before) if before.must_be_recreated => {
                 let elsewhere = NewSecret { name: SCRATCH_NAME, ..*new };
-                let secret = build(&elsewhere, ObjectMeta::default());
+                let secret = secret_manifest(&elsewhere, ObjectMeta::default());
                 within(what, api.create(&params, &secret)).await.map(|_| ())
             }
             Some(before) => {
-                let secret = build(new, before.metadata.clone());
+                let secret = secret_manifest(new, before.metadata.clone());
                 within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())
             }
             None => {
-                let secret = build(new, ObjectMeta::default());
+                let secret = secret_manifest(new, ObjectMeta::default());
                 within(what, api.create(&params, &secret)).await.map(|_| ())
             }
         }
@@ -88,7 +88,7 @@ impl Cluster {
     /// # Errors
     /// [`Kind::Conflict`] when somebody did.
     pub async fn replace_secret(&self, new: &NewSecret<'_>, before: &OwnedSecret) -> Result<OwnedSecret, Error> {
-        let (api, secret) = (self.secrets(new.target), build(new, before.metadata.clone()));
+        let (api, secret) = (self.secrets(new.target), secret_manifest(new, before.metadata.clone()));
         let replaced =
             within("update the target's Secret", api.replace(new.name, &PostParams::default(), &secret)).await;
         replaced.map(owned)
@@ -128,7 +128,9 @@ impl Cluster {
     }
 }
 
-fn build(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
+/// The Secret as it is written over what was there before.
+#[must_use]
+pub fn secret_manifest(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
     let mut labels = before.labels.unwrap_or_default();
     labels.extend(our_labels(new.target));
     let content = ByteString(new.rclone_conf.expose_secret().as_bytes().to_vec());

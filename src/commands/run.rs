@@ -44,7 +44,8 @@ pub struct Arguments {
     log_filter: String,
 }
 
-fn cluster_id(text: &str) -> Result<String, String> {
+/// Parses the id of a cluster.
+pub(super) fn cluster_id(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
         return Err("a cluster id has 1 to 64 letters, digits, '-', '_' and '.'".to_owned());

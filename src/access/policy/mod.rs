@@ -6,6 +6,7 @@ mod statement;
 mod tests;
 
 pub use meaning::Meaning;
+pub use statement::{Line, explained};
 
 use std::collections::BTreeSet;
 

@@ -70,6 +70,27 @@ pub(super) fn resource(terms: &Terms, access: &Access, principals: &BTreeSet<Str
     fitting.map(named).collect()
 }
 
+/// One right as it stands in a policy, in words.
+pub struct Line {
+    /// The right.
+    pub right: &'static Right,
+    /// ARN of what it is on.
+    pub resource: String,
+    /// The conditions; all have to hold.
+    pub conditions: Vec<String>,
+}
+
+/// The rights of an access, in words.
+#[must_use]
+pub fn explained(terms: &Terms, access: &Access) -> Vec<Line> {
+    let line = |right: &'static Right| Line {
+        right,
+        resource: resource_of(terms, access, right.on),
+        conditions: Statement::new(terms, access, right).owned_by(terms).conditions(),
+    };
+    rights(access).map(line).collect()
+}
+
 fn resource_of(terms: &Terms, access: &Access, on: On) -> String {
     let bucket = format!("arn:{}:s3:::{}", terms.partition.as_str(), access.bucket);
     match on {
@@ -133,6 +154,16 @@ impl Statement {
     ) -> Self {
         self.condition.entry(operator).or_default().insert(key, values.into_iter().collect());
         self
+    }
+
+    fn conditions(&self) -> Vec<String> {
+        let keys = self.condition.iter().flat_map(|(operator, keys)| keys.iter().map(move |entry| (operator, entry)));
+        let one = |(operator, (key, values)): (&&str, (&&str, &Texts))| {
+            let values: Vec<String> = values.0.iter().map(|value| format!("\"{value}\"")).collect();
+            let is = if *operator == "StringLike" { "is like" } else { "is" };
+            format!("{key} {is} {}", values.join(" or "))
+        };
+        keys.map(one).collect()
     }
 
     fn at(&mut self, place: Place) -> Option<&mut Texts> {

@@ -1,0 +1,143 @@
+//! A BackupStore as `render` sees it: given, or standing in where none was.
+
+use kube::ResourceExt;
+
+use super::{Arguments, Input, Output, Part};
+use crate::{
+    access::{
+        Terms,
+        operator::{self, OperatorPolicy, Place},
+        policy::MANAGED_LIMIT,
+    },
+    api::{
+        BackupStore, BackupTarget, Capability,
+        backup_store::{AllowRule, BackupStoreSpec, NamespaceRule},
+    },
+    names,
+};
+
+/// Region of the store that stands in.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// A store whose terms are parsed.
+pub struct Store {
+    pub spec: BackupStoreSpec,
+    pub terms: Terms,
+    pub name: String,
+    /// The AWS account, where something says it.
+    pub account: Option<String>,
+    /// IAM path of the principals, where something says it.
+    pub path: Option<String>,
+}
+
+impl Store {
+    /// A store that was given.
+    pub fn new(store: &BackupStore, arguments: &Arguments) -> Result<Self, String> {
+        let known = store.status.as_ref().and_then(|status| status.account_id.clone());
+        Self::parse(store.name_any(), store.spec.clone(), known, arguments)
+    }
+
+    /// The store of a target.
+    pub fn of(target: &BackupTarget, input: &Input, arguments: &Arguments) -> Result<Self, String> {
+        let name = &target.spec.store_ref.name;
+        if let Some((_, store)) = input.stores.iter().find(|(_, store)| store.name_any() == *name) {
+            return Self::new(store, arguments);
+        }
+        if !input.stores.is_empty() {
+            return Err(format!("spec.storeRef.name: BackupStore {name} is not among what was given; add it with -f"));
+        }
+        Self::parse(name.clone(), permissive(target, arguments), None, arguments)
+    }
+
+    fn parse(
+        name: String,
+        spec: BackupStoreSpec,
+        account: Option<String>,
+        arguments: &Arguments,
+    ) -> Result<Self, String> {
+        let terms = Terms::parse(&spec, None).map_err(|invalid| format!("BackupStore {name}: {invalid}"))?;
+        let bounded = terms.boundary.as_ref().and_then(|boundary| boundary.account().map(str::to_owned));
+        let by_cluster = arguments.cluster_id.as_deref().map(names::default_path);
+        Ok(Self {
+            path: terms.path.as_ref().map(ToString::to_string).or(by_cluster),
+            account: arguments.account.clone().or(account).or(bounded),
+            spec,
+            terms,
+            name,
+        })
+    }
+
+    /// One output of the store itself.
+    pub fn render(&self, output: Output) -> Result<Part, String> {
+        match output {
+            Output::Boundary => self.boundary(),
+            _ => self.operator_policy(),
+        }
+    }
+
+    fn operator_policy(&self) -> Result<Part, String> {
+        let path = self.path.as_deref().ok_or(
+            "spec.iam.path: the store names none, so it depends on the cluster; give --cluster-id (chart value clusterId, or \
+             the UID of the namespace kube-system)",
+        )?;
+        let mut notes = Vec::new();
+        let account = self.account.as_deref().unwrap_or_else(|| {
+            notes.push("the account is not known, so the policy says *; give --account to name it".to_owned());
+            "*"
+        });
+        match &self.terms.boundary {
+            None => notes.push(
+                "without spec.iam.permissionsBoundary, whoever has the operator's credentials can give any right to users \
+                 under the path; -o boundary prints a boundary"
+                    .to_owned(),
+            ),
+            Some(boundary) if boundary.path().starts_with(path) => {
+                return Err(format!(
+                    "spec.iam.permissionsBoundary: it lies under {path}, where the operator may change policies; move it to \
+                     another path"
+                ));
+            }
+            Some(_) => {}
+        }
+        let policy = OperatorPolicy::new(Place { terms: &self.terms, account, path });
+        Ok(Part { title: "policy of the operator".to_owned(), text: policy.to_pretty_json(), notes })
+    }
+
+    fn boundary(&self) -> Result<Part, String> {
+        let (document, notes) = operator::boundary(&self.terms, &self.spec).map_err(|invalid| invalid.to_string())?;
+        if document.is_empty() {
+            return Err("spec.allow: no rule allows anything, so there is nothing to bound".to_owned());
+        }
+        let size = document.size();
+        if size > MANAGED_LIMIT {
+            return Err(format!(
+                "spec.allow: the union of the rules has {size} characters, and a managed policy may have {MANAGED_LIMIT}; divide \
+                 the rules over several stores, or name folders further up"
+            ));
+        }
+        let title = format!("permissions boundary ({size} of {MANAGED_LIMIT} characters)");
+        Ok(Part { title, text: document.to_pretty_json(), notes })
+    }
+}
+
+/// Allows whatever the target asks for.
+fn permissive(target: &BackupTarget, arguments: &Arguments) -> BackupStoreSpec {
+    let namespace = target.namespace().unwrap_or_else(|| "default".to_owned());
+    BackupStoreSpec {
+        provider: crate::api::backup_store::Provider::default(),
+        region: arguments.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+        endpoints: crate::api::backup_store::Endpoints::default(),
+        credentials: None,
+        iam: crate::api::backup_store::IamSettings::default(),
+        policy: crate::api::backup_store::PolicyOptions::default(),
+        allow: vec![AllowRule {
+            namespaces: NamespaceRule { names: vec![namespace], ..NamespaceRule::default() },
+            buckets: vec![target.spec.bucket.clone()],
+            prefixes: vec![String::new()],
+            capabilities: Capability::ALL.to_vec(),
+            retain: true,
+            ancestor_listing: target.spec.ancestor_listing.unwrap_or_default(),
+            max_key_overlap: target.spec.key_overlap,
+        }],
+    }
+}

@@ -1,0 +1,171 @@
+//! What the operator would make of one BackupTarget.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Arguments, Input, Output, Part, Store, explain};
+use crate::{
+    access::{
+        Access, Invalid, PolicyDocument,
+        allow::{Namespace, need_labels},
+        policy::{INLINE_LIMIT, MANAGED_LIMIT},
+        rclone::AccessKey,
+        rights::{Right, rights},
+    },
+    api::{
+        BackupTarget, Capability,
+        backup_target::{BackupTargetStatus, PolicyForm},
+    },
+    cluster::{NewSecret, secret_manifest},
+    controller::{
+        goal::{self, Facts, Goal, Provide},
+        now,
+    },
+    names,
+};
+
+const KEY_ID: &str = "ACCESS-KEY-ID";
+const SECRET_KEY: &str = "SECRET-ACCESS-KEY";
+const UID: &str = "UID-OF-THE-TARGET";
+const PRINCIPAL: &str = "ARN-OF-THE-IAM-USER";
+
+/// A target, and what the operator would provide for it.
+pub struct Target {
+    object: BackupTarget,
+    store: Store,
+    provide: Box<Provide>,
+}
+
+impl Target {
+    /// Holds the store's rules against the target.
+    pub fn new(object: &BackupTarget, store: Store, input: &Input) -> Result<Self, String> {
+        let name = object.namespace().unwrap_or_else(|| "default".to_owned());
+        let labels = input.namespaces.get(&name).cloned();
+        if labels.is_none() && need_labels(&store.spec.allow) {
+            return Err(format!(
+                "metadata.namespace: BackupStore {} selects namespaces by label; give the Namespace {name} with -f, too",
+                store.name
+            ));
+        }
+        let facts = Facts {
+            target: object,
+            status: &BackupTargetStatus::default(),
+            rules: &store.spec.allow,
+            terms: &store.terms,
+            namespace: &Namespace { name, labels: labels.unwrap_or_default() },
+            now: now(),
+        };
+        match goal::decide(facts).map_err(|invalid| invalid.to_string())? {
+            Goal::Provide(provide) => Ok(Self { object: object.clone(), provide, store }),
+            Goal::Withhold { why } => Err(format!("spec: BackupStore {} does not allow this claim: {why}", store.name)),
+            Goal::Remove | Goal::Retain { .. } => {
+                Err("metadata.deletionTimestamp: it is being deleted, so nothing would be made of it".to_owned())
+            }
+        }
+    }
+
+    /// One output.
+    pub fn render(&self, output: Output, arguments: &Arguments) -> Result<Part, String> {
+        match output {
+            Output::BucketPolicy => Ok(self.bucket_policy(arguments)),
+            Output::Rclone => self.rclone().map_err(|invalid| invalid.to_string()),
+            Output::Secret => self.secret(),
+            Output::Table => Ok(self.table()),
+            _ => self.policy(),
+        }
+    }
+
+    fn access(&self) -> &Access {
+        &self.provide.grant.access
+    }
+
+    fn policy(&self) -> Result<Part, String> {
+        let document = &self.provide.document;
+        let (form, limit) = match document.form() {
+            Some(PolicyForm::Inline) => ("inline policy", INLINE_LIMIT),
+            Some(PolicyForm::Managed) => ("managed policy", MANAGED_LIMIT),
+            None => {
+                return Err(format!(
+                    "spec.prefix: the policy has {} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix \
+                     or set ancestorListing: Deny",
+                    document.size()
+                ));
+            }
+        };
+        let title = format!("{form} ({} of {limit} characters)", document.size());
+        Ok(Part { title, text: document.to_pretty_json(), notes: Vec::new() })
+    }
+
+    fn bucket_policy(&self, arguments: &Arguments) -> Part {
+        let unfit = rights(self.access()).filter(|right| !right.fits_bucket_policy());
+        let unsupported = |right: &Right| {
+            format!(
+                "Unsupported in a bucket policy: {} ({}); only the IAM user's own policy can give it",
+                right.tier.name(),
+                right.action
+            )
+        };
+        let mut notes: Vec<String> = unfit.map(unsupported).collect();
+        let principals = self.principals(arguments);
+        if principals.contains(PRINCIPAL) {
+            notes.push(format!(
+                "replace {PRINCIPAL}; with metadata.uid (kubectl get -o yaml), --account and the store's path it is known, or give \
+                 --principal"
+            ));
+        }
+        let document = PolicyDocument::for_bucket(&self.store.terms, self.access(), &principals);
+        Part { title: format!("policy of bucket {}", self.access().bucket), text: document.to_pretty_json(), notes }
+    }
+
+    fn principals(&self, arguments: &Arguments) -> BTreeSet<String> {
+        if !arguments.principals.is_empty() {
+            return arguments.principals.iter().cloned().collect();
+        }
+        let known = (self.object.uid(), self.store.account.as_deref(), self.store.path.as_deref());
+        let (Some(uid), Some(account), Some(path)) = known else { return [PRINCIPAL.to_owned()].into() };
+        let partition = self.store.terms.partition.as_str();
+        [format!("arn:{partition}:iam::{account}:user{path}{}", names::principal(&uid))].into()
+    }
+
+    fn rclone(&self) -> Result<Part, Invalid> {
+        Ok(Part {
+            title: names::RCLONE_CONF.to_owned(),
+            text: self.rclone_conf()?.expose_secret().to_owned(),
+            notes: self.about_the_bucket(),
+        })
+    }
+
+    /// With placeholders for the key.
+    fn rclone_conf(&self) -> Result<SecretString, Invalid> {
+        self.provide.rclone.render(&AccessKey { id: KEY_ID.to_owned(), secret: SECRET_KEY.into() })
+    }
+
+    fn about_the_bucket(&self) -> Vec<String> {
+        let creates = self.access().capabilities.contains(&Capability::CreateBucket);
+        let note = "shown for a bucket that exists; while it is missing, rclone.conf has no no_check_bucket, so that rclone creates \
+                    it";
+        creates.then(|| note.to_owned()).into_iter().collect()
+    }
+
+    fn secret(&self) -> Result<Part, String> {
+        let rclone_conf = self.rclone_conf().map_err(|invalid| invalid.to_string())?;
+        let mut object = self.object.clone();
+        object.metadata.uid.get_or_insert_with(|| UID.to_owned());
+        let name = &self.provide.secret_name;
+        let new = NewSecret { target: &object, name, rclone_conf: &rclone_conf };
+        let mut secret = secret_manifest(&new, ObjectMeta::default());
+        secret.metadata.namespace = Some(object.namespace().unwrap_or_else(|| "default".to_owned()));
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        let yaml = serde_saphyr::to_string_with_options(&secret, options)
+            .map_err(|error| format!("it cannot be written as YAML: {error}"))?;
+        Ok(Part { title: format!("Secret {name}"), text: format!("---\n{yaml}"), notes: self.about_the_bucket() })
+    }
+
+    fn table(&self) -> Part {
+        let text = explain::explain(&self.store.terms, self.access());
+        Part { title: "what each tier allows".to_owned(), text, notes: Vec::new() }
+    }
+}
