@@ -1,13 +1,10 @@
 //! What users and administrators get wrong: a refusal at apply or a clear condition, and nothing lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
-    access::{
-        BucketName, Prefix,
-        claim::{RemoteName, SecretName},
-    },
+    access::{Claim, Terms},
     api::condition::READY,
 };
 use kube::{
@@ -87,41 +84,136 @@ async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -
     Ok(())
 }
 
-/// Whether the code takes a value of the field that is named by its path.
-type Parse = fn(&str) -> bool;
+/// A field, and whether the code takes a value of it.
+struct Field {
+    name: &'static str,
+    /// How good values begin; half of the samples do.
+    begins: &'static str,
+    in_spec: fn(&str) -> Value,
+    parse: fn(&Value) -> bool,
+}
+
+fn is_target(spec: &Value) -> bool {
+    let spec = serde_json::from_value(spec.clone());
+    spec.is_ok_and(|spec| Claim::parse("sample", &spec).is_ok())
+}
+
+fn is_store(spec: &Value) -> bool {
+    let spec = serde_json::from_value(spec.clone());
+    spec.is_ok_and(|spec| Terms::parse(&spec, None).is_ok())
+}
+
+const TARGET_PIECES: [&str; 21] =
+    ["a", "Z", "0", "-", ".", "_", "/", "//", "..", " ", "é", "×", "日", "*", "$", "\n", "'", "xn--", "+=@", "b", "("];
+const TARGET_FIELDS: [Field; 4] = [
+    Field { name: "bucket", begins: "", in_spec: |text| json!({"bucket": text}), parse: is_target },
+    Field { name: "prefix", begins: "", in_spec: |text| json!({"bucket": "b-1", "prefix": text}), parse: is_target },
+    Field {
+        name: "secret.name",
+        begins: "",
+        in_spec: |text| json!({"bucket": "b-1", "secret": {"name": text}}),
+        parse: is_target,
+    },
+    Field {
+        name: "secret.remote",
+        begins: "",
+        in_spec: |text| json!({"bucket": "b-1", "secret": {"remote": text}}),
+        parse: is_target,
+    },
+];
+
+const STORE_PIECES: [&str; 21] = [
+    "https://",
+    "arn:aws:iam::123456789012:policy/",
+    "/",
+    "a",
+    ":9",
+    "[",
+    "::1",
+    "]",
+    "a.b",
+    "-",
+    "arn:aws-cn:iam::aws:policy/",
+    "http://",
+    "0123456789",
+    "12",
+    "@",
+    "_",
+    "é",
+    " ",
+    "\n",
+    "Z",
+    ":",
+];
+const STORE_FIELDS: [Field; 7] = [
+    Field { name: "region", begins: "", in_spec: |text| json!({"region": text}), parse: is_store },
+    Field {
+        name: "endpoints.s3",
+        begins: "https://",
+        in_spec: |text| json!({"region": "r", "endpoints": {"s3": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "endpoints.iam",
+        begins: "http://",
+        in_spec: |text| json!({"region": "r", "endpoints": {"iam": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "iam.path",
+        begins: "/a/",
+        in_spec: |text| json!({"region": "r", "iam": {"path": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "iam.permissionsBoundary",
+        begins: "arn:aws:iam::123456789012:policy/",
+        in_spec: |text| json!({"region": "r", "iam": {"permissionsBoundary": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "policy.resourceAccount",
+        begins: "012345678912",
+        in_spec: |text| json!({"region": "r", "policy": {"resourceAccount": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "policy.secureTransport",
+        begins: "https://",
+        in_spec: |text| json!({"region": "r", "policy": {"secureTransport": true}, "endpoints": {"s3": text}}),
+        parse: is_store,
+    },
+];
 
 async fn the_api_server_and_the_code_refuse_the_same(world: Arc<World>) -> Result<()> {
     let space = Space::without_store(&world).await?;
-    let pieces =
-        ["a", "Z", "0", "-", ".", "_", "/", "//", "..", " ", "é", "×", "日", "*", "$", "\n", "'", "xn--", "+=@", "b"];
-    let fields: [(&str, Parse); 4] = [
-        ("bucket", |text| BucketName::parse(text).is_ok()),
-        ("prefix", |text| Prefix::parse(text).is_ok()),
-        ("name", |text| SecretName::parse(text).is_ok()),
-        ("remote", |text| RemoteName::parse(text).is_ok()),
-    ];
     let mut random = fastrand::Rng::with_seed(20_261_124);
-    let mut taken = 0;
-    for _ in 0..SAMPLES {
-        let (field, parse) = fields[random.usize(..fields.len())];
-        // Mostly short, now and then up to every limit; and mostly of few different pieces, so that some are good.
-        let length = if random.u8(..10) == 0 { random.usize(..300) } else { random.usize(..8) };
-        let variety = random.usize(1..=pieces.len());
-        let text: String = (0..length).map(|_| pieces[random.usize(..variety)]).collect();
-        let spec = match field {
-            "bucket" | "prefix" => json!({field: text}),
-            _ => json!({"secret": {field: text}}),
-        };
-        let answer = space.ask_for("sample", spec).await;
-        ensure!(
-            answer.is_ok() == parse(&text),
-            "{field} {text:?}: the code says {}, the API server {answer:?}",
-            parse(&text)
-        );
-        taken += usize::from(answer.is_ok());
+    let mut taken = BTreeMap::new();
+    for number in 0..SAMPLES {
+        let of_store = number % 2 == 1;
+        let (pieces, fields) =
+            if of_store { (&STORE_PIECES, &STORE_FIELDS[..]) } else { (&TARGET_PIECES, &TARGET_FIELDS[..]) };
+        let field = &fields[random.usize(..fields.len())];
+        let spec = (field.in_spec)(&sample(&mut random, field.begins, pieces));
+        let answer = if of_store { space.ask_for_store(&spec).await } else { space.ask_for(&spec).await };
+        let parsed = (field.parse)(&spec);
+        ensure!(answer.is_ok() == parsed, "{spec}: the code says {parsed}, the API server {answer:?}");
+        *taken.entry(field.name).or_insert(0) += usize::from(parsed);
     }
-    ensure!(taken > SAMPLES / 20, "only {taken} of {SAMPLES} samples were good, so this shows little");
+    let all = TARGET_FIELDS.iter().chain(&STORE_FIELDS);
+    for field in all {
+        let good = taken.get(field.name).copied().unwrap_or_default();
+        ensure!(good >= 3, "only {good} values of {} were good, so this shows little", field.name);
+    }
     Ok(())
+}
+
+/// Mostly short, now and then up to every limit; and mostly of few different pieces, so that some are good.
+fn sample(random: &mut fastrand::Rng, begins: &str, pieces: &[&str]) -> String {
+    let length = if random.u8(..10) == 0 { random.usize(..300) } else { random.usize(..8) };
+    let variety = random.usize(1..=pieces.len());
+    let beginning = if random.bool() { begins } else { "" };
+    std::iter::once(beginning).chain((0..length).map(|_| pieces[random.usize(..variety)])).collect()
 }
 
 async fn unusual_but_good_fields_work(world: Arc<World>) -> Result<()> {

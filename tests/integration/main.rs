@@ -11,6 +11,7 @@ mod environment;
 mod inputs;
 mod keys;
 mod lifecycle;
+mod policies;
 mod restart;
 mod space;
 mod world;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::TESTS,
         keys::TESTS,
+        policies::TESTS,
         claims::TESTS,
         deletion::TESTS,
         inputs::TESTS,

@@ -47,6 +47,11 @@ impl Lab {
         Ok(Self { operator, api, aws, stand_in, control_plane })
     }
 
+    /// The administrator of the AWS account.
+    pub fn administrator(&self) -> &Aws {
+        &self.stand_in
+    }
+
     /// What another proxy in front of AWS needs to know.
     pub fn aws_upstream(&self) -> Upstream {
         self.stand_in.upstream()

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     testbed::{
         aws::{Aws, REGION, ROOT_KEY},
+        canary::Canary,
         install::NAMESPACE,
         proxy::{Call, Proxy},
         rclone::Rclone,
@@ -176,20 +177,30 @@ impl Space {
 
     /// As [`Self::create_target`], for what the types of the code could not even say.
     pub async fn create_raw(&self, name: &str, fields: Value) -> Result<()> {
-        self.post(name, fields, "").await
+        self.post::<BackupTarget>(Some(&self.namespace), name, &self.target_spec(fields), "").await
     }
 
     /// Whether the API server would take a target.
-    pub async fn ask_for(&self, name: &str, fields: Value) -> Result<()> {
-        self.post(name, fields, "?dryRun=All").await
+    pub async fn ask_for(&self, spec: &Value) -> Result<()> {
+        self.post::<BackupTarget>(Some(&self.namespace), "sample", spec, "?dryRun=All").await
     }
 
-    async fn post(&self, name: &str, fields: Value, query: &str) -> Result<()> {
+    /// Whether the API server would take a store.
+    pub async fn ask_for_store(&self, spec: &Value) -> Result<()> {
+        self.post::<BackupStore>(None, "sample", spec, "?dryRun=All").await
+    }
+
+    async fn post<K: Resource<DynamicType = ()>>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        spec: &Value,
+        query: &str,
+    ) -> Result<()> {
         let body = json!({
-            "apiVersion": BackupTarget::api_version(&()), "kind": BackupTarget::kind(&()),
-            "metadata": {"name": name}, "spec": self.target_spec(fields),
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "spec": spec,
         });
-        let path = format!("{}{query}", BackupTarget::url_path(&(), Some(&self.namespace)));
+        let path = format!("{}{query}", K::url_path(&(), namespace));
         let request = hyper::Request::post(path).header("content-type", "application/json");
         let _: Value = self.client.request(request.body(serde_json::to_vec(&body)?)?).await?;
         Ok(())
@@ -286,6 +297,15 @@ impl Space {
     /// An rclone that has what a backup job mounts.
     pub async fn rclone(&self, secret: &str) -> Result<Rclone> {
         Rclone::new(&self.rclone_conf(secret).await?)
+    }
+
+    /// A backup that runs all the time with what a Secret holds now.
+    pub async fn canary(&self, secret: &str, prefix: &str) -> Result<Canary> {
+        let conf = self.rclone_conf(secret).await?;
+        let value =
+            |name: &str| conf.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap_or_default();
+        let s3 = self.world.aws.s3_as(value("access_key_id"), value("secret_access_key"));
+        Ok(Canary::start(s3, &self.bucket, prefix))
     }
 
     /// The secrets of this space must appear in nothing that the operator prints.

@@ -59,6 +59,11 @@ impl Aws {
         clients(&self.url, id)
     }
 
+    /// A client with any key.
+    pub fn s3_as(&self, id: &str, secret: &str) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::from_conf(s3_config(&self.url, Credentials::new(id, secret, None, None, "testbed")))
+    }
+
     /// What a proxy in front of it needs to know.
     pub fn upstream(&self) -> Upstream {
         Upstream { url: self.url.clone(), authority: None }
@@ -153,25 +158,28 @@ fn start_server(room: &Path, port: u16) -> Result<Process> {
 }
 
 fn clients(url: &str, key: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
-    (aws_sdk_iam::Client::from_conf(iam_config(url, key)), aws_sdk_s3::Client::from_conf(s3_config(url, key)))
+    (
+        aws_sdk_iam::Client::from_conf(iam_config(url, root(key))),
+        aws_sdk_s3::Client::from_conf(s3_config(url, root(key))),
+    )
 }
 
-fn iam_config(url: &str, key: &str) -> aws_sdk_iam::Config {
+fn iam_config(url: &str, key: Credentials) -> aws_sdk_iam::Config {
     aws_sdk_iam::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http_client())
         .region(Region::new(REGION))
-        .credentials_provider(root(key))
+        .credentials_provider(key)
         .endpoint_url(url)
         .build()
 }
 
-fn s3_config(url: &str, key: &str) -> aws_sdk_s3::Config {
+fn s3_config(url: &str, key: Credentials) -> aws_sdk_s3::Config {
     aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http_client())
         .region(Region::new(REGION))
-        .credentials_provider(root(key))
+        .credentials_provider(key)
         .endpoint_url(url)
         .force_path_style(true)
         .build()

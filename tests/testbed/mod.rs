@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "two programs share this tree and each uses its part")]
 
 pub mod aws;
+pub mod canary;
 pub mod certificates;
 pub mod child;
 pub mod install;
