@@ -227,6 +227,10 @@ pub struct BackupTargetStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
 
+    /// Its unique id in IAM, by which it is known again when somebody changes its tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<String>,
+
     /// The policy that the IAM user was given last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyStatus>,

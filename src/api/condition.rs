@@ -46,6 +46,12 @@ pub mod reason {
     pub const PRINCIPAL_CONFLICT: &str = "PrincipalConflict";
     /// Something on the IAM user was not made by this operator and is in the way.
     pub const UNKNOWN_KEY: &str = "UnknownKey";
+    /// AWS says that an access key was found in public.
+    pub const KEY_COMPROMISED: &str = "KeyCompromised";
+    /// Somebody else undoes the operator's work again and again.
+    pub const CONTESTED: &str = "Contested";
+    /// The key can do what was not asked for.
+    pub const EXCESS_ACCESS: &str = "ExcessAccess";
     /// The policy does not fit the store's size limit.
     pub const POLICY_TOO_LARGE: &str = "PolicyTooLarge";
     /// A lost Secret is replaced at most once in ten minutes.
@@ -86,6 +92,10 @@ pub mod reason {
     pub const IN_USE: &str = "InUse";
     /// Event: a lost Secret was replaced by one with a new key.
     pub const KEY_REISSUED: &str = "KeyReissued";
+    /// Event: what somebody else changed was put right.
+    pub const DRIFT_REPAIRED: &str = "DriftRepaired";
+    /// Event: what somebody else changed is left, because repairs are paused.
+    pub const DRIFT_LEFT: &str = "DriftLeft";
     /// Event: principal, key and Secret were left in place.
     pub const RETAINED: &str = "Retained";
     /// Event: principal, key and Secret are gone.

@@ -16,11 +16,12 @@ use crate::{
 
 impl State {
     /// The principal was created.
-    pub fn user_created(&mut self, name: &str, boundary: Option<String>) {
+    pub fn user_created(&mut self, name: &str, id: String, boundary: Option<String>) {
         self.status.principal = Some(name.to_owned());
+        self.status.principal_id = Some(id.clone());
         // Keys go with the principal that they were made for.
         self.status.keys.clear();
-        self.principal = Principal::Ours(User { boundary, ..User::default() });
+        self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
     }
 
     /// The policy was written.

@@ -157,6 +157,7 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
         Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => reason::PRINCIPAL_CONFLICT,
         Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
         Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
+        Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
         Blocked::Suspended => reason::CHANGE_SUSPENDED,
         Blocked::Unwritable(_) => reason::INVALID_SPEC,
     }
@@ -185,6 +186,10 @@ fn blocked_message(blocked: &Blocked) -> String {
         Blocked::PolicyTooLarge { size } => format!(
             "the policy has {size} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix, set \
              ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once"
+        ),
+        Blocked::Compromised { arn, principal } => format!(
+            "AWS attached {arn} to IAM user {principal}: it found an access key of it in public. Find out where it leaked, delete \
+             the keys (aws iam delete-access-key --user-name {principal} …), then detach the policy; the operator makes a new key"
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
         Blocked::Unwritable(invalid) => invalid.to_string(),

@@ -110,12 +110,24 @@ impl<'a> Executor<'a> {
             Step::Claim(intent) => self.claim(intent).await?,
             Step::OpenIntent(intent) => self.open_intent(intent).await?,
             Step::CreateUser => {
-                self.iam.create_user(self.user).await?;
-                self.state.user_created(user, self.user.boundary.clone());
+                let id = self.iam.create_user(self.user).await?;
+                self.state.user_created(user, id, self.user.boundary.clone());
             }
             Step::SetBoundary(boundary) => {
                 self.iam.set_boundary(user, &boundary).await?;
                 self.state.user(|user| user.boundary = Some(boundary));
+            }
+            Step::Tag => {
+                self.iam.tag(self.user).await?;
+                self.state.user(|user| user.tagged = true);
+            }
+            Step::DeleteAddition(name) => {
+                self.iam.delete_inline(self.user, &name).await?;
+                self.state.user(|user| user.additions.inline.retain(|other| *other != name));
+            }
+            Step::Detach(arn) => {
+                self.iam.detach(self.user, &arn).await?;
+                self.state.user(|user| user.additions.attached.retain(|other| *other != arn));
             }
             Step::PutPolicy(put) => self.put_policy(put).await?,
             Step::Remember(put) => self.remember(put),
@@ -233,12 +245,17 @@ impl<'a> Executor<'a> {
         let now = super::now();
         self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
         if reissue {
+            let before = self.state.status.keys.iter().any(|record| record.superseded_at == Some(now));
+            let overlap = if before {
+                format!(", and the one before stays valid for {}", humane(goal.grant.key_overlap))
+            } else {
+                String::new()
+            };
             self.warn(
                 reason::KEY_REISSUED,
                 format!(
-                    "Secret {name} was lost or damaged; it has a new access key {}, and the one before stays valid for {}",
+                    "Secret {name}, or the access key that was in it, was lost or damaged; it has a new access key {}{overlap}",
                     created.key.id,
-                    humane(goal.grant.key_overlap)
                 ),
             );
         }

@@ -65,6 +65,8 @@ pub struct Provide {
     pub rclone: RcloneConf,
     /// Whether changes and repairs are held back.
     pub suspended: bool,
+    /// Whether what somebody else changed is only told.
+    pub repairs_paused: bool,
 }
 
 impl Provide {
@@ -104,6 +106,7 @@ pub fn user_spec(target: &BackupTarget, terms: &Terms, account_id: &str, cluster
         policy_arn: format!("arn:{}:iam::{account_id}:policy{path}{name}", terms.partition.as_str()),
         name,
         path,
+        known_id: target.status.as_ref().and_then(|status| status.principal_id.clone()),
         boundary: terms.boundary.as_ref().map(ToString::to_string),
         tags: BTreeMap::from([
             (tag::CLUSTER.to_owned(), cluster_id.to_owned()),
@@ -244,7 +247,13 @@ impl Facts<'_> {
             grant,
             missing,
             suspended,
+            repairs_paused: self.repairs_paused(),
         })
+    }
+
+    fn repairs_paused(&self) -> bool {
+        let annotations = self.target.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(names::PAUSED_REPAIR_ANNOTATION)).is_some_and(|value| value != "false")
     }
 
     fn has_expired(&self) -> bool {

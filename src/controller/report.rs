@@ -14,6 +14,7 @@ use crate::{
         backup_target::BackupTargetStatus,
         condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
     },
+    names::PAUSED_REPAIR_ANNOTATION,
 };
 
 /// How the message of a deletion begins that cannot go on now.
@@ -71,11 +72,11 @@ fn provided(
             not_ready(conditions, &error, &error.to_string());
         }
         (None, Some(waiting)) => wait(conditions, waiting, ""),
-        _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
+        _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
         _ => partly_allowed(conditions, goal),
     }
     let access = match &plan.blocked {
-        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. }) => &goal.current,
+        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. } | Blocked::Compromised { .. }) => &goal.current,
         // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
         Some(Blocked::ForeignPrincipal { .. }) => return keep_tiers(conditions),
         Some(
@@ -98,22 +99,27 @@ fn provided(
     }
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
     granted(conditions, access, goal);
-    conditions.set(
-        LEAST_PRIVILEGE,
-        Truth::Unknown,
-        reason::NOT_VERIFIED,
-        "the policy allows the granted tiers and nothing else; this has not been tried with the key itself",
-    );
+    least_privilege(conditions, plan);
 }
 
-fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, unknown_keys: &[String]) {
+fn least_privilege(conditions: &mut Conditions<'_>, plan: &Plan) {
+    if plan.excess.is_empty() {
+        let message =
+            "the policy allows the granted tiers and nothing else; this has not been tried with the key itself";
+        return conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_VERIFIED, message);
+    }
+    let message = format!("besides what its policy allows, the IAM user can do {}", plan.excess.join(", "));
+    conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
+}
+
+fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
     let secret = status.secret_name.as_deref().unwrap_or(&goal.secret_name);
     let (why, held) = if goal.suspended {
         (reason::SUSPENDED, "; suspended, so changes and repairs wait")
     } else {
         (reason::PROVISIONED, "")
     };
-    let unknown = match unknown_keys {
+    let unknown = match plan.unknown_keys.as_slice() {
         [] => String::new(),
         keys => format!(
             "; access key {} of its IAM user was not made by this operator and is left alone: delete it if nobody needs it",
@@ -124,9 +130,13 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
         let (access, until) = (&former.access, former.until);
         text + &format!("; {} of bucket {} stays reachable until {until}", access.prefix, access.bucket)
     });
+    let left = match plan.left.as_slice() {
+        [] => String::new(),
+        left => format!("; somebody else changed {}, and it is left because repairs are paused", left.join(", ")),
+    };
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{unknown}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{unknown}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket
@@ -255,6 +265,13 @@ fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
                  deletes or edits the Secret: find out what"
             ),
         ),
+        Waiting::Contested { until } => {
+            let message = format!(
+                "{waits}somebody else changes the Secret or the IAM user again and again; what differs is put right next at {until}. \
+                 Find out who it is; the annotation {PAUSED_REPAIR_ANNOTATION} stops the repairs"
+            );
+            return stalled(conditions, reason::CONTESTED, &message);
+        }
     };
     pending(conditions, why, &format!("{waits}{message}"));
 }

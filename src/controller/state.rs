@@ -35,6 +35,10 @@ pub struct State {
     pub secrets: BTreeMap<String, SecretState>,
     /// How often an expected key was looked for and not seen.
     pub absence: Absence,
+    /// Whether status speaks of the target's present generation.
+    pub is_current: bool,
+    /// Until when nothing is put right, because somebody else undoes it again and again.
+    pub contested_until: Option<Timestamp>,
 }
 
 /// Looks that did not show what an intent may still bring.

@@ -67,6 +67,7 @@ impl Lab {
         let spec = json!({
             "region": REGION,
             "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
+            "iam": {"requestsPerSecond": 1000},
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;

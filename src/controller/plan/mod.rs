@@ -1,5 +1,6 @@
 //! From what should be and what is to a list of steps. Pure: this is where crash safety is decided and tested.
 
+mod drift;
 mod keys;
 mod provide;
 mod remove;
@@ -32,6 +33,12 @@ pub enum Step {
     CreateUser,
     /// Sets the principal's permissions boundary.
     SetBoundary(String),
+    /// Puts the tags that say whose the principal is.
+    Tag,
+    /// Takes an inline policy off the principal that somebody else put there.
+    DeleteAddition(String),
+    /// Takes a managed policy off the principal that somebody else attached.
+    Detach(String),
     /// Writes the principal's policy.
     PutPolicy(PutPolicy),
     /// Remembers the policy that the principal has already.
@@ -126,6 +133,12 @@ pub struct Plan {
     pub blocked: Option<Blocked>,
     /// Keys on our principal that cannot be shown to be ours: told and left alone.
     pub unknown_keys: Vec<String>,
+    /// What the principal may do besides what its policy says, and what is not taken away.
+    pub excess: Vec<String>,
+    /// What the steps put right, when they do nothing else.
+    pub repairs: Vec<String>,
+    /// What somebody else changed and is left, because repairs are paused.
+    pub left: Vec<String>,
     /// When something is due.
     pub due: Option<Timestamp>,
 }
@@ -138,6 +151,11 @@ pub enum Waiting {
     /// The Secret was lost again too soon.
     ReissueLimit {
         /// When the next key may be created.
+        until: Timestamp,
+    },
+    /// Somebody else undoes the same again and again.
+    Contested {
+        /// When it is put right next.
         until: Timestamp,
     },
 }
@@ -177,6 +195,13 @@ pub enum Blocked {
         arn: String,
         /// What shows it.
         why: String,
+    },
+    /// AWS found the key in public.
+    Compromised {
+        /// ARN of the policy with which AWS says so.
+        arn: String,
+        /// Name of the principal.
+        principal: String,
     },
     /// `spec.suspend` holds back what is needed.
     Suspended,
@@ -221,6 +246,9 @@ pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan 
 pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timestamp) {
     if matches!(state.principal, Principal::Ours(_)) {
         state.status.principal = Some(user.name.clone());
+    }
+    if let Principal::Ours(ours) = &state.principal {
+        state.status.principal_id = Some(ours.id.clone());
     }
     keys::adopt_published(state, overlap, now);
     keys::forget_vanished(state, now);

@@ -3,7 +3,8 @@
 use secrecy::ExposeSecret;
 
 use super::{
-    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret, keys,
+    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret,
+    drift, keys,
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
@@ -32,6 +33,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
         suspended(goal, state, &mut plan);
     }
     end_overlaps(goal, state, fresh, &mut plan);
+    drift::hold_repairs(&mut plan, goal, state);
     plan
 }
 
@@ -43,6 +45,11 @@ fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked>
         Principal::Ours(ours) => &ours.policies.managed,
         Principal::Absent | Principal::Foreign { .. } => &Managed::Absent,
     };
+    if let Principal::Ours(ours) = &state.principal
+        && let Some(arn) = drift::quarantine(ours)
+    {
+        return Some(Blocked::Compromised { arn: arn.clone(), principal: user.name.clone() });
+    }
     match (goal.document.form(), managed) {
         (None, _) => Some(Blocked::PolicyTooLarge { size: goal.document.size() }),
         (Some(PolicyForm::Managed), Managed::Foreign { why }) => {
@@ -112,11 +119,16 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
             open_intent(plan, &goal.secret_name, state, fresh);
         }
         plan.step(Step::CreateUser);
-        User { boundary: user.boundary.clone(), ..User::default() }
+        User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
     });
     if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
         plan.step(Step::SetBoundary(boundary.clone()));
     }
+    if !ours.tagged {
+        plan.step(Step::Tag);
+    }
+    plan.excess = drift::excess(&ours);
+    drift::remove_additions(plan, &ours);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {

@@ -1,7 +1,8 @@
 //! Towards less: a claim that is not allowed, and a target that is being deleted.
 
 use super::{
-    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting, keys,
+    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting,
+    drift, keys,
 };
 use crate::store::User;
 
@@ -19,6 +20,7 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     }
     // Without a policy no key works, whoever made it.
     delete_policy(&mut plan, ours);
+    drift::remove_additions(&mut plan, ours);
     keys::delete_orphans(&mut plan, state);
     for key in ours.keys.iter().filter(|key| key.active && state.is_recorded(&key.id)) {
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
@@ -47,6 +49,7 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
             plan.delete_key(&key.id, KeyEnd::TargetDeleted);
         }
         delete_policy(&mut plan, ours);
+        drift::remove_all_additions(&mut plan, ours);
     }
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DeleteSecret(name.clone()));
@@ -72,6 +75,7 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
     if !ours.policies.are(document) {
         plan.put(PutPolicy::new(document, None));
     }
+    drift::remove_additions(&mut plan, ours);
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
     }

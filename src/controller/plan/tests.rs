@@ -18,7 +18,7 @@ use crate::{
     },
     cluster::OwnedSecret,
     controller::{goal::Provide, state::Absence},
-    store::{Key, Managed, Policies, StoredPolicy, User},
+    store::{Additions, Key, Managed, Policies, StoredPolicy, User},
 };
 
 const NOW: i64 = 1_000_000;
@@ -92,6 +92,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         grant,
         missing: Vec::new(),
         suspended,
+        repairs_paused: false,
     }))
 }
 
@@ -101,6 +102,7 @@ fn user() -> UserSpec {
         path: "/p/".into(),
         tags: BTreeMap::new(),
         boundary: Some("arn:boundary".into()),
+        known_id: None,
         policy_arn: "arn:aws:iam::123456789012:policy/p/btgt-1".into(),
     }
 }
@@ -143,12 +145,17 @@ fn published(access: &Access) -> State {
         finalizer: true,
         first_intent: None,
         principal: Principal::Ours(User {
+            id: "AIDA".into(),
+            tagged: true,
+            additions: Additions::default(),
             boundary: user().boundary,
             policies: Policies::with(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
         }),
         secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
+        is_current: true,
+        contested_until: None,
     }
 }
 
@@ -160,6 +167,8 @@ fn fresh() -> State {
         principal: Principal::Absent,
         secrets: BTreeMap::new(),
         absence: Absence::default(),
+        is_current: true,
+        contested_until: None,
     }
 }
 
@@ -239,8 +248,17 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         };
         ids.into_iter().zip(active).map(listed).collect()
     });
-    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())))
-        .prop_map(|(policies, keys, boundary)| Principal::Ours(User { boundary, policies, keys }));
+    let additions = (option::of(Just("added".to_owned())), option::of(Just("arn:attached".to_owned())));
+    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())), any::<bool>(), additions).prop_map(
+        |(policies, keys, boundary, tagged, (inline, attached))| {
+            let additions = Additions {
+                inline: inline.into_iter().collect(),
+                attached: attached.into_iter().collect(),
+                groups: Vec::new(),
+            };
+            Principal::Ours(User { id: "AIDA".into(), boundary, tagged, policies, keys, additions })
+        },
+    );
     prop_oneof![
         2 => Just(Principal::Absent),
         1 => Just(Principal::Foreign { why: "tags".into() }),
@@ -272,6 +290,7 @@ prop_compose! {
         reissued in option::of(0..2_000_i64),
         until in -1_000..1_000_i64,
         looks in 0..5_u32,
+        is_current in any::<bool>(),
     ) -> State {
         let current = keys.iter().find(|key| key.superseded_at.is_none());
         let status = BackupTargetStatus {
@@ -300,6 +319,8 @@ prop_compose! {
             principal,
             secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
+            is_current,
+            contested_until: None,
         }
     }
 }
@@ -321,8 +342,11 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
         Step::CreateUser => {
             assert!(state.finalizer, "created before it was claimed");
-            state.user_created("btgt-1", user().boundary);
+            state.user_created("btgt-1", "AIDA".into(), user().boundary);
         }
+        Step::Tag => state.user(|user| user.tagged = true),
+        Step::DeleteAddition(name) => state.user(|user| user.additions.inline.retain(|other| *other != name)),
+        Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
         Step::PutPolicy(put) | Step::Remember(put) => {
             state.policy_put(&put.document, put.form);
@@ -467,7 +491,8 @@ proptest! {
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
-                prop_assert!(user.policies.are(&wanted.document));
+                prop_assert!(user.policies.are(&wanted.document) && user.tagged);
+                prop_assert_eq!(&user.additions, &Additions::default());
                 prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
             }
             Goal::Withhold { .. } => {

@@ -10,6 +10,9 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::OpenIntent(_) => "intent",
             Step::CreateUser => "user",
             Step::SetBoundary(_) => "boundary",
+            Step::Tag => "tag-again",
+            Step::DeleteAddition(_) => "delete-addition",
+            Step::Detach(_) => "detach",
             Step::PutPolicy(_) => "policy",
             Step::Remember(_) => "remember",
             Step::CheckSecret(_) => "check",
@@ -31,6 +34,74 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
 
 fn planned(goal: &Goal, state: &State) -> Plan {
     settle_and_plan(&mut state.clone(), &facing(goal, state), 0)
+}
+
+fn drifted() -> State {
+    let mut state = published(&access("a", &[]));
+    state.status.secret_name = Some(SECRET.into());
+    state.user(|user| {
+        user.boundary = None;
+        user.tagged = false;
+        user.policies.inline = Some(StoredPolicy::Other);
+        user.additions = Additions {
+            inline: vec!["more".into()],
+            attached: vec!["arn:admin".into()],
+            groups: vec!["admins".into()],
+        };
+        user.keys[0].active = false;
+    });
+    state
+}
+
+#[test]
+fn what_somebody_else_changed_is_put_right() {
+    let plan = planned(&provide(&access("a", &[]), false), &drifted());
+    let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy", "activate"];
+    assert_eq!(names_of(&plan), steps);
+    assert_eq!(plan.repairs.len(), steps.len(), "and told as that: {:?}", plan.repairs);
+    assert_eq!(plan.excess, ["whatever group admins allows, of which it is a member"]);
+}
+
+#[test]
+fn a_change_that_was_asked_for_is_no_repair() {
+    let acls = access("a", &[Capability::ObjectAcls]);
+    assert!(planned(&provide(&acls, false), &drifted()).repairs.is_empty());
+    let mut older = drifted();
+    older.is_current = false;
+    assert!(planned(&provide(&access("a", &[]), false), &older).repairs.is_empty());
+}
+
+#[test]
+fn paused_repairs_are_only_told() {
+    let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
+    goal.repairs_paused = true;
+    let plan = planned(&Goal::Provide(goal.clone()), &drifted());
+    assert!(plan.steps.is_empty() && plan.left.len() == 6, "{:?}", plan.left);
+    // Nothing is held back that is no repair.
+    let Goal::Provide(mut acls) = provide(&access("a", &[Capability::ObjectAcls]), false) else {
+        panic!("it provides")
+    };
+    acls.repairs_paused = true;
+    assert!(!planned(&Goal::Provide(acls), &drifted()).steps.is_empty());
+}
+
+#[test]
+fn a_fight_is_told_and_not_fought() {
+    let mut state = drifted();
+    state.contested_until = Some(ago(-60));
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert!(plan.steps.is_empty() && plan.due == Some(ago(-60)), "{plan:?}");
+    assert!(matches!(plan.waiting, Some(Waiting::Contested { .. })));
+}
+
+#[test]
+fn only_a_person_takes_off_the_warning_of_aws() {
+    let mut state = published(&access("a", &[]));
+    let arn = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3";
+    state.user(|user| user.additions.attached = vec![arn.into()]);
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert!(matches!(plan.blocked, Some(Blocked::Compromised { .. })) && plan.steps.is_empty(), "{plan:?}");
+    assert!(names_of(&planned(&Goal::Remove, &state)).contains(&"detach"), "but a user that goes must be free of it");
 }
 
 #[test]
