@@ -7,6 +7,7 @@ mod testbed;
 mod can;
 mod cases;
 mod golden;
+mod limits;
 mod promise;
 mod request;
 mod simulate;

@@ -152,7 +152,8 @@ fn start_server(room: &Path, port: u16) -> Result<Process> {
     Process::start("ministack", server, &room.join("ministack.log"))
 }
 
-fn clients(url: &str, key: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
+/// Clients with the rights of an account's root.
+pub fn clients(url: &str, key: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
     (aws_sdk_iam::Client::from_conf(iam_config(url, key)), aws_sdk_s3::Client::from_conf(s3_config(url, key)))
 }
 

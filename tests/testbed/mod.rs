@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod child;
 pub mod install;
 pub mod kubernetes;
+pub mod moto;
 pub mod operator;
 pub mod ports;
 pub mod process;
