@@ -11,7 +11,7 @@ use crate::{
 
 pub const BUCKET: &str = "my-backups";
 /// The first begins with the name of ours, the second is a beginning of it, the third ends with it.
-const OTHER_BUCKETS: [&str; 4] = ["my-backups-2", "my-backup", "not-my-backups", "elsewhere"];
+pub const OTHER_BUCKETS: [&str; 4] = ["my-backups-2", "my-backup", "not-my-backups", "elsewhere"];
 
 /// What is granted by some tier; each is asked for at every place.
 const OBJECT_ACTIONS: [&str; 6] = [

@@ -32,6 +32,6 @@ impl Moto {
 
     /// A client with all rights.
     pub fn iam(&self) -> aws_sdk_iam::Client {
-        aws::clients(&self.url, aws::ROOT_KEY).0
+        aws::clients(&self.url, aws::ROOT_KEY, aws::ROOT_KEY).0
     }
 }
