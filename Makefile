@@ -41,6 +41,13 @@ scale: tools ## A benchmark: TARGETS=1000 new targets at once, with the release 
 	@$(CARGO) build --quiet --locked --release --bins --examples
 	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(TARGETS)
 
+# Of the judges only those that look at policies, not the servers. Each mutant is built and tried by itself, in a copy.
+.PHONY: mutants
+mutants: tools $(TOOLS)/bin/cargo-mutants ## Change src/access in small ways, one at a time: which changes does no test see? Takes an hour or two
+	@TESTBED_TOOLS='$(CURDIR)/$(TOOLS)/bin' CARGO_TARGET_DIR='$(CURDIR)/target/mutants/build' \
+		$(TOOLS)/bin/cargo-mutants mutants --file 'src/access/**' --jobs 1 --output target/mutants \
+		-- --locked --lib --test judges -- access:: promise:: golden:: meaning::
+
 .PHONY: build
 build:
 	@echo 'Building the operator and the testbed (the first time takes some minutes).'

@@ -14,7 +14,7 @@ pub const BUCKET: &str = "my-backups";
 pub const OTHER_BUCKETS: [&str; 4] = ["my-backups-2", "my-backup", "not-my-backups", "elsewhere"];
 
 /// What is granted by some tier; each is asked for at every place.
-const OBJECT_ACTIONS: [&str; 6] = [
+pub const OBJECT_ACTIONS: [&str; 6] = [
     "s3:GetObject",
     "s3:PutObject",
     "s3:DeleteObject",
@@ -22,7 +22,7 @@ const OBJECT_ACTIONS: [&str; 6] = [
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
 ];
-const BUCKET_ACTIONS: [&str; 3] = ["s3:ListBucketMultipartUploads", "s3:GetBucketLocation", "s3:CreateBucket"];
+pub const BUCKET_ACTIONS: [&str; 3] = ["s3:ListBucketMultipartUploads", "s3:GetBucketLocation", "s3:CreateBucket"];
 /// What no tier is about, however alike it may sound.
 const OTHER_OBJECT_ACTIONS: [&str; 12] = [
     "s3:GetObjectVersion",

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::{Client, types::AccessKey};
 use aws_sdk_s3::types::ObjectCannedAcl;
 use backup_target_operator::api::Capability;
-use serde_json::Value;
 
 use crate::{
     can::{Declared, Form, can},
@@ -52,42 +51,58 @@ async fn answered(run: &Run) -> Result<()> {
     }
     let neighbour = create_user(&aws.iam, "neighbour").await?;
     let stranger = create_user(&aws.account("999999999999").0, "btgt-0").await?;
-    let mut found = Vec::new();
-    let mut met = BTreeSet::new();
-    let mut count = 0;
-    for (number, (form, declared)) in sample().into_iter().enumerate() {
-        let user = format!("btgt-{number}");
-        let holder = format!("arn:aws:iam::{ACCOUNT}:user/{user}");
+    let mut findings = Findings::default();
+    for (number, (form, declared)) in sample().iter().enumerate() {
+        let name = format!("btgt-{number}");
         let clients = Clients {
-            holder: aws.user(&create_user(&aws.iam, &user).await?),
+            holder: aws.user(&create_user(&aws.iam, &name).await?),
             neighbour: aws.user(&neighbour),
             stranger: aws.user(&stranger),
         };
-        let policy = subject::policy(form, std::slice::from_ref(&declared), &holder);
-        put(&aws, form, &user, &policy).await?;
-        for request in requests(form, &declared, number).iter().filter(|request| can_be_sent(request)) {
-            let Some(answer) = send(&clients, request).await.with_context(|| format!("{request:?}"))? else { continue };
-            count += 1;
-            let promised = can(form, std::slice::from_ref(&declared), &request.wish());
-            if promised == (answer != Answer::Denied) {
-                continue;
-            }
-            match GAPS.iter().find(|gap| (gap.meets)(request)) {
-                Some(gap) => drop(met.insert(gap.what)),
-                None => found.push(format!("{answer:?}: {request:?} with {form:?} {declared:?}")),
+        put(&aws, *form, &name, declared).await?;
+        for request in requests(*form, declared, number).iter().filter(|request| can_be_sent(request)) {
+            if let Some(answer) = send(&clients, request).await.with_context(|| format!("{request:?}"))? {
+                findings.note(*form, declared, request, &answer);
             }
         }
-        if form == Form::Bucket {
+        if *form == Form::Bucket {
             aws.s3.delete_bucket_policy().bucket(BUCKET).send().await?;
         }
     }
-    let _ = writeln!(stderr(), "{count} requests were sent, and the stand-in is wrong in {} known ways", met.len());
-    let some: Vec<_> = found.iter().take(SHOWN).collect();
-    ensure!(found.is_empty(), "{} of {count} answers are not as promised, such as {some:#?}", found.len());
-    // So that the list stays true.
-    let closed: Vec<_> = GAPS.iter().map(|gap| gap.what).filter(|what| !met.contains(what)).collect();
-    ensure!(closed.is_empty(), "these are no gaps any more: {closed:#?}");
-    Ok(())
+    findings.conclude()
+}
+
+#[derive(Default)]
+struct Findings {
+    sent: usize,
+    disagreements: Vec<String>,
+    gaps: BTreeSet<&'static str>,
+}
+
+impl Findings {
+    fn note(&mut self, form: Form, declared: &Declared, request: &Request, answer: &Answer) {
+        self.sent += 1;
+        let promised = can(form, std::slice::from_ref(declared), &request.wish());
+        if promised == (*answer != Answer::Denied) {
+            return;
+        }
+        match GAPS.iter().find(|gap| (gap.meets)(request)) {
+            Some(gap) => drop(self.gaps.insert(gap.what)),
+            None => self.disagreements.push(format!("{answer:?}: {request:?} with {form:?} {declared:?}")),
+        }
+    }
+
+    fn conclude(self) -> Result<()> {
+        let Self { sent, disagreements, gaps } = self;
+        let _ =
+            writeln!(stderr(), "live: {sent} requests were sent; the stand-in is wrong in {} known ways", gaps.len());
+        let some: Vec<_> = disagreements.iter().take(SHOWN).collect();
+        ensure!(disagreements.is_empty(), "{} of {sent} answers are not as promised: {some:#?}", disagreements.len());
+        // So that the list stays true.
+        let closed: Vec<_> = GAPS.iter().map(|gap| gap.what).filter(|what| !gaps.contains(what)).collect();
+        ensure!(closed.is_empty(), "these are no gaps any more: {closed:#?}");
+        Ok(())
+    }
 }
 
 /// Requests that the specification has no words for, and what AWS says to them.
@@ -100,8 +115,7 @@ async fn otherwise(run: &Run) -> Result<()> {
     let aws = Aws::start(run).await?;
     aws.create_bucket(BUCKET).await?;
     let (_, s3) = aws.user(&create_user(&aws.iam, "btgt").await?);
-    let policy = subject::policy(Form::Identity, &[declare("a/", BTreeSet::new(), false)], "btgt");
-    put(&aws, Form::Identity, "btgt", &policy).await?;
+    put(&aws, Form::Identity, "btgt", &declare("a/", BTreeSet::new(), false)).await?;
 
     // The same as AWS, which asks whether the key that is missing could be listed: without that right it would be a 403.
     let missing = s3.get_object().bucket(BUCKET).key("a/missing").send().await;
@@ -146,14 +160,16 @@ async fn create_user(iam: &Client, name: &str) -> Result<AccessKey> {
     answer.access_key.context("a key")
 }
 
-async fn put(aws: &Aws, form: Form, user: &str, policy: &Value) -> Result<()> {
-    let text = policy.to_string();
+/// Gives a user what was declared.
+async fn put(aws: &Aws, form: Form, user: &str, declared: &Declared) -> Result<()> {
+    let holder = format!("arn:aws:iam::{ACCOUNT}:user/{user}");
+    let policy = subject::policy(form, std::slice::from_ref(declared), &holder).to_string();
     match form {
         Form::Identity => {
-            aws.iam.put_user_policy().user_name(user).policy_name("p").policy_document(text).send().await?;
+            aws.iam.put_user_policy().user_name(user).policy_name("p").policy_document(policy).send().await?;
         }
         Form::Bucket => {
-            aws.s3.put_bucket_policy().bucket(BUCKET).policy(text).send().await?;
+            aws.s3.put_bucket_policy().bucket(BUCKET).policy(policy).send().await?;
         }
     }
     Ok(())
