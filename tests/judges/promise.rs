@@ -22,7 +22,7 @@ async fn each_declaration_is_kept() {
 }
 
 #[tokio::test]
-#[ignore = "the same with nothing left out takes a minute; cargo test --test judges -- --ignored"]
+#[ignore = "the same with nothing left out takes a minute or two; cargo test --test judges -- --ignored"]
 async fn each_declaration_is_kept_in_every_case() {
     assert_kept("declarations", cases::each_declaration(1)).await;
 }

@@ -19,6 +19,10 @@ const ACCOUNT: &str = "123456789012";
 const OTHER_ACCOUNT: &str = "999999999999";
 const USER: &str = "user/backup-target/cluster/btgt-1";
 
+const START: Duration = Duration::from_mins(1);
+/// Ten times what it takes on a machine with nothing else to do.
+const EACH: Duration = Duration::from_millis(2);
+
 /// A policy to judge requests by.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
@@ -59,7 +63,9 @@ pub async fn judge(documents: &[Document<'_>]) -> Result<Vec<Verdict>> {
     file.rewind()?;
     let mut program = command(tool("iam-simulate")?);
     program.stdin(file);
-    let answers = run("iam-simulate", program, Duration::from_mins(2)).await?.succeeded()?;
+    let count: usize = documents.iter().map(|document| document.requests.len()).sum();
+    let deadline = START + EACH * u32::try_from(count)?;
+    let answers = run("iam-simulate", program, deadline).await?.succeeded()?;
     let verdicts: Vec<Verdict> = answers
         .lines()
         .map(|line| serde_json::from_str(line).with_context(|| format!("what iam-simulate says: {line}")))
