@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn odd_values_that_ini_carries_are_written_as_they_are() {
+        for good in ["`", "`a", "a`", "\"a\"", "a\"\"\"", "%", "a=b;c#d", ""] {
+            let key = AccessKey { id: "AKIAEXAMPLE".into(), secret: good.into() };
+            let file = conf(&[]).render(&key).expect(good);
+            assert!(file.expose_secret().contains(&format!("secret_access_key = {good}\n")), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_both_halves() {
+        let print = key().fingerprint();
+        assert_eq!(print.len(), 16);
+        assert_ne!(print, AccessKey { id: "OTHER".into(), ..key() }.fingerprint());
+        assert_ne!(print, AccessKey { secret: "other".into(), ..key() }.fingerprint());
+    }
+
+    #[test]
     fn the_key_is_found_again() {
         let file = text(&conf(&[]));
         let edited = file.replace("access_key_id = AKIAEXAMPLE", "access_key_id=OTHER");

@@ -50,5 +50,7 @@ impl Cluster {
 }
 
 fn short_digest(text: &str) -> String {
-    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(text);
+    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }

@@ -116,7 +116,7 @@ impl Target {
                  --principal"
             ));
         }
-        let document = PolicyDocument::for_bucket(&self.store.terms, self.access(), &principals);
+        let document = PolicyDocument::for_bucket(&self.store.terms, [self.access()], &principals);
         Part { title: format!("policy of bucket {}", self.access().bucket), text: document.to_pretty_json(), notes }
     }
 
