@@ -11,6 +11,7 @@ mod limits;
 mod live;
 mod meaning;
 mod mutate;
+mod operator;
 mod promise;
 mod request;
 mod send;

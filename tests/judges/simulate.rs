@@ -57,25 +57,31 @@ pub fn holder(cloud: &str) -> String {
 
 /// Has all documents judged, by one process.
 pub async fn judge(documents: &[Document<'_>]) -> Result<Vec<Verdict>> {
-    let questions: String = documents.iter().map(|document| question(document).to_string() + "\n").collect();
-    let mut file = tempfile::tempfile()?;
-    file.write_all(questions.as_bytes())?;
-    file.rewind()?;
-    let mut program = command(tool("iam-simulate")?);
-    program.stdin(file);
-    let count: usize = documents.iter().map(|document| document.requests.len()).sum();
-    let deadline = START + EACH * u32::try_from(count)?;
-    let answers = run("iam-simulate", program, deadline).await?.succeeded()?;
-    let verdicts: Vec<Verdict> = answers
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("what iam-simulate says: {line}")))
-        .collect::<Result<_>>()?;
-    ensure!(verdicts.len() == documents.len(), "{} documents, {} verdicts", documents.len(), verdicts.len());
+    let questions: Vec<Value> = documents.iter().map(question).collect();
+    let verdicts = answers(&questions, documents.iter().map(|document| document.requests.len()).sum()).await?;
     for (document, verdict) in documents.iter().zip(&verdicts) {
         if let Verdict::Answers(Answers(answers)) = verdict {
             ensure!(answers.len() == document.requests.len(), "as many answers as requests");
         }
     }
+    Ok(verdicts)
+}
+
+/// What the judge says to each question; `requests` is how many there are in all of them.
+pub async fn answers(questions: &[Value], requests: usize) -> Result<Vec<Verdict>> {
+    let lines: String = questions.iter().map(|question| question.to_string() + "\n").collect();
+    let mut file = tempfile::tempfile()?;
+    file.write_all(lines.as_bytes())?;
+    file.rewind()?;
+    let mut program = command(tool("iam-simulate")?);
+    program.stdin(file);
+    let deadline = START + EACH * u32::try_from(requests)?;
+    let answers = run("iam-simulate", program, deadline).await?.succeeded()?;
+    let verdicts: Vec<Verdict> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("what iam-simulate says: {line}")))
+        .collect::<Result<_>>()?;
+    ensure!(verdicts.len() == questions.len(), "{} documents, {} verdicts", questions.len(), verdicts.len());
     Ok(verdicts)
 }
 
