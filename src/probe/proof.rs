@@ -290,3 +290,205 @@ impl fmt::Display for Skipped {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::{Access, BucketName, Prefix},
+        api::Capability,
+        probe::{probes::Depth, reading::AWS},
+    };
+
+    const ACLS: Tier = Tier::Optional(Capability::ObjectAcls);
+    const UPLOADS: Tier = Tier::Optional(Capability::MultipartUploads);
+    const BUCKETS: Tier = Tier::Optional(Capability::ListAllBuckets);
+    const CREATE: Tier = Tier::Optional(Capability::CreateBucket);
+
+    fn plan(capabilities: &[Capability]) -> Plan {
+        let access = Access {
+            bucket: BucketName::parse("my-backups").expect("valid"),
+            prefix: Prefix::parse("a").expect("valid"),
+            capabilities: capabilities.iter().copied().collect(),
+            ancestor_listing: false,
+        };
+        Plan::new(&AWS, &access, &[], "uid", Depth::Write)
+    }
+
+    /// A proof in which all is as it should be, but for some answers.
+    fn proof(capabilities: &[Capability], but: impl Fn(&Probe) -> Option<Reading>) -> Proof {
+        let plan = plan(capabilities);
+        let good = |probe: &Probe| match probe.expect {
+            Expect::Works => Reading::Allowed,
+            Expect::Refused => Reading::Refused(None),
+        };
+        let finding = |probe: &Probe| Finding { probe: probe.clone(), reading: but(probe).unwrap_or(good(probe)) };
+        let findings = plan.probes.iter().map(finding).collect();
+        Proof::new(plan, findings)
+    }
+
+    fn with(verb: Verb, expect: Expect, reading: &Reading) -> impl Fn(&Probe) -> Option<Reading> {
+        move |probe| probe.is(verb, expect).then(|| reading.clone())
+    }
+
+    #[test]
+    fn when_all_is_as_it_should_be_all_is_proven() {
+        for capabilities in [&[][..], &Capability::ALL] {
+            let proof = proof(capabilities, |_| None);
+            assert!(proof.complete() && proof.publishable());
+            assert_eq!((proof.limits(), proof.tier(Tier::BaseAccess)), (Limits::Held, Standing::Works));
+            for tier in [ACLS, UPLOADS, BUCKETS] {
+                let expected = if capabilities.is_empty() { Standing::Denied } else { Standing::Works };
+                assert_eq!(proof.tier(tier), expected, "{tier:?}");
+            }
+            assert!(matches!(proof.tier(CREATE), Standing::Untried(_)));
+        }
+    }
+
+    #[test]
+    fn each_answer_to_what_was_granted_has_its_standing() {
+        let table = [
+            (Reading::Refused(None), "NotYet", "policy of the bucket"),
+            (Reading::Refused(Some(Denier::NoGrant)), "NotYet", "take a while"),
+            (Reading::Refused(Some(Denier::BucketPolicy)), "Broken", "bucket's policy"),
+            (Reading::Refused(Some(Denier::Boundary)), "Broken", "permissions boundary"),
+            (Reading::Refused(Some(Denier::Organization)), "Broken", "organization"),
+            (Reading::Refused(Some(Denier::BucketOwner)), "Broken", "another account"),
+            (Reading::Refused(Some(Denier::PrincipalPolicy)), "Broken", "detach"),
+            (Reading::Refused(Some(Denier::VpcEndpoint)), "Broken", "VPC endpoint"),
+            (Reading::KeyUnknownYet, "NotYet", "does not know the key yet"),
+            (Reading::Throttled, "NotYet", "fewer requests"),
+            (Reading::Unreachable, "NotYet", "no usable answer"),
+            (Reading::NotTried(Skipped::OutOfTime), "NotYet", "time for one proof"),
+            (Reading::BucketMissing, "Broken", "create it"),
+            (Reading::WrongRegion, "Broken", "region"),
+            (Reading::Unsupported, "Unsupported", "does not know s3:GetObject"),
+            (Reading::Inconclusive("Odd".into()), "Unknown", "(Odd)"),
+            (Reading::Inconclusive(String::new()), "Unknown", "says nothing"),
+        ];
+        for (reading, standing, told) in table {
+            let proof = proof(&[], with(Verb::Get, Expect::Works, &reading));
+            let seen = proof.tier(Tier::BaseAccess);
+            let (Standing::NotYet(finding)
+            | Standing::Broken(finding)
+            | Standing::Unknown(finding)
+            | Standing::Unsupported(finding)) = &seen
+            else {
+                panic!("{reading:?}: {seen:?}");
+            };
+            assert!(format!("{seen:?}").starts_with(standing), "{reading:?}: {seen:?}");
+            assert!(finding.to_string().contains(told), "{finding}");
+            assert!(!proof.publishable() && !proof.complete(), "{reading:?}");
+            assert_eq!(proof.tier(ACLS), Standing::Denied, "other tiers are not concerned");
+        }
+    }
+
+    #[test]
+    fn a_tier_beyond_base_access_does_not_hold_up_a_key() {
+        let reading = Reading::Refused(Some(Denier::BucketPolicy));
+        let proof = proof(&[Capability::ObjectAcls], with(Verb::SetAcl, Expect::Works, &reading));
+        assert!(proof.publishable() && !proof.complete());
+        assert!(matches!(proof.tier(ACLS), Standing::Broken(_)));
+    }
+
+    #[test]
+    fn acls_switched_off_are_no_failure() {
+        let proof = proof(&[Capability::ObjectAcls], with(Verb::SetAcl, Expect::Works, &Reading::AclsDisabled));
+        assert!(proof.complete());
+        let Standing::WorksWithoutEffect(why) = proof.tier(ACLS) else { panic!("{:?}", proof.tier(ACLS)) };
+        assert!(why.to_string().contains("Object Ownership"), "{why}");
+    }
+
+    #[test]
+    fn the_worst_is_told_and_not_what_follows_from_it() {
+        let proof = proof(&[], |probe| match (probe.verb, probe.expect) {
+            (Verb::PutDamaged, Expect::Works) => Some(Reading::NotTried(Skipped::Stopped)),
+            (Verb::Put, _) => Some(Reading::Refused(None)),
+            (Verb::Get | Verb::Delete, Expect::Works) => Some(Reading::NotTried(Skipped::NothingThere)),
+            _ => None,
+        });
+        let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { panic!("{proof:?}") };
+        assert_eq!(why.probe.verb, Verb::Put);
+    }
+
+    #[test]
+    fn what_should_be_refused_and_is_not_is_an_excess() {
+        for (verb, tier) in [
+            (Verb::ListUploads, UPLOADS),
+            (Verb::AbortMissing, UPLOADS),
+            (Verb::SetAclOfMissing, ACLS),
+            (Verb::ListBuckets, BUCKETS),
+            (Verb::LocateBucket, BUCKETS),
+        ] {
+            for reading in [Reading::Allowed, Reading::Done, Reading::AclsDisabled] {
+                let proof = proof(&[], with(verb, Expect::Refused, &reading));
+                assert_eq!(proof.limits(), Limits::Exceeded);
+                let Standing::Allowed(found) = proof.tier(tier) else { panic!("{verb:?}: {:?}", proof.tier(tier)) };
+                assert_eq!(found, proof.excess().collect::<Vec<_>>());
+                assert!(proof.publishable(), "a key that may too much works nevertheless");
+            }
+        }
+        let proof = proof(&[], with(Verb::PutDamaged, Expect::Refused, &Reading::Allowed));
+        assert_eq!((proof.limits(), proof.tier(Tier::BaseAccess)), (Limits::Exceeded, Standing::Works));
+    }
+
+    #[test]
+    fn a_limit_without_a_clear_answer_is_unclear() {
+        for reading in [
+            Reading::KeyUnknownYet,
+            Reading::Unreachable,
+            Reading::Throttled,
+            Reading::BucketMissing,
+            Reading::Inconclusive("Odd".into()),
+            Reading::NotTried(Skipped::DigestUnchecked),
+        ] {
+            let proof = proof(&[], with(Verb::ListBuckets, Expect::Refused, &reading));
+            assert_eq!((proof.limits(), proof.unclear().count()), (Limits::Unclear, 1), "{reading:?}");
+            assert!(matches!(proof.tier(BUCKETS), Standing::Unknown(_)), "{reading:?}");
+        }
+        let proof = proof(&[], with(Verb::ListBuckets, Expect::Refused, &Reading::Unsupported));
+        assert_eq!(proof.limits(), Limits::Held);
+        assert!(matches!(proof.tier(BUCKETS), Standing::Unsupported(_)));
+    }
+
+    #[test]
+    fn a_refusal_counts_only_where_a_missing_object_would_be_told() {
+        let reads = |proof: &Proof| {
+            let reads = |text: &str| text.starts_with("s3:GetObject outside");
+            let refused = proof.refused().any(|finding| reads(&finding.to_string()));
+            (refused, proof.untested().iter().any(|untested| reads(&untested.to_string())))
+        };
+        assert_eq!(reads(&proof(&[], |_| None)), (false, true));
+        assert_eq!(reads(&proof(&[], with(Verb::List, Expect::Refused, &Reading::Allowed))), (true, false));
+        let open = proof(&[], with(Verb::GetMissing, Expect::Refused, &Reading::Allowed));
+        assert_eq!((reads(&open), open.limits()), ((false, false), Limits::Exceeded));
+        // Inside of the folder listing is granted, so a missing object is told there.
+        let inside = proof(&[], |_| None);
+        assert!(inside.refused().any(|finding| finding.probe.verb == Verb::SetAclOfMissing));
+    }
+
+    #[test]
+    fn a_missing_bucket_is_published_only_to_who_may_create_it() {
+        let missing = |capabilities: &[Capability], identity: Option<Reading>| {
+            let plan = plan(capabilities);
+            let reading = |at| if at == 0 { Reading::BucketMissing } else { Reading::NotTried(Skipped::Stopped) };
+            let probes = plan.probes.iter().enumerate();
+            let mut findings: Vec<Finding> =
+                probes.map(|(at, probe)| Finding { probe: probe.clone(), reading: reading(at) }).collect();
+            findings.extend(identity.map(|reading| Finding { probe: Probe::identity(), reading }));
+            Proof::new(plan, findings)
+        };
+        let create = [Capability::CreateBucket];
+        for (proof, publishable) in [
+            (missing(&[], None), false),
+            (missing(&create, None), false),
+            (missing(&create, Some(Reading::KeyUnknownYet)), false),
+            (missing(&create, Some(Reading::Allowed)), true),
+        ] {
+            assert_eq!((proof.publishable(), proof.is_bucket_missing()), (publishable, true));
+            assert!(matches!(proof.tier(Tier::BaseAccess), Standing::Broken(_)) && !proof.complete());
+            assert!(matches!(proof.tier(CREATE), Standing::Untried(_)));
+            assert_eq!(proof.limits(), Limits::Unclear);
+        }
+    }
+}

@@ -241,3 +241,117 @@ fn by_status(status: u16, code: &str) -> Reading {
         _ => Reading::Inconclusive(code.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(verb: Verb, status: u16, code: &str) -> Reading {
+        AWS.read(verb, &Answer::failure(status, code, ""))
+    }
+
+    #[test]
+    fn some_codes_say_the_same_whatever_was_asked() {
+        let table = [
+            (403, "AccessDenied", Reading::Refused(None)),
+            (403, "InvalidAccessKeyId", Reading::KeyUnknownYet),
+            (403, "InvalidClientTokenId", Reading::KeyUnknownYet),
+            (403, "SignatureDoesNotMatch", Reading::KeyUnknownYet),
+            (400, "InvalidToken", Reading::KeyUnknownYet),
+            (404, "NoSuchBucket", Reading::BucketMissing),
+            (301, "PermanentRedirect", Reading::WrongRegion),
+            (400, "AuthorizationHeaderMalformed", Reading::WrongRegion),
+            (501, "NotImplemented", Reading::Unsupported),
+            (503, "SlowDown", Reading::Throttled),
+            (429, "", Reading::Throttled),
+            (500, "InternalError", Reading::Unreachable),
+            (503, "", Reading::Unreachable),
+            (403, "", Reading::Inconclusive("HTTP 403".into())),
+            (404, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (403, "RequestTimeTooSkewed", Reading::Inconclusive("RequestTimeTooSkewed".into())),
+            (403, "AllAccessDisabled", Reading::Inconclusive("AllAccessDisabled".into())),
+        ];
+        for (status, code, reading) in table {
+            for verb in [Verb::List, Verb::Put, Verb::ListUploads, Verb::Identify] {
+                assert_eq!(read(verb, status, code), reading, "{verb:?} {status} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_codes_say_something_about_one_request_only() {
+        let table = [
+            (Verb::PutDamaged, "BadDigest", Reading::Allowed),
+            (Verb::PutDamaged, "InvalidDigest", Reading::Inconclusive("InvalidDigest".into())),
+            (Verb::Put, "BadDigest", Reading::Inconclusive("BadDigest".into())),
+            (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
+            (Verb::Get, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
+            (Verb::SetAclOfMissing, "AccessControlListNotSupported", Reading::AclsDisabled),
+            (Verb::SetAclOfMissing, "NoSuchKey", Reading::Allowed),
+            (Verb::SetAcl, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (Verb::AbortMissing, "NoSuchUpload", Reading::Allowed),
+            (Verb::AbortUpload, "NoSuchUpload", Reading::Inconclusive("NoSuchUpload".into())),
+            (Verb::ListPartsOfMissing, "NoSuchUpload", Reading::Allowed),
+            (Verb::ListParts, "NoSuchUpload", Reading::Inconclusive("NoSuchUpload".into())),
+        ];
+        for (verb, code, reading) in table {
+            assert_eq!(read(verb, 404, code), reading, "{verb:?} {code}");
+        }
+    }
+
+    #[test]
+    fn success_is_not_always_what_it_seems() {
+        assert_eq!(AWS.read(Verb::List, &Answer::Success), Reading::Allowed);
+        assert_eq!(AWS.read(Verb::PutDamaged, &Answer::Success), Reading::Done);
+        assert_eq!(AWS.read(Verb::AbortMissing, &Answer::Success), Reading::Inconclusive(String::new()));
+        assert_eq!(AWS.read(Verb::Get, &Answer::Silence), Reading::Unreachable);
+        for answer in [Answer::Foreign, Answer::Gibberish] {
+            assert!(matches!(AWS.read(Verb::Get, &answer), Reading::Inconclusive(_)), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn who_refused_is_told_where_the_store_says_so() {
+        let why = |words: &str| {
+            let message = format!("User: arn:aws:iam::1:user/x is not authorized to perform: s3:PutObject {words}");
+            AWS.read(Verb::Put, &Answer::failure(403, "AccessDenied", &message))
+        };
+        let table = [
+            ("because no identity-based policy allows the s3:PutObject action", Some(Denier::NoGrant)),
+            ("with an explicit deny in an identity-based policy", Some(Denier::PrincipalPolicy)),
+            ("with an explicit deny in a resource-based policy", Some(Denier::BucketPolicy)),
+            ("because no resource-based policy allows the s3:PutObject action", Some(Denier::BucketOwner)),
+            ("because no permissions boundary allows the s3:PutObject action", Some(Denier::Boundary)),
+            ("with an explicit deny in a service control policy", Some(Denier::Organization)),
+            ("with an explicit deny in a resource control policy", Some(Denier::Organization)),
+            ("because no VPC endpoint policy allows the s3:PutObject action", Some(Denier::VpcEndpoint)),
+            ("for reasons of its own", None),
+        ];
+        for (words, denier) in table {
+            assert_eq!(why(words), Reading::Refused(denier), "{words}");
+        }
+        assert!(Denier::NoGrant.may_pass() && !Denier::BucketPolicy.may_pass());
+    }
+
+    #[test]
+    fn nothing_but_letters_and_digits_of_a_code_is_kept() {
+        let long = format!("A{}", "b".repeat(1000));
+        for (code, kept) in [("Odd \u{1b}[31m<x>\n", "Odd31mx"), (&long, &long[..64])] {
+            assert_eq!(read(Verb::List, 400, code), Reading::Inconclusive(kept.into()));
+        }
+    }
+
+    #[test]
+    fn a_family_may_differ() {
+        let other = Family {
+            answers: &[(Verb::ListUploads, "MethodNotAllowed", Reading::Unsupported)],
+            silent: &[(Verb::AbortMissing, "it misses the upload before it looks at rights")],
+            ..AWS
+        };
+        let answer = Answer::failure(405, "MethodNotAllowed", "");
+        assert_eq!(other.read(Verb::ListUploads, &answer), Reading::Unsupported);
+        assert_eq!(other.read(Verb::List, &answer), Reading::Inconclusive("MethodNotAllowed".into()));
+        assert!(other.cannot_tell(Verb::AbortMissing).is_some() && AWS.cannot_tell(Verb::AbortMissing).is_none());
+    }
+}
