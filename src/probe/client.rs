@@ -1,6 +1,6 @@
 //! Sends single requests with a target's key. Each is one call, and its answer is of that call alone: nothing is repeated.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::{
@@ -9,6 +9,7 @@ use aws_sdk_s3::{
     operation::get_object::GetObjectOutput,
     types::{MultipartUpload, ObjectCannedAcl},
 };
+use aws_smithy_types::error::display::DisplayErrorContext;
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
@@ -139,7 +140,7 @@ async fn is_ours(answer: GetObjectOutput) -> Outcome<bool> {
 }
 
 /// Boxed, since the SDK's futures are large and every verb has one.
-fn within<'a, T: 'a, E: ProvideErrorMetadata + 'a>(
+fn within<'a, T: 'a, E: ProvideErrorMetadata + Error + 'static>(
     call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
 ) -> BoxFuture<'a, Outcome<T>> {
     Box::pin(async move {
@@ -150,7 +151,7 @@ fn within<'a, T: 'a, E: ProvideErrorMetadata + 'a>(
     })
 }
 
-fn answer<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Answer {
+fn answer<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> Answer {
     match error {
         SdkError::ServiceError(service) => match service.raw().status() {
             status if status.is_success() => Answer::Gibberish,
@@ -160,7 +161,11 @@ fn answer<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Answer 
             }
         },
         SdkError::ResponseError(_) => Answer::Gibberish,
-        _ => Answer::Silence,
+        _ => {
+            // The connector's own words (address, TLS) are for the log only; it never sees a secret.
+            tracing::debug!(error = %DisplayErrorContext(error), "no answer");
+            Answer::Silence
+        }
     }
 }
 

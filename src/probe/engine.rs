@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{access::rclone::AccessKey, api::Capability};
 
-/// After this no further request begins, save for those that tidy up.
-const DEADLINE: Duration = Duration::from_secs(25);
+/// How long a proof should be given: far more than it needs where all servers answer.
+pub const DEADLINE: Duration = Duration::from_secs(25);
 const AT_ONCE: usize = 4;
 
 /// The way to a store.
@@ -34,14 +34,14 @@ pub struct Reach<'a> {
 
 /// Tries what is planned, with a target's own key.
 ///
-/// Ends within 45 s: after 25 s no request begins any more, and then one may be on its way and one more tidy up. When this is dropped before it is done, a probe object or an upload may stay
-/// behind; the next proof that writes removes it.
-pub async fn prove(reach: Reach<'_>, family: &Family, key: &AccessKey, plan: Plan) -> Proof {
+/// After `deadline` no request begins any more; one may then be on its way (10 s), and one more may tidy up (10 s). When this
+/// is dropped before it is done, a probe object or an upload may stay behind; the next proof that writes removes it.
+pub async fn prove(reach: Reach<'_>, family: &Family, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
     let engine = Engine {
         client: Client::new(&reach, plan.access.bucket.as_str(), key),
         family,
         plan: &plan,
-        end: Instant::now() + DEADLINE,
+        end: Instant::now() + deadline,
         stopped: AtomicBool::new(false),
     };
     let findings = engine.run().await;
@@ -222,6 +222,7 @@ impl Engine<'_> {
 
     fn read(&self, probe: &Probe, answer: &Answer) -> Reading {
         let reading = self.family.read(probe.verb, answer);
+        tracing::debug!(%probe, ?reading, "probed");
         if reading.ends_the_proof() {
             self.stopped.store(true, Ordering::Relaxed);
         }

@@ -12,7 +12,7 @@ pub mod proof;
 pub mod reading;
 
 pub use bucket::bucket_is_missing;
-pub use engine::{Reach, prove};
+pub use engine::{DEADLINE, Reach, prove};
 pub use probes::{Depth, Plan, Probe};
 pub use proof::{Limits, Proof, Standing};
 pub use reading::{AWS, Family, Reading};

@@ -14,9 +14,13 @@ use crate::{
 /// How deep a proof goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// One probe object and one upload, each made and removed.
+    /// One probe object, and with MultipartUploads one upload without parts, each made and removed.
+    ///
+    /// In a bucket with versioning each such proof leaves one noncurrent version of the probe object (29 bytes) and one delete
+    /// marker: removing these takes s3:DeleteObjectVersion, which targets do not get. With object lock the version stays for
+    /// the bucket's default retention. What listens to the bucket hears of one object created, given an ACL, and removed.
     Write,
-    /// Nothing is ever written; no object, no version, no delete marker, no event.
+    /// Nothing is written where the store checks digests, as S3 does: no object, version, delete marker or event.
     Quiet,
 }
 

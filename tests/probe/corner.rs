@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -17,13 +18,13 @@ use aws_sdk_s3::{
 use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms, rclone::AccessKey},
     api::Capability,
-    probe::{AWS, Depth, Plan, Proof, Reach, prove},
+    probe::{AWS, DEADLINE, Depth, Plan, Proof, Reach, prove},
 };
 use serde_json::{Value, json};
 
 use crate::testbed::{
     aws::{Aws, REGION, ROOT_KEY, http_client},
-    proxy::{Call, Mark, Proxy},
+    proxy::{Call, Proxy},
     run::Run,
 };
 
@@ -125,12 +126,12 @@ impl Corner {
 
     /// A key with exactly that access.
     pub async fn key_for(&self, access: &Access) -> Result<AccessKey> {
-        self.key_with(&self.policy(access)?).await
+        self.key_with(&self.policy(access)).await
     }
 
     /// The policy for exactly that access.
-    pub fn policy(&self, access: &Access) -> Result<String> {
-        Ok(PolicyDocument::new(&self.terms, [access]).to_json())
+    pub fn policy(&self, access: &Access) -> String {
+        PolicyDocument::new(&self.terms, [access]).to_json()
     }
 
     /// The user that a key belongs to.
@@ -167,15 +168,15 @@ impl Corner {
 
     /// One proof with that key, and the calls that it took.
     pub async fn prove(&self, access: &Access, key: &AccessKey, depth: Depth) -> (Proof, Vec<Call>) {
-        self.prove_at(self.proxy.url(), access, key, depth).await
+        let mark = self.proxy.mark();
+        let proof = self.prove_at(self.proxy.url(), key, Plan::new(&AWS, access, &[], UID, depth), DEADLINE).await;
+        (proof, self.proxy.calls_since(mark, |_| true))
     }
 
-    /// The same at another endpoint.
-    pub async fn prove_at(&self, url: &str, access: &Access, key: &AccessKey, depth: Depth) -> (Proof, Vec<Call>) {
-        let mark: Mark = self.proxy.mark();
+    /// A proof at any endpoint, within any time.
+    pub async fn prove_at(&self, url: &str, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
         let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url) };
-        let proof = prove(reach, &AWS, key, Plan::new(&AWS, access, &[], UID, depth)).await;
-        (proof, self.proxy.calls_since(mark, |_| true))
+        prove(reach, &AWS, key, plan, deadline).await
     }
 
     /// All that is in the account's buckets: objects with what changes when they are written, their ACLs, their versions,

@@ -11,6 +11,7 @@ use backup_target_operator::{
 
 use crate::{
     corner::{Corner, NO_CAPABILITIES, PROBE_OBJECT, UID, World, texts},
+    testbed::proxy::Fault,
     tests,
 };
 
@@ -84,9 +85,8 @@ async fn what_a_broken_proof_left_is_removed(world: Arc<World>) -> Result<()> {
     let access = corner.access(&[Capability::MultipartUploads]);
     let key = corner.key_for(&access).await?;
     {
-        let _fault = corner.proxy.fault(crate::testbed::proxy::Fault::S3Error(403, "AccessDenied"), |call| {
-            call.method == hyper::Method::DELETE
-        });
+        let _fault =
+            corner.proxy.fault(Fault::S3Error(403, "AccessDenied"), |call| call.method == hyper::Method::DELETE);
         let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
         ensure!(!proof.complete(), "nothing could be deleted");
         let left = corner.everything().await?.iter().filter(|seen| seen.contains(UID)).count();

@@ -1,17 +1,23 @@
 //! Answers that are late, wrong or none: nothing is guessed from them, and little is asked again.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use backup_target_operator::{
     access::rclone::AccessKey,
     api::{Capability, Tier},
-    probe::{Depth, Limits, Reading, Standing},
+    probe::{AWS, DEADLINE, Depth, Limits, Plan, Reading, Standing},
 };
 use hyper::Method;
 
 use crate::{
-    corner::{Corner, NO_CAPABILITIES, UID, World, texts},
+    corner::{Corner, NO_CAPABILITIES, UID, World, allowing, texts},
     testbed::proxy::{Call, Fault},
     tests,
 };
@@ -22,6 +28,7 @@ tests![
     a_key_that_is_forgotten_on_the_way_is_not_guessed_about,
     throttled_and_unreachable_stores_are_left_alone,
     a_hanging_store_ends_the_proof,
+    no_request_begins_after_the_deadline,
     what_an_unclear_upload_may_have_written_is_removed,
     an_answer_that_is_none_says_nothing,
     nothing_is_written_outside_where_digests_are_not_checked,
@@ -54,12 +61,12 @@ async fn a_key_that_is_not_known_yet_costs_one_call(world: Arc<World>) -> Result
 async fn a_policy_that_has_not_spread_costs_one_call(world: Arc<World>) -> Result<()> {
     let corner = Corner::new(&world).await?;
     let access = corner.access(NO_CAPABILITIES);
-    let key = corner.key_with(&crate::corner::allowing("s3:GetBucketTagging", "*").to_string()).await?;
+    let key = corner.key_with(&allowing("s3:GetBucketTagging", "*").to_string()).await?;
     let (proof, calls) = corner.prove(&access, &key, Depth::Write).await;
     ensure!(calls.len() == 1, "{calls:#?}");
     let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { anyhow::bail!("{proof:#?}") };
     ensure!(why.to_string().contains("s3:ListBucket in backups/dataset-1/ is refused"), "{why}");
-    corner.set_policy(&corner.user_of(&key).await?, &corner.policy(&access)?).await?;
+    corner.set_policy(&corner.user_of(&key).await?, &corner.policy(&access)).await?;
     let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
     ensure!(proof.complete() && proof.limits() == Limits::Held, "{:#?}", texts(proof.findings()));
     Ok(())
@@ -99,7 +106,8 @@ async fn throttled_and_unreachable_stores_are_left_alone(world: Arc<World>) -> R
         ensure!(proof.findings()[0].reading == reading, "{fault:?}: {:?}", proof.findings()[0].reading);
         ensure!(matches!(proof.tier(Tier::BaseAccess), Standing::NotYet(_)), "{fault:?}");
     }
-    let (proof, _) = corner.prove_at("http://127.0.0.1:9", &access, &key, Depth::Write).await;
+    let plan = Plan::new(&AWS, &access, &[], UID, Depth::Write);
+    let proof = corner.prove_at("http://127.0.0.1:9", &key, plan, DEADLINE).await;
     ensure!(proof.findings()[0].reading == Reading::Unreachable && !proof.publishable(), "nobody is there");
     Ok(())
 }
@@ -114,6 +122,18 @@ async fn a_hanging_store_ends_the_proof(world: Arc<World>) -> Result<()> {
     Ok(())
 }
 
+async fn no_request_begins_after_the_deadline(world: Arc<World>) -> Result<()> {
+    let corner = Corner::new(&world).await?;
+    let access = corner.access(NO_CAPABILITIES);
+    let key = corner.key_for(&access).await?;
+    let plan = Plan::new(&AWS, &access, &[], UID, Depth::Write);
+    let proof = corner.prove_at(corner.proxy.url(), &key, plan, Duration::ZERO).await;
+    ensure!(corner.proxy.calls(|_| true).is_empty() && !proof.publishable(), "{:#?}", texts(proof.findings()));
+    let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { anyhow::bail!("{proof:#?}") };
+    ensure!(why.to_string().contains("the time for one proof was up"), "{why}");
+    Ok(())
+}
+
 async fn what_an_unclear_upload_may_have_written_is_removed(world: Arc<World>) -> Result<()> {
     let corner = Corner::new(&world).await?;
     let access = corner.access(NO_CAPABILITIES);
@@ -121,8 +141,8 @@ async fn what_an_unclear_upload_may_have_written_is_removed(world: Arc<World>) -
     let uploads =
         |call: &Call| call.method == Method::PUT && call.path.contains(UID) && call.query.contains("PutObject");
     // The damaged upload is answered, the true one is not: it is the second.
-    let seen = std::sync::atomic::AtomicUsize::new(0);
-    let second = move |call: &Call| uploads(call) && seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1;
+    let seen = AtomicUsize::new(0);
+    let second = move |call: &Call| uploads(call) && seen.fetch_add(1, Ordering::Relaxed) == 1;
     let active = corner.proxy.fault(Fault::Status(500), second);
     let (proof, calls) = corner.prove(&access, &key, Depth::Write).await;
     ensure!(active.hits() == 1, "{calls:#?}");
