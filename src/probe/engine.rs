@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{
     client::Client,
-    probes::{Depth, Expect, Plan, Probe, Verb},
+    plan::Plan,
+    probes::{Depth, Expect, Probe, Verb},
     proof::{Finding, Proof},
     reading::{Answer, Family, Reading, Skipped},
 };

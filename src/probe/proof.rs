@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    probes::{Expect, Plan, Probe, Untested, Verb},
+    plan::{Plan, Untested},
+    probes::{Expect, Probe, Verb},
     reading::{Denier, Reading, Skipped},
 };
 use crate::api::Tier;

@@ -102,7 +102,7 @@ async fn an_object_of_somebody_else_is_left_alone(world: Arc<World>) -> Result<(
     let corner = Corner::new(&world).await?;
     let access = corner.access(NO_CAPABILITIES);
     let key = corner.key_for(&access).await?;
-    for content in ["short", "as long as our probe's is, ok\n"] {
+    for content in ["short", "as long as our probe's is, ok"] {
         let body = Vec::from(content).into();
         corner.s3.put_object().bucket(&corner.bucket).key(PROBE_OBJECT).body(body).send().await?;
         let before = corner.everything().await?;

@@ -82,15 +82,18 @@ async fn the_way_to_the_folder_is_proven_when_granted(world: Arc<World>) -> Resu
 
 async fn what_the_bucket_policy_denies_is_named(world: Arc<World>) -> Result<()> {
     let corner = Corner::new(&world).await?;
-    let access = corner.access(&[Capability::MultipartUploads, Capability::ObjectAcls]);
+    let access = corner.access(&Capability::ALL);
     let key = corner.key_for(&access).await?;
     for (action, tier) in [
         ("s3:ListBucket", Tier::BaseAccess),
         ("s3:GetObject", Tier::BaseAccess),
         ("s3:PutObject", Tier::BaseAccess),
+        ("s3:DeleteObject", Tier::BaseAccess),
         ("s3:PutObjectAcl", Tier::Optional(Capability::ObjectAcls)),
         ("s3:AbortMultipartUpload", Tier::Optional(Capability::MultipartUploads)),
         ("s3:ListMultipartUploadParts", Tier::Optional(Capability::MultipartUploads)),
+        ("s3:ListBucketMultipartUploads", Tier::Optional(Capability::MultipartUploads)),
+        ("s3:GetBucketLocation", Tier::Optional(Capability::ListAllBuckets)),
     ] {
         let bucket = format!("arn:aws:s3:::{}", corner.bucket);
         corner
