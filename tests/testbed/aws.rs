@@ -190,7 +190,7 @@ fn s3_config(url: &str, key: Credentials) -> aws_sdk_s3::Config {
 }
 
 /// Without the certificates and the proxies of this program's environment, which the SDK's own client would use.
-fn http_client() -> SharedHttpClient {
+pub fn http_client() -> SharedHttpClient {
     let trust_nobody = TlsContext::builder().with_trust_store(TrustStore::empty()).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))

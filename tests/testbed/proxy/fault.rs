@@ -27,6 +27,8 @@ pub enum Fault {
     Garbage,
     /// The answer is this status, with an empty body.
     Status(u16),
+    /// The answer is this status and this error of S3.
+    S3Error(u16, &'static str),
 }
 
 impl Fault {
@@ -35,13 +37,18 @@ impl Fault {
             Self::Refuse => bail!("refused"),
             Self::Hang => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
-            Self::Status(status) => {
-                let mut answer = Response::new(whole(""));
-                *answer.status_mut() = StatusCode::from_u16(status)?;
-                Ok(answer)
+            Self::Status(status) => failure(status, String::new()),
+            Self::S3Error(status, code) => {
+                failure(status, format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"))
             }
         }
     }
+}
+
+fn failure(status: u16, body: String) -> Result<Answer> {
+    let mut answer = Response::new(whole(body));
+    *answer.status_mut() = StatusCode::from_u16(status)?;
+    Ok(answer)
 }
 
 /// A fault in force; it ends when this is dropped.
