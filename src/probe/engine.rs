@@ -35,7 +35,7 @@ pub struct Reach<'a> {
 
 /// Tries what is planned, with a target's own key.
 ///
-/// After `deadline` no request begins any more; one may then be on its way (10 s), and one more may tidy up (10 s). When this
+/// After `deadline` no request begins any more; one may then be on its way, and two more may tidy up, of 10 s each. When this
 /// is dropped before it is done, a probe object or an upload may stay behind; the next proof that writes removes it.
 pub async fn prove(reach: Reach<'_>, family: &Family, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
     let engine = Engine {
@@ -104,13 +104,14 @@ impl Engine<'_> {
         }
         let (Some(put), Some(get), Some(delete)) = (of(Verb::Put), of(Verb::Get), of(Verb::Delete)) else { return };
         let written = self.put(put, get, delete).await;
-        // An upload without an answer may have been done all the same.
-        let may_be_there = written.is_allowed() || written == Reading::Unreachable;
+        // An upload without an answer may have been done all the same; or somebody else's object is there.
+        let is_there =
+            written.is_allowed() || (written == Reading::Unreachable && self.certainly(get).await.is_allowed());
         findings.push(found(put, written));
         for probe in [Some(get), of(Verb::SetAcl)].into_iter().flatten() {
-            findings.push(if may_be_there { self.find(probe).await } else { self.skip(probe, Skipped::NothingThere) });
+            findings.push(if is_there { self.find(probe).await } else { self.skip(probe, Skipped::NothingThere) });
         }
-        findings.push(if may_be_there {
+        findings.push(if is_there {
             found(delete, self.certainly(delete).await)
         } else {
             self.skip(delete, Skipped::NothingThere)

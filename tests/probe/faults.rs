@@ -138,16 +138,20 @@ async fn what_an_unclear_upload_may_have_written_is_removed(world: Arc<World>) -
     let corner = Corner::new(&world).await?;
     let access = corner.access(NO_CAPABILITIES);
     let key = corner.key_for(&access).await?;
-    let uploads =
-        |call: &Call| call.method == Method::PUT && call.path.contains(UID) && call.query.contains("PutObject");
     // The damaged upload is answered, the true one is not: it is the second.
-    let seen = AtomicUsize::new(0);
-    let second = move |call: &Call| uploads(call) && seen.fetch_add(1, Ordering::Relaxed) == 1;
-    let active = corner.proxy.fault(Fault::Status(500), second);
-    let (proof, calls) = corner.prove(&access, &key, Depth::Write).await;
-    ensure!(active.hits() == 1, "{calls:#?}");
-    let deleted = calls.iter().any(|call| call.method == Method::DELETE && call.path.contains(UID));
-    ensure!(deleted && !proof.publishable(), "{calls:#?}");
+    let second = || {
+        let seen = AtomicUsize::new(0);
+        move |call: &Call| call.method == Method::PUT && seen.fetch_add(1, Ordering::Relaxed) == 1
+    };
+    for (fault, is_removed) in [(Fault::LoseAnswer, true), (Fault::Refuse, false)] {
+        let before = corner.everything().await?;
+        let active = corner.proxy.fault(fault, second());
+        let (proof, calls) = corner.prove(&access, &key, Depth::Write).await;
+        ensure!(active.hits() == 1 && !proof.publishable(), "{fault:?}: {calls:#?}");
+        let removed = calls.iter().any(|call| call.method == Method::DELETE);
+        ensure!(removed == is_removed, "{fault:?}: {calls:#?}");
+        ensure!(corner.everything().await? == before, "{fault:?}: {:#?}", corner.everything().await?);
+    }
     Ok(())
 }
 

@@ -16,11 +16,13 @@ use super::{
     ledger::Call,
 };
 
-/// What happens to a request instead of being passed on.
+/// What happens to a request, mostly instead of being passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed without an answer.
     Refuse,
+    /// The request is passed on, and its answer is lost.
+    LoseAnswer,
     /// There is never an answer.
     Hang,
     /// The answer is a success in a language nobody speaks.
@@ -34,7 +36,7 @@ pub enum Fault {
 impl Fault {
     pub async fn answer(self) -> Result<Answer> {
         match self {
-            Self::Refuse => bail!("refused"),
+            Self::Refuse | Self::LoseAnswer => bail!("refused"),
             Self::Hang => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
             Self::Status(status) => failure(status, String::new()),

@@ -115,7 +115,12 @@ impl Handler {
         let fault = call.fault;
         let entry = self.ledger.enter(call);
         let answer = match fault {
-            Some(fault) => fault.answer().await?,
+            Some(fault) => {
+                if fault == Fault::LoseAnswer {
+                    self.forward.send(request).await;
+                }
+                fault.answer().await?
+            }
             None => self.forward.send(request).await,
         };
         self.ledger.answered(entry, answer.status());
