@@ -24,6 +24,24 @@ pub mod reason {
     pub const CHANGE_SUSPENDED: &str = "ChangeSuspended";
     /// The tier is in the policy.
     pub const GRANTED: &str = "Granted";
+    /// It was tried with the key itself, and works.
+    pub const VERIFIED: &str = "Verified";
+    /// It was tried with the key itself, and refused, as it should be.
+    pub const VERIFIED_DENIED: &str = "VerifiedDenied";
+    /// It was tried with the key itself, and does not work.
+    pub const NOT_WORKING: &str = "NotWorking";
+    /// It works, but the bucket has ACLs switched off.
+    pub const ACLS_DISABLED: &str = "AclsDisabled";
+    /// It was not asked for, and something else than the policy allows it.
+    pub const NOT_REQUESTED_BUT_ALLOWED: &str = "NotRequestedButAllowed";
+    /// It was tried, and the answer says nothing.
+    pub const INCONCLUSIVE: &str = "Inconclusive";
+    /// The store has no such thing.
+    pub const UNSUPPORTED: &str = "Unsupported";
+    /// New keys and rights take a while to be known everywhere.
+    pub const PROPAGATING: &str = "Propagating";
+    /// The bucket does not exist.
+    pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
     /// The tier was not asked for and is not in the policy.
     pub const NOT_REQUESTED: &str = "NotRequested";
     /// The claim, or this part of it, is covered by no rule of the store.
@@ -142,7 +160,13 @@ impl<'a> Conditions<'a> {
         Self { before, generation, now, after: Vec::new() }
     }
 
-    /// Sets one condition; its transition time moves only when its status does.
+    /// What was set so far.
+    #[must_use]
+    pub fn find(&self, type_: &str) -> Option<&Condition> {
+        find(&self.after, type_)
+    }
+
+    /// Sets one condition, also anew; its transition time moves only when its status does.
     pub fn set(&mut self, type_: &str, truth: Truth, reason: &str, message: impl Into<String>) {
         let status = truth.as_str();
         let since = self
@@ -150,6 +174,7 @@ impl<'a> Conditions<'a> {
             .iter()
             .find(|old| old.type_ == type_ && old.status == status)
             .map_or(Time(self.now), |old| old.last_transition_time.clone());
+        self.after.retain(|set| set.type_ != type_);
         self.after.push(Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -158,6 +183,14 @@ impl<'a> Conditions<'a> {
             observed_generation: self.generation,
             last_transition_time: since,
         });
+    }
+
+    /// Keeps what a condition says, for the present generation.
+    pub fn confirm(&mut self, type_: &str) -> bool {
+        let old = find(self.before, type_).cloned();
+        let found = old.is_some();
+        self.after.extend(old.map(|old| Condition { observed_generation: self.generation, ..old }));
+        found
     }
 
     /// Keeps a condition that the object has, when nothing new was learnt about it.

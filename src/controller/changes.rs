@@ -8,7 +8,7 @@ use super::state::State;
 use crate::{
     access::{PolicyDocument, rclone::AccessKey},
     api::backup_target::{
-        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret,
+        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret, ProofRecord,
     },
     cluster::{OwnedSecret, SecretState},
     store::{Key, Policies, Principal, User},
@@ -51,10 +51,19 @@ impl State {
     }
 
     /// A key was created; nobody but this process has its secret half yet.
-    pub fn key_created(&mut self, id: &str, created_at: Timestamp) {
+    pub fn key_created(&mut self, key: AccessKey, created_at: Timestamp) {
         self.user(|user| {
-            user.keys.push(Key { id: id.to_owned(), created_at, active: true, last_used: None });
+            user.keys.push(Key { id: key.id.clone(), created_at, active: true, last_used: None });
         });
+        self.in_hand = Some(key);
+    }
+
+    /// The key was tried, with the policy that it has.
+    pub fn key_tried(&mut self, key: &str, works: bool, conclusive: bool, now: Timestamp) {
+        let policy = self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default();
+        let before = self.status.proof.take().filter(|proof| proof.key == key && proof.policy == policy);
+        let since = before.map_or(now, |proof| proof.since);
+        self.status.proof = Some(ProofRecord { key: key.to_owned(), policy, at: now, since, works, conclusive });
     }
 
     /// A key is in the Secret; the one before it is valid for as long as the overlap.

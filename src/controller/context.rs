@@ -9,7 +9,7 @@ use std::{
 use kube::runtime::reflector::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::state::Absence;
+use super::{hand::Hand, state::Absence};
 use crate::{
     api::{BackupStore, BackupTarget},
     cluster::Cluster,
@@ -37,6 +37,8 @@ pub struct Context {
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
     pub resync: Duration,
+    /// Keys that are created and not published yet.
+    pub hand: Hand,
     per_store: usize,
     slots: Mutex<HashMap<String, Arc<Semaphore>>>,
     memory: Mutex<HashMap<String, Memory>>,
@@ -75,6 +77,7 @@ impl Context {
             targets,
             cluster_id,
             resync,
+            hand: Hand::default(),
             per_store: usize::from(per_store),
             slots: Mutex::default(),
             memory: Mutex::default(),
@@ -116,6 +119,7 @@ impl Context {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
+        self.hand.let_go(uid);
         self.lock().remove(uid);
     }
 

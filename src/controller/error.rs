@@ -4,7 +4,7 @@ use crate::{
     access::{Invalid, policy::MANAGED_LIMIT},
     api::condition::reason,
     cluster,
-    controller::plan::Blocked,
+    controller::{plan::Blocked, verdict::Failure},
     store,
 };
 
@@ -61,6 +61,9 @@ pub enum Error {
     /// Something is in the way.
     #[error("{}", blocked_message(.0))]
     Blocked(Blocked),
+    /// The key is not proven.
+    #[error(transparent)]
+    NotProven(Failure),
     /// It took too long.
     #[error("the reconcile did not end in time and was cut off; trying again")]
     TimedOut,
@@ -90,6 +93,7 @@ impl Error {
             Self::Cluster(error) if error.kind == cluster::Kind::Forbidden => reason::FORBIDDEN,
             Self::Cluster(_) => reason::KUBERNETES_ERROR,
             Self::Blocked(blocked) => blocked_reason(blocked),
+            Self::NotProven(failure) => failure.reason,
             Self::TimedOut => reason::TIMED_OUT,
         }
     }
@@ -107,6 +111,7 @@ impl Error {
                 | Kind::Refused(_) => Retry::Stalled,
                 _ => Retry::Backoff,
             },
+            Self::NotProven(failure) => failure.retry,
             Self::Invalid(_) | Self::AccountChanged { .. } | Self::CredentialsNotFound { .. } | Self::Blocked(_) => {
                 Retry::Stalled
             }

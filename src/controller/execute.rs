@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::{
     error::Error,
     goal::{Goal, Provide},
+    hand::Hand,
     plan::{KeyEnd, PutPolicy, Step, WriteSecret},
     state::State,
+    verdict,
 };
 use crate::{
     access::rclone::AccessKey,
@@ -19,6 +22,7 @@ use crate::{
         condition::reason,
     },
     cluster::{Cluster, NewSecret, Note},
+    probe::{self, Depth, Limits, Proof, Reach},
     store::{
         Principal, UserSpec,
         aws::{CreatedKey, Iam},
@@ -45,21 +49,30 @@ pub struct Executor<'a> {
     pub released: bool,
     /// Nonce of the intent that this plan wrote, and when a key was last begun before it.
     intent: Option<(String, Option<Timestamp>)>,
-    /// The created key that no Secret holds yet; it lives here and nowhere else.
-    pending: Option<CreatedKey>,
+    /// The last proof, if one was made.
+    pub proof: Option<Proof>,
+    hand: &'a Hand,
+    reach: Reach<'a>,
+}
+
+/// What steps are done with.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// The Kubernetes API.
+    pub cluster: &'a Cluster,
+    /// The store's IAM.
+    pub iam: &'a Iam,
+    /// Keys that are not published yet.
+    pub hand: &'a Hand,
+    /// The way to the store's S3, for proofs.
+    pub reach: Reach<'a>,
 }
 
 impl<'a> Executor<'a> {
     /// Starts with nothing done.
     #[must_use]
-    pub fn new(
-        cluster: &'a Cluster,
-        iam: &'a Iam,
-        user: &'a UserSpec,
-        goal: &'a Goal,
-        target: BackupTarget,
-        state: State,
-    ) -> Self {
+    pub fn new(tools: Tools<'a>, user: &'a UserSpec, goal: &'a Goal, target: BackupTarget, state: State) -> Self {
+        let Tools { cluster, iam, hand, reach } = tools;
         Self {
             cluster,
             iam,
@@ -70,7 +83,9 @@ impl<'a> Executor<'a> {
             notes: Vec::new(),
             released: false,
             intent: None,
-            pending: None,
+            proof: None,
+            hand,
+            reach,
         }
     }
 
@@ -140,6 +155,7 @@ impl<'a> Executor<'a> {
             Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
             Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
+            Step::Prove { depth, publishes } => self.prove(depth, publishes).await?,
             Step::WriteSecret(write) => self.write_secret(write).await?,
             Step::DeleteSecret(name) => self.delete_secret(&name).await?,
             Step::DeletePolicy => {
@@ -219,14 +235,37 @@ impl<'a> Executor<'a> {
 
     async fn create_key(&mut self) -> Result<(), Error> {
         let created = self.iam.create_key(&self.user.name).await?;
-        self.state.key_created(&created.key.id, created.created_at);
-        self.pending = Some(created);
+        self.state.key_created(created.key.clone(), created.created_at);
+        self.hand.hold(&self.uid(), created);
         Ok(())
+    }
+
+    /// Tries the tiers with the key that is about to be published, or with the one that is.
+    async fn prove(&mut self, depth: Depth, publishes: bool) -> Result<(), Error> {
+        let Goal::Provide(goal) = self.goal else { return Ok(()) };
+        let pending = self.state.pending(super::now()).cloned();
+        let key = pending.or_else(|| self.state.published_key());
+        let (Some(access), Some(key)) = (&goal.current, key) else { return Ok(()) };
+        let plan = probe::Plan::new(&probe::AWS, access, &goal.former, &self.uid(), depth);
+        let proof = probe::prove(self.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
+        let failure = verdict::failure(&proof, publishes);
+        // A store that does not answer says nothing, and what was proven before stands.
+        if !matches!(&failure, Some(failure) if failure.is_silence()) {
+            let conclusive = proof.complete() && proof.limits() == Limits::Held;
+            self.state.key_tried(&key.id, proof.publishable(), conclusive, super::now());
+        }
+        let since = self.state.status.proof.as_ref().map(|proof| proof.since);
+        self.proof = Some(proof);
+        failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure.after(since, super::now()))))
+    }
+
+    fn uid(&self) -> String {
+        self.target.uid().unwrap_or_default()
     }
 
     async fn write_secret(&mut self, write: WriteSecret) -> Result<(), Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
-        match (write.key, self.pending.take()) {
+        match (write.key, self.hand.of(&self.uid())) {
             (Some(key), _) => self.write_content(goal, &write.name, &key).await,
             (None, Some(created)) => self.publish(goal, &write.name, created).await,
             (None, None) => Ok(()),
@@ -238,10 +277,12 @@ impl<'a> Executor<'a> {
         if let Err(error) = self.write_content(goal, name, &created.key).await {
             if matches!(&error, Error::Cluster(error) if error.is_definite()) {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
+                self.hand.let_go(&self.uid());
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
             }
             return Err(error);
         }
+        self.hand.let_go(&self.uid());
         let now = super::now();
         self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
         if reissue {

@@ -13,7 +13,7 @@ use crate::{
     api::{
         BackupTarget, Capability,
         backup_store::AllowRule,
-        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess},
+        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, Verification},
     },
     names::{self, tag},
     store::UserSpec,
@@ -65,6 +65,10 @@ pub struct Provide {
     pub rclone: RcloneConf,
     /// Whether changes and repairs are held back.
     pub suspended: bool,
+    /// How the key is tried.
+    pub verification: Verification,
+    /// When somebody asked for it to be tried anew.
+    pub verify_at: Option<Timestamp>,
     /// Whether what somebody else changed is only told.
     pub repairs_paused: bool,
 }
@@ -247,13 +251,14 @@ impl Facts<'_> {
             grant,
             missing,
             suspended,
-            repairs_paused: self.repairs_paused(),
+            verification: self.target.spec.verification,
+            verify_at: self.annotation(names::VERIFY_AT_ANNOTATION).and_then(|time| time.parse().ok()),
+            repairs_paused: self.annotation(names::PAUSED_REPAIR_ANNOTATION).is_some_and(|value| value != "false"),
         })
     }
 
-    fn repairs_paused(&self) -> bool {
-        let annotations = self.target.metadata.annotations.as_ref();
-        annotations.and_then(|all| all.get(names::PAUSED_REPAIR_ANNOTATION)).is_some_and(|value| value != "false")
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.target.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
     fn has_expired(&self) -> bool {

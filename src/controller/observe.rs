@@ -10,7 +10,7 @@ use super::{
     state::{Absence, State, ever_worked_on},
 };
 use crate::{
-    access::{PolicyDocument, claim::SecretName},
+    access::{PolicyDocument, claim::SecretName, rclone::AccessKey},
     api::{
         BackupTarget,
         backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
@@ -46,6 +46,8 @@ pub struct Observation<'a> {
     pub user: &'a UserSpec,
     /// The policy that it should have, if any.
     pub wanted: Option<&'a PolicyDocument>,
+    /// The key that this process created and has not published yet.
+    pub in_hand: Option<AccessKey>,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
     /// Now.
@@ -79,6 +81,7 @@ impl Observation<'_> {
             principal,
             secrets,
             absence,
+            in_hand: self.in_hand.clone(),
             is_current: self.is_current(),
             contested_until: self.contested_until,
         })

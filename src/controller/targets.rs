@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use super::{
     context::{Context, jittered},
     error::{Error, Retry},
-    execute::Executor,
+    execute::{Executor, Tools},
     goal::{self, Facts, Goal},
     now,
     observe::{Look, Observation},
-    plan::{self, Fresh, Plan, Step, Waiting},
+    plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     state::{State, ever_worked_on},
     stores::pinned_connection,
@@ -30,7 +30,8 @@ use crate::{
     api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
-    store::{Principal, UserSpec, aws::Iam, connect::Connection, throttle::Urgency},
+    probe::{Proof, Reach},
+    store::{Principal, UserSpec, connect::Connection, throttle::Urgency},
 };
 
 /// No step is begun later than this; each is bounded by itself (design §6.6).
@@ -64,6 +65,7 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
         end: Instant::now() + DEADLINE,
         notes: Vec::new(),
         disturbed: false,
+        proof: None,
         resync: context.resync,
         context: &context,
         name,
@@ -83,6 +85,8 @@ struct Reconcile<'a> {
     notes: Vec<Note>,
     /// Whether something that is published, or was to be, was found missing or is taken back.
     disturbed: bool,
+    /// What the key could do when it was tried last.
+    proof: Option<Proof>,
     /// How often this target is compared with IAM.
     resync: Duration,
     /// When no further step is begun.
@@ -101,7 +105,7 @@ enum Progress {
 struct Work<'a> {
     goal: &'a Goal,
     user: &'a UserSpec,
-    iam: &'a Iam,
+    tools: Tools<'a>,
 }
 
 impl Reconcile<'_> {
@@ -141,7 +145,14 @@ impl Reconcile<'_> {
         let goal = told.insert(goal::decide(self.facts(&store, &terms, &namespace))?).clone();
         let user = goal::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
         let iam = connection.iam.with_urgency(self.urgency(&goal));
-        self.work(&Work { goal: &goal, user: &user, iam: &iam }).await
+        let endpoints = &store.spec.endpoints;
+        let tools = Tools {
+            cluster: &self.context.cluster,
+            iam: &iam,
+            hand: &self.context.hand,
+            reach: Reach { config: &connection.config, s3: endpoints.s3.as_deref(), sts: endpoints.sts.as_deref() },
+        };
+        self.work(&Work { goal: &goal, user: &user, tools }).await
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
@@ -178,7 +189,7 @@ impl Reconcile<'_> {
         let memory = self.context.recall(&self.uid);
         let observation = Observation {
             cluster: &self.context.cluster,
-            iam: work.iam,
+            iam: work.tools.iam,
             target: &self.target,
             status: &self.memory,
             user: work.user,
@@ -186,6 +197,7 @@ impl Reconcile<'_> {
                 Goal::Provide(provide) => Some(&provide.document),
                 Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
             },
+            in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
             contested_until: memory.contested_for().map(|time| now() + time),
             now: now(),
         };
@@ -211,8 +223,7 @@ impl Reconcile<'_> {
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
     async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
-        let mut executor =
-            Executor::new(&self.context.cluster, work.iam, work.user, work.goal, self.target.clone(), state);
+        let mut executor = Executor::new(work.tools, work.user, work.goal, self.target.clone(), state);
         let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
         self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
         if !plan.repairs.is_empty() {
@@ -230,6 +241,7 @@ impl Reconcile<'_> {
         }
         self.target = executor.target;
         self.memory = executor.state.status;
+        self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
         result.map(|()| (!executor.released).then_some(executor.state.principal))
     }
@@ -290,6 +302,7 @@ impl Reconcile<'_> {
         let outcome = Outcome {
             goal,
             disturbed: self.disturbed,
+            proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
                 Ok(Progress::Gone) => return true,
@@ -370,8 +383,12 @@ impl Reconcile<'_> {
             }
             Err(error) => {
                 let backoff = self.context.failed(&self.uid);
-                let stalled = error.retry() == Retry::Stalled;
-                Action::requeue(if stalled { backoff.clamp(LOOK_AGAIN, STILL_BLOCKED) } else { backoff })
+                Action::requeue(match (error, error.retry()) {
+                    (_, Retry::Stalled) => backoff.clamp(LOOK_AGAIN, STILL_BLOCKED),
+                    // Sooner or later the key is known everywhere, and then it is to be published.
+                    (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
+                    (_, Retry::Backoff) => backoff,
+                })
             }
         }
     }

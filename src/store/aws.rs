@@ -35,6 +35,7 @@ pub struct Questions {
 }
 
 /// A key that was just created.
+#[derive(Clone, Debug)]
 pub struct CreatedKey {
     /// Both halves.
     pub key: AccessKey,

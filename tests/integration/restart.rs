@@ -71,7 +71,7 @@ impl Lab {
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
-        Ok(())
+        self.stand_in.create_bucket("my-backups").await
     }
 
     pub async fn create_target(&self, name: &str) -> Result<()> {

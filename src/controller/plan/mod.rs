@@ -2,10 +2,13 @@
 
 mod drift;
 mod keys;
+mod proof;
 mod provide;
 mod remove;
 #[cfg(test)]
 mod tests;
+
+pub use proof::{ASK_AGAIN, PATIENCE};
 
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
     cluster::SecretState,
+    probe::Depth,
     store::{Principal, UserSpec},
 };
 
@@ -70,6 +74,13 @@ pub enum Step {
     CheckSecret(String),
     /// Creates an access key; an intent is open.
     CreateKey,
+    /// Tries the tiers with the key itself: the one that is not published yet, if there is one.
+    Prove {
+        /// Whether an object may be written for it.
+        depth: Depth,
+        /// Whether what follows is published only if base access works.
+        publishes: bool,
+    },
     /// Writes a Secret.
     WriteSecret(WriteSecret),
     /// Deletes a Secret of ours.
@@ -105,7 +116,7 @@ pub struct PutPolicy {
 pub struct WriteSecret {
     /// Its name.
     pub name: String,
-    /// The key to write; `None` is the one that this plan creates.
+    /// The key to write; `None` is the one that is not published yet.
     pub key: Option<AccessKey>,
 }
 

@@ -21,7 +21,7 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     // Without a policy no key works, whoever made it.
     delete_policy(&mut plan, ours);
     drift::remove_additions(&mut plan, ours);
-    keys::delete_orphans(&mut plan, state);
+    keys::delete_orphans(&mut plan, state, None);
     for key in ours.keys.iter().filter(|key| key.active && state.is_recorded(&key.id)) {
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
     }
@@ -44,7 +44,7 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         return plan;
     }
     if let Principal::Ours(ours) = &state.principal {
-        keys::delete_orphans(&mut plan, state);
+        keys::delete_orphans(&mut plan, state, None);
         for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id)) {
             plan.delete_key(&key.id, KeyEnd::TargetDeleted);
         }
@@ -79,7 +79,7 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
     }
-    keys::delete_orphans(&mut plan, state);
+    keys::delete_orphans(&mut plan, state, None);
     for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
         if ours.keys.iter().any(|key| key.id == record.id) {
             plan.delete_key(&record.id, KeyEnd::Expired);

@@ -14,7 +14,9 @@ use crate::{
     api::{
         Capability,
         backup_store::BackupStoreSpec,
-        backup_target::{BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret},
+        backup_target::{
+            BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
+        },
     },
     cluster::OwnedSecret,
     controller::{goal::Provide, state::Absence},
@@ -92,6 +94,8 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         grant,
         missing: Vec::new(),
         suspended,
+        verification: Verification::Full,
+        verify_at: None,
         repairs_paused: false,
     }))
 }
@@ -138,6 +142,14 @@ fn published(access: &Access) -> State {
             access: Some(access.to_record()),
             policy: Some(PolicyStatus { digest: document(access).digest(), form: form(access) }),
             keys: vec![record("K1", None, 0, None)],
+            proof: Some(ProofRecord {
+                key: "K1".into(),
+                policy: document(access).digest(),
+                at: ago(60),
+                since: ago(600),
+                works: true,
+                conclusive: true,
+            }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
@@ -154,6 +166,7 @@ fn published(access: &Access) -> State {
         }),
         secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
+        in_hand: None,
         is_current: true,
         contested_until: None,
     }
@@ -167,6 +180,7 @@ fn fresh() -> State {
         principal: Principal::Absent,
         secrets: BTreeMap::new(),
         absence: Absence::default(),
+        in_hand: None,
         is_current: true,
         contested_until: None,
     }
@@ -291,6 +305,7 @@ prop_compose! {
         until in -1_000..1_000_i64,
         looks in 0..5_u32,
         is_current in any::<bool>(),
+        in_hand in any::<bool>(),
     ) -> State {
         let current = keys.iter().find(|key| key.superseded_at.is_none());
         let status = BackupTargetStatus {
@@ -319,6 +334,7 @@ prop_compose! {
             principal,
             secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
+            in_hand: in_hand.then(|| key("ORPHAN")),
             is_current,
             contested_until: None,
         }
@@ -372,7 +388,12 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             assert!(state.open_intent().is_some(), "a key without an intent");
             assert!(state.keys().len() < keys::SLOTS, "a third key");
             *serial += 1;
-            state.key_created(&format!("NEW{serial}"), now());
+            state.key_created(key(&format!("NEW{serial}")), now());
+        }
+        Step::Prove { .. } => {
+            let pending = state.pending(now()).cloned();
+            let tried = pending.or_else(|| state.published_key()).expect("there is a key to try");
+            state.key_tried(&tried.id, true, true, now());
         }
         Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
@@ -393,7 +414,8 @@ fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u
     use secrecy::ExposeSecret;
     let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
     assert!(!matches!(state.secret(&write.name), SecretState::Foreign { .. }), "a foreign Secret was written");
-    let published = write.key.clone().unwrap_or_else(|| key(&format!("NEW{serial}")));
+    let pending = state.pending(now()).cloned();
+    let published = write.key.clone().or(pending).unwrap_or_else(|| key(&format!("NEW{serial}")));
     let content: SecretString = goal.rclone.render(&published).expect("renders");
     state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
     if write.key.is_none() {
@@ -485,7 +507,7 @@ proptest! {
             Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
                 let key = state.published_key().expect("a key is published");
                 // A young key that is not listed yet is believed to be there.
-                let young = state.current_key().is_some_and(|record| record.created_at == ago(10));
+                let young = state.current_key().is_some_and(|record| [ago(10), now()].contains(&record.created_at));
                 let listed = state.keys().iter().find(|listed| listed.id == key.id);
                 prop_assert!(listed.map_or(young, |listed| listed.active), "and works");
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));

@@ -10,6 +10,7 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::OpenIntent(_) => "intent",
             Step::CreateUser => "user",
             Step::SetBoundary(_) => "boundary",
+            Step::Prove { .. } => "prove",
             Step::Tag => "tag-again",
             Step::DeleteAddition(_) => "delete-addition",
             Step::Detach(_) => "detach",
@@ -111,7 +112,7 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
     assert_eq!((form(&short), form(&long)), (PolicyForm::Inline, PolicyForm::Managed));
     for (before, after) in [(&short, &long), (&long, &short)] {
         let plan = planned(&provide(after, false), &published(before));
-        assert_eq!(names_of(&plan), ["policy", "secret"], "{plan:?}");
+        assert_eq!(names_of(&plan), ["policy", "prove", "secret"]);
     }
     let mut foreign = published(&short);
     foreign.user(|user| user.policies.managed = Managed::Foreign { why: "tags".into() });
@@ -122,7 +123,7 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
 #[test]
 fn a_new_target_takes_the_shortest_way() {
     let plan = planned(&provide(&access("a", &[]), false), &fresh());
-    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
+    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "prove", "secret"]);
 }
 
 #[test]
@@ -134,10 +135,13 @@ fn a_settled_target_needs_nothing() {
 #[test]
 fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
-    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "secret"]);
-    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy"]);
+    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "prove", "secret"]);
+    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy", "prove"]);
     let multipart = access("a", &[Capability::MultipartUploads]);
-    assert_eq!(names_of(&planned(&provide(&multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
+    assert_eq!(
+        names_of(&planned(&provide(&multipart, false), &published(&acls))),
+        ["policy", "prove", "secret", "policy"]
+    );
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.secrets.insert(SECRET.into(), SecretState::Absent);
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 
     let end = converge(&mut state, &goal);
     assert_eq!(end.waiting, None);
@@ -168,7 +172,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
 
     state.status.last_reissue = Some(ago(601));
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "prove", "secret"]);
 }
 
 #[test]
@@ -192,16 +196,16 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     state.secrets.clear();
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "prove", "secret"]);
 
     state.user(|user| user.keys.clear());
     assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
     state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
     state.absence = Absence::default();
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new(), secret: SECRET.into() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 }
 
 #[test]
