@@ -332,8 +332,11 @@ pub struct ProofRecord {
     pub at: Timestamp,
     /// Since when this key has this policy; for some time after that, old rights may linger and new ones may be missing.
     pub since: Timestamp,
-    /// Whether base access worked.
+    /// Whether base access worked, or can once the bucket is there.
     pub works: bool,
+    /// Whether there was no bucket yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bucket_missing: bool,
     /// Whether everything was answered as it should be.
     pub conclusive: bool,
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::Tier;
+
 /// Summary: the published credentials are in place and carry what the spec asks for.
 pub const READY: &str = "Ready";
 /// Abnormal-true: the operator is working on it or waiting for something (kstatus: in progress).
@@ -201,11 +203,19 @@ impl<'a> Conditions<'a> {
         found
     }
 
-    /// The finished list.
+    /// The finished list, always in the same order: one that only looks different would be written for nothing.
     #[must_use]
-    pub fn finish(self) -> Vec<Condition> {
+    pub fn finish(mut self) -> Vec<Condition> {
+        self.after.sort_by_key(|condition| rank(&condition.type_));
         self.after
     }
+}
+
+/// What a person wants to know first comes first.
+fn rank(type_: &str) -> usize {
+    let first = [READY, RECONCILING, STALLED, BOUNDED, LEAST_PRIVILEGE];
+    let tiers = Tier::ALL.into_iter().map(Tier::name);
+    first.into_iter().chain(tiers).position(|known| known == type_).unwrap_or(usize::MAX)
 }
 
 /// The condition of that type, if there is one.

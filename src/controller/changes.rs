@@ -14,6 +14,17 @@ use crate::{
     store::{Key, Policies, Principal, User},
 };
 
+/// What a proof found, in short.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Whether base access works, or can once the bucket is there.
+    pub works: bool,
+    /// Whether there is no bucket yet.
+    pub bucket_missing: bool,
+    /// Whether everything was answered as it should be.
+    pub conclusive: bool,
+}
+
 impl State {
     /// The principal was created.
     pub fn user_created(&mut self, name: &str, id: String, boundary: Option<String>) {
@@ -59,11 +70,13 @@ impl State {
     }
 
     /// The key was tried, with the policy that it has.
-    pub fn key_tried(&mut self, key: &str, works: bool, conclusive: bool, now: Timestamp) {
+    pub fn key_tried(&mut self, key: &str, found: Found, now: Timestamp) {
         let policy = self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default();
         let before = self.status.proof.take().filter(|proof| proof.key == key && proof.policy == policy);
         let since = before.map_or(now, |proof| proof.since);
-        self.status.proof = Some(ProofRecord { key: key.to_owned(), policy, at: now, since, works, conclusive });
+        let Found { works, bucket_missing, conclusive } = found;
+        let key = key.to_owned();
+        self.status.proof = Some(ProofRecord { key, policy, at: now, since, works, bucket_missing, conclusive });
     }
 
     /// A key is in the Secret; the one before it is valid for as long as the overlap.

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::{
+    changes::Found,
     error::Error,
     goal::{Goal, Provide},
     hand::Hand,
@@ -251,8 +252,12 @@ impl<'a> Executor<'a> {
         let failure = verdict::failure(&proof, publishes);
         // A store that does not answer says nothing, and what was proven before stands.
         if !matches!(&failure, Some(failure) if failure.is_silence()) {
-            let conclusive = proof.complete() && proof.limits() == Limits::Held;
-            self.state.key_tried(&key.id, proof.publishable(), conclusive, super::now());
+            let found = Found {
+                works: proof.publishable(),
+                bucket_missing: proof.is_bucket_missing(),
+                conclusive: proof.complete() && proof.limits() == Limits::Held,
+            };
+            self.state.key_tried(&key.id, found, super::now());
         }
         let since = self.state.status.proof.as_ref().map(|proof| proof.since);
         self.proof = Some(proof);

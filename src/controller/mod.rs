@@ -1,6 +1,6 @@
 //! The pipeline: observe → parse → plan → execute → report, for targets and for stores.
 
-mod changes;
+pub mod changes;
 pub mod context;
 pub mod error;
 pub mod execute;

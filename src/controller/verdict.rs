@@ -88,7 +88,12 @@ pub fn age(since: Timestamp, now: Timestamp) -> Duration {
 pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age: Duration) {
     for tier in Tier::ALL {
         let granted = access.tiers().any(|granted| granted == tier);
-        let (truth, reason, message) = of_tier(proof.tier(tier), granted, age);
+        let (truth, reason, message) = if proof.is_bucket_missing() && proof.publishable() && tier == Tier::BaseAccess {
+            let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
+            (Truth::Unknown, reason::BUCKET_NOT_FOUND, message)
+        } else {
+            of_tier(proof.tier(tier), granted, age)
+        };
         conditions.set(tier.name(), truth, reason, message);
     }
     let (truth, reason, message) = of_limits(proof, age);

@@ -148,6 +148,13 @@ async fn annotate(lab: &Lab, value: Option<&str>) -> Result<()> {
 async fn paused_repairs_are_told_and_left(_: Arc<World>) -> Result<()> {
     let (lab, user) = lab("paused-repair").await?;
     annotate(&lab, Some("true")).await?;
+    // A reconcile that began before the annotation may end with a repair.
+    let mark = lab.aws.mark();
+    wait_until("two looks", SOON, async || {
+        ensure!(lab.aws.calls_since(mark, |call| call.is("GetUserPolicy")).len() >= 2);
+        Ok(())
+    })
+    .await?;
     let iam = &lab.administrator().iam;
     iam.delete_user_policy().user_name(&user).policy_name("backup-target").send().await?;
     wait_until("the drift to be told", SOON, async || {

@@ -46,7 +46,10 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
     }
     let changed = changes_access(goal, state);
     let policy = goal.document.digest();
+    // Of a bucket that was not there nothing is known once it is.
+    let appeared = |proof: &&ProofRecord| proof.bucket_missing && !state.status.bucket_missing;
     let known = state.status.proof.as_ref().filter(|proof| proof.key == current.id && proof.policy == policy);
+    let known = known.filter(|proof| !appeared(proof));
     match known.map(|proof| next(proof, goal, state)).filter(|_| !changed) {
         Some(later) if later > fresh.now => plan.due_at(later),
         // All of it is tried once per change of access; after that, nothing is written any more.

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     cluster::OwnedSecret,
-    controller::{goal::Provide, state::Absence},
+    controller::{changes::Found, goal::Provide, state::Absence},
     store::{Additions, Key, Managed, Policies, StoredPolicy, User},
 };
 
@@ -148,6 +148,7 @@ fn published(access: &Access) -> State {
                 at: ago(60),
                 since: ago(600),
                 works: true,
+                bucket_missing: false,
                 conclusive: true,
             }),
             access_key_id: Some("K1".into()),
@@ -393,7 +394,8 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::Prove { .. } => {
             let pending = state.pending(now()).cloned();
             let tried = pending.or_else(|| state.published_key()).expect("there is a key to try");
-            state.key_tried(&tried.id, true, true, now());
+            let found = Found { works: true, bucket_missing: false, conclusive: true };
+            state.key_tried(&tried.id, found, now());
         }
         Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
