@@ -83,6 +83,14 @@ impl RcloneConf {
         Ok(file.text.into())
     }
 
+    /// Short digest of the file, apart from the key.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let no_key = AccessKey { id: String::new(), secret: String::new().into() };
+        let file = self.render(&no_key).map(|file| file.expose_secret().to_owned()).unwrap_or_default();
+        hex(&Sha256::digest(file)[..8])
+    }
+
     /// rclone refuses to upload over plain http with its AWS settings.
     fn provider(&self) -> &'static str {
         match &self.endpoint {

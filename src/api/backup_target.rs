@@ -276,6 +276,10 @@ pub struct BackupTargetStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub keys: Vec<KeyRecord>,
 
+    /// What was given last, entirely.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+
     /// The last proof with the key itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofRecord>,
@@ -318,6 +322,15 @@ pub struct PolicyStatus {
     pub digest: String,
     /// How it is attached: `Inline`, or `Managed` when it is too large for that.
     pub form: PolicyForm,
+}
+
+/// What was given, entirely: what differs from it was changed by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Applied {
+    /// Generation of the spec.
+    pub generation: i64,
+    /// Digest of the rclone.conf, apart from the key.
+    pub rclone: String,
 }
 
 /// When, and for which key and policy, the tiers were last tried with the key itself.

@@ -90,10 +90,16 @@ impl Context {
     pub async fn slot(&self, store: &str) -> Option<OwnedSemaphorePermit> {
         let slots = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.per_store))).clone()
+            slots.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.slots_of(store)))).clone()
         };
         // Never closed, so there always is one.
         slots.acquire_owned().await.ok()
+    }
+
+    /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
+    fn slots_of(&self, store: &str) -> usize {
+        let known = self.stores.state().into_iter().find(|known| known.metadata.name.as_deref() == Some(store));
+        known.map_or(self.per_store, |known| self.per_store.min(usize::from(known.spec.iam.requests_per_second).max(1)))
     }
 
     /// What is remembered of the object with that UID.

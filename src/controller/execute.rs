@@ -165,6 +165,10 @@ impl<'a> Executor<'a> {
                 }
                 self.state.policy_deleted();
             }
+            Step::DeletePolicyLeftBehind => {
+                self.iam.delete_policy_left_behind(self.user).await?;
+                self.state.policy_deleted();
+            }
             Step::DeleteUser => {
                 self.iam.delete_user(user).await?;
                 self.state.principal = Principal::Absent;

@@ -82,7 +82,11 @@ impl Observation<'_> {
             secrets,
             absence,
             in_hand: self.in_hand.clone(),
-            is_current: self.is_current(),
+            is_applied: self
+                .status
+                .applied
+                .as_ref()
+                .is_some_and(|applied| Some(applied.generation) == self.target.metadata.generation),
             contested_until: self.contested_until,
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     access::Access,
     api::{
         BackupTarget, Tier,
-        backup_target::{BackupTargetStatus, ProofRecord, Verification},
+        backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
         condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
     },
     names::PAUSED_REPAIR_ANNOTATION,
@@ -115,6 +115,10 @@ fn provided(
     if !plan.excess.is_empty() {
         let message = format!("besides what its policy allows, the IAM user can do {}", plan.excess.join(", "));
         conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
+        let generation = target.metadata.generation.unwrap_or_default();
+        status.applied = Some(Applied { generation, rclone: goal.rclone.digest() });
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && goal.missing.is_empty() {
         ready_if_it_works(conditions, access);

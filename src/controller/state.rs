@@ -37,8 +37,8 @@ pub struct State {
     pub absence: Absence,
     /// The key that this process created and has not published yet; nobody else has its secret half.
     pub in_hand: Option<AccessKey>,
-    /// Whether status speaks of the target's present generation.
-    pub is_current: bool,
+    /// Whether everything that the target's present generation asks for was given.
+    pub is_applied: bool,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
 }

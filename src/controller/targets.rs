@@ -226,11 +226,6 @@ impl Reconcile<'_> {
         let mut executor = Executor::new(work.tools, work.user, work.goal, self.target.clone(), state);
         let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
         self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
-        if !plan.repairs.is_empty() {
-            self.context.repaired(&self.uid);
-            let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
-            self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
-        }
         let mut result = Ok(());
         for step in plan.steps {
             // Between steps and never within one: an answer that nobody waits for is an answer lost.
@@ -243,6 +238,11 @@ impl Reconcile<'_> {
         self.memory = executor.state.status;
         self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
+        if result.is_ok() && !plan.repairs.is_empty() {
+            self.context.repaired(&self.uid);
+            let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
+            self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
+        }
         result.map(|()| (!executor.released).then_some(executor.state.principal))
     }
 
@@ -256,9 +256,14 @@ impl Reconcile<'_> {
         match goal {
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Urgency::Revocation,
             Goal::Provide(provide) if provide.cut => Urgency::Revocation,
-            Goal::Provide(_) if self.memory.observed_generation == self.target.metadata.generation => Urgency::Drift,
+            Goal::Provide(_) if self.is_applied() => Urgency::Drift,
             Goal::Provide(_) => Urgency::Change,
         }
+    }
+
+    fn is_applied(&self) -> bool {
+        let applied = self.memory.applied.as_ref().map(|applied| applied.generation);
+        applied.is_some() && applied == self.target.metadata.generation
     }
 
     fn is_deleting(&self) -> bool {

@@ -12,7 +12,7 @@ use aws_sdk_iam::{
 use jiff::Timestamp;
 
 use super::{
-    Error, Key, Kind, Principal, User, UserSpec,
+    Error, Key, Kind, Managed, Principal, User, UserSpec,
     throttle::{Throttle, Urgency},
 };
 use crate::{access::rclone::AccessKey, names::tag};
@@ -83,9 +83,10 @@ impl Iam {
         if found.path() != spec.path {
             return Ok(Principal::Foreign { why: format!("its path is {}, not {}", found.path(), spec.path) });
         }
-        // IAM never gives an id twice: what had this one when this operator created it is the same user, whatever its tags.
+        // IAM never gives an id twice: what had this one when this operator last saw it as its own is the same user, though
+        // its tags may be gone. Tags that say something else are somebody's word, such as a cluster's that was copied.
         let is_known = spec.known_id.as_deref() == Some(found.user_id());
-        if let Some(why) = foreign(spec, found.tags()).filter(|_| !is_known) {
+        if let Some(why) = foreign(spec, found.tags(), is_known) {
             return Ok(Principal::Foreign { why });
         }
         let mut keys = self.keys(&spec.name).await?;
@@ -93,8 +94,12 @@ impl Iam {
             key.last_used = self.last_used(&key.id).await?;
         }
         let tagged = tags(spec).iter().all(|tag| found.tags().contains(tag));
-        let (additions, attached) = self.additions(spec).await?;
+        let (mut additions, attached) = self.additions(spec).await?;
         let policies = self.policies(spec, attached, questions.managed_policy).await?;
+        if attached && matches!(policies.managed, Managed::Foreign { .. }) {
+            // It has our name, is not known for ours, and gives our principal rights all the same.
+            additions.attached.push(spec.policy_arn.clone());
+        }
         let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
         Ok(Principal::Ours(User { id: found.user_id, boundary, tagged, policies, keys, additions }))
     }
@@ -207,10 +212,12 @@ impl Iam {
 }
 
 /// What shows that a user or policy is not this target's; its name alone proves nothing.
-pub(super) fn foreign(spec: &UserSpec, tags: &[Tag]) -> Option<String> {
+pub(super) fn foreign(spec: &UserSpec, tags: &[Tag], may_lack_tags: bool) -> Option<String> {
     [tag::UID, tag::CLUSTER].into_iter().find_map(|key| {
         let value = tags.iter().find(|tag| tag.key() == key).map(Tag::value);
-        (value != spec.tags.get(key).map(String::as_str)).then(|| format!("its tag {key} is not this target's"))
+        let excused = value.is_none() && may_lack_tags;
+        (!excused && value != spec.tags.get(key).map(String::as_str))
+            .then(|| format!("its tag {key} is not this target's"))
     })
 }
 
@@ -233,6 +240,7 @@ pub(super) fn gone<T>(answer: Result<T, Error>) -> Result<(), Error> {
         Err(error) => Err(error),
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,9 +259,10 @@ mod tests {
     #[test]
     fn ownership_needs_both_tags() {
         let ours = [new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "c"), new_tag("other", "x")];
-        assert_eq!(foreign(&spec(), &ours), None);
-        assert!(foreign(&spec(), &[]).is_some());
-        assert!(foreign(&spec(), &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")]).is_some());
-        assert!(foreign(&spec(), &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")]).is_some());
+        assert_eq!(foreign(&spec(), &ours, false), None);
+        assert!(foreign(&spec(), &[], false).is_some());
+        assert_eq!(foreign(&spec(), &[], true), None, "a known one may have lost its tags");
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")], true).is_some());
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")], true).is_some());
     }
 }

@@ -120,7 +120,7 @@ impl Policies {
         self.ours() == Self::default()
     }
 
-    /// A managed policy of somebody else gives the principal nothing.
+    /// A managed policy of somebody else is none of this target's; one that is attached is among the additions.
     fn ours(&self) -> Self {
         match self.managed {
             Managed::Foreign { .. } => Self { managed: Managed::Absent, ..self.clone() },

@@ -67,11 +67,20 @@ impl Iam {
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Managed::Absent),
             Err(error) => return Err(error),
         };
-        if let Some(why) = foreign(spec, policy.tags()) {
+        if let Some(why) = foreign(spec, policy.tags(), false) {
             return Ok(Managed::Foreign { why });
         }
         let version = policy.default_version_id.ok_or(Error::new(action, Kind::Unreadable))?;
         Ok(Managed::Ours { document: self.policy_version(spec, &version).await?, attached })
+    }
+
+    /// Deletes the managed policy of a principal that is gone, if it is this target's.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn delete_policy_left_behind(&self, spec: &UserSpec) -> Result<(), Error> {
+        let managed = self.managed_policy(spec, false).await?;
+        self.delete_managed_policy(spec, &managed).await
     }
 
     async fn policy_version(&self, spec: &UserSpec, version: &str) -> Result<StoredPolicy, Error> {

@@ -4,7 +4,7 @@ use super::{Plan, State, Step, Waiting};
 use crate::{controller::goal::Provide, store::User};
 
 /// AWS attaches this to a user whose key it found in public. It is a warning, and only a person may take it off.
-const QUARANTINE: &str = ":policy/AWSCompromisedKeyQuarantine";
+const QUARANTINE: &str = ":iam::aws:policy/AWSCompromisedKeyQuarantine";
 
 /// The policy with which AWS warns of a key in public, if there is one.
 pub(super) fn quarantine(user: &User) -> Option<&String> {
@@ -25,52 +25,61 @@ pub(super) fn remove_all_additions(plan: &mut Plan, user: &User) {
     plan.steps.extend(user.additions.attached.iter().cloned().map(Step::Detach));
 }
 
-/// Groups give rights that no policy of ours says.
-pub(super) fn excess(user: &User) -> Vec<String> {
-    user.additions
-        .groups
-        .iter()
-        .map(|group| format!("whatever group {group} allows, of which it is a member"))
-        .collect()
+/// What the principal may do besides what its policy says, once the steps are done: groups, and what is not taken off now.
+pub(super) fn excess(plan: &Plan, user: &User) -> Vec<String> {
+    let stays = |name: &String| {
+        !plan.steps.iter().any(|step| matches!(step, Step::DeleteAddition(gone) | Step::Detach(gone) if gone == name))
+    };
+    let inline = user.additions.inline.iter().filter(|name| stays(name)).map(|name| format!("inline policy {name}"));
+    let attached = user.additions.attached.iter().filter(|arn| stays(arn) && !arn.contains(QUARANTINE)).cloned();
+    let groups = user.additions.groups.iter().map(|group| format!("group {group}, of which it is a member"));
+    inline.chain(attached).chain(groups).collect()
 }
 
-/// Holds a plan back that does nothing but undo somebody else's work, where that was asked for, or where it is a fight.
+/// Holds back what does nothing but undo somebody else's work, where that was asked for, or where it is a fight.
 pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
-    if !is_repair(plan, goal, state) {
+    if !is_in_place(goal, state) {
         return;
     }
-    plan.repairs = plan.steps.iter().filter_map(|step| what(step, goal)).collect();
-    if goal.repairs_paused {
-        plan.left = std::mem::take(&mut plan.repairs);
-        plan.steps.clear();
-    } else if let Some(until) = state.contested_until {
-        plan.repairs.clear();
-        plan.steps.clear();
-        plan.due_at(until);
-        plan.waiting = Some(Waiting::Contested { until });
+    let told: Vec<String> =
+        plan.steps.iter().filter(|step| is_repair(step, state)).filter_map(|step| what(step, goal)).collect();
+    if told.is_empty() {
+        return;
+    }
+    if !goal.repairs_paused && state.contested_until.is_none() {
+        plan.repairs = told;
+        return;
+    }
+    plan.steps.retain(|step| what(step, goal).is_none() || !is_repair(step, state));
+    match state.contested_until.filter(|_| !goal.repairs_paused) {
+        None => plan.left = told,
+        Some(until) => {
+            plan.due_at(until);
+            plan.waiting = Some(Waiting::Contested { until });
+        }
     }
 }
 
-/// Whether nothing was asked for that is not in place already: then what there is to do is a repair.
-fn is_repair(plan: &Plan, goal: &Provide, state: &State) -> bool {
+/// Whether nothing was asked for that was not given already: then what differs was changed by somebody else.
+fn is_in_place(goal: &Provide, state: &State) -> bool {
     let status = &state.status;
-    let in_place = state.is_current
+    state.is_applied
         && status.policy.as_ref().is_some_and(|policy| policy.digest == goal.document.digest())
         && status.secret_name.as_ref() == Some(&goal.secret_name)
-        && status.access.as_ref() == Some(&goal.record.0);
-    let withheld = |id: &String| status.keys.iter().any(|record| record.id == *id && record.withheld);
-    let repairs = |step: &Step| match step {
-        Step::ActivateKey(id) => !withheld(id),
-        step => what(step, goal).is_some(),
-    };
-    in_place && !plan.steps.is_empty() && plan.steps.iter().all(repairs)
+        && status.access.as_ref() == Some(&goal.record.0)
+        && status.applied.as_ref().is_some_and(|applied| applied.rclone == goal.rclone.digest())
+}
+
+/// A key that the operator itself switched off is not repaired but given back.
+fn is_repair(step: &Step, state: &State) -> bool {
+    let withheld = |id: &String| state.status.keys.iter().any(|record| record.id == *id && record.withheld);
+    !matches!(step, Step::ActivateKey(id) if withheld(id))
 }
 
 /// What a step puts right, if that is all it does.
 fn what(step: &Step, goal: &Provide) -> Option<String> {
     match step {
         Step::PutPolicy(_) => Some("its policy".to_owned()),
-        Step::SetBoundary(_) => Some("its permissions boundary".to_owned()),
         Step::Tag => Some("its tags".to_owned()),
         Step::DeleteAddition(name) => Some(format!("an inline policy {name} that was added")),
         Step::Detach(arn) => Some(format!("the policy {arn} that was attached")),

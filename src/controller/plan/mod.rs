@@ -87,6 +87,8 @@ pub enum Step {
     DeleteSecret(String),
     /// Deletes the principal's policy.
     DeletePolicy,
+    /// Deletes the managed policy of a principal that is gone.
+    DeletePolicyLeftBehind,
     /// Deletes the principal.
     DeleteUser,
     /// Marks the principal as left behind on purpose.
@@ -271,6 +273,15 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
         .map(|previous| previous.name.clone())
         .collect();
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
+}
+
+/// The boundary goes before every policy: with the least rights for the operator, IAM takes none without it. It is a limit,
+/// so nothing holds it back.
+fn bound(plan: &mut Plan, user: &UserSpec, state: &State) {
+    let Principal::Ours(ours) = &state.principal else { return };
+    if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
+        plan.step(Step::SetBoundary(boundary.clone()));
+    }
 }
 
 impl PutPolicy {

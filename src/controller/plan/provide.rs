@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret,
-    drift, keys, proof,
+    bound, drift, keys, proof,
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
@@ -24,6 +24,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, &goal.secret_name)));
     }
+    bound(&mut plan, user, state);
     // What the rules take away goes first, whatever else stands in the way.
     let ours = cut_back(goal, state, &mut plan);
     keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
@@ -34,6 +35,9 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     }
     end_overlaps(goal, state, fresh, &mut plan);
     drift::hold_repairs(&mut plan, goal, state);
+    if let Principal::Ours(ours) = &state.principal {
+        plan.excess = drift::excess(&plan, ours);
+    }
     if works && plan.blocked.is_none() {
         proof::of_published(&mut plan, goal, state, fresh);
     }
@@ -124,13 +128,9 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         plan.step(Step::CreateUser);
         User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
     });
-    if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
-        plan.step(Step::SetBoundary(boundary.clone()));
-    }
     if !ours.tagged {
         plan.step(Step::Tag);
     }
-    plan.excess = drift::excess(&ours);
     drift::remove_additions(plan, &ours);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,

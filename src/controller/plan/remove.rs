@@ -2,9 +2,9 @@
 
 use super::{
     Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting,
-    drift, keys,
+    bound, drift, keys,
 };
-use crate::store::User;
+use crate::{api::backup_target::PolicyForm, store::User};
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
 pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -51,6 +51,11 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         delete_policy(&mut plan, ours);
         drift::remove_all_additions(&mut plan, ours);
     }
+    let managed = state.status.policy.as_ref().is_some_and(|policy| policy.form == PolicyForm::Managed);
+    if managed && state.principal == Principal::Absent {
+        // Somebody deleted the user alone.
+        plan.step(Step::DeletePolicyLeftBehind);
+    }
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DeleteSecret(name.clone()));
     }
@@ -72,6 +77,7 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
         return plan;
     }
     let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
+    bound(&mut plan, user, state);
     if !ours.policies.are(document) {
         plan.put(PutPolicy::new(document, None));
     }

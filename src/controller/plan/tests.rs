@@ -15,7 +15,7 @@ use crate::{
         Capability,
         backup_store::BackupStoreSpec,
         backup_target::{
-            BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
+            Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
         },
     },
     cluster::OwnedSecret,
@@ -151,6 +151,7 @@ fn published(access: &Access) -> State {
                 bucket_missing: false,
                 conclusive: true,
             }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest() }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
@@ -168,7 +169,7 @@ fn published(access: &Access) -> State {
         secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
         in_hand: None,
-        is_current: true,
+        is_applied: true,
         contested_until: None,
     }
 }
@@ -182,7 +183,7 @@ fn fresh() -> State {
         secrets: BTreeMap::new(),
         absence: Absence::default(),
         in_hand: None,
-        is_current: true,
+        is_applied: true,
         contested_until: None,
     }
 }
@@ -305,7 +306,7 @@ prop_compose! {
         reissued in option::of(0..2_000_i64),
         until in -1_000..1_000_i64,
         looks in 0..5_u32,
-        is_current in any::<bool>(),
+        is_applied in any::<bool>(),
         in_hand in any::<bool>(),
     ) -> State {
         let current = keys.iter().find(|key| key.superseded_at.is_none());
@@ -336,7 +337,7 @@ prop_compose! {
             secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
             in_hand: in_hand.then(|| key("ORPHAN")),
-            is_current,
+            is_applied,
             contested_until: None,
         }
     }
@@ -349,6 +350,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
     if on_principal(&step) {
         assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
     }
+    let puts = matches!(step, Step::PutPolicy(_));
     match step {
         Step::Claim(intent) => {
             assert!(!state.finalizer, "claimed twice");
@@ -366,6 +368,9 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
         Step::PutPolicy(put) | Step::Remember(put) => {
+            if let (Principal::Ours(ours), true) = (&state.principal, puts) {
+                assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
+            }
             state.policy_put(&put.document, put.form);
             if let Some((access, previous)) = put.record {
                 state.access_recorded(access, previous);
@@ -402,7 +407,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             assert!(state.secret(&name).ours().is_some(), "{name} is not ours to delete");
             state.secret_deleted(&name);
         }
-        Step::DeletePolicy => state.policy_deleted(),
+        Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
         Step::DeleteUser => {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
             state.principal = Principal::Absent;
@@ -434,6 +439,7 @@ fn on_principal(step: &Step) -> bool {
             | Step::CheckSecret(_)
             | Step::ExtendKey { .. }
             | Step::WriteSecret(_)
+            | Step::DeletePolicyLeftBehind
             | Step::DeleteSecret(_)
             | Step::DisownSecret(_)
             | Step::ReleaseTarget
