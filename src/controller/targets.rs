@@ -152,7 +152,7 @@ impl Reconcile<'_> {
             hand: &self.context.hand,
             reach: Reach { config: &connection.config, s3: endpoints.s3.as_deref(), sts: endpoints.sts.as_deref() },
         };
-        self.work(&Work { goal: &goal, user: &user, tools }).await
+        Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
