@@ -9,6 +9,8 @@ mod cases;
 mod golden;
 mod limits;
 mod live;
+mod meaning;
+mod mutate;
 mod promise;
 mod request;
 mod send;
