@@ -57,21 +57,6 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_measured_without_its_white_space() {
-        let access = |prefix| Access {
-            bucket: BucketName::parse("my-backups").expect("valid"),
-            prefix: Prefix::parse(prefix).expect("valid"),
-            capabilities: std::collections::BTreeSet::new(),
-            ancestor_listing: true,
-        };
-        let size = |prefix| PolicyDocument::new(Partition::Aws, [&access(prefix)]).size();
-        assert!(size("ab") > 100);
-        assert_eq!(size("a b"), size("ab"), "AWS does not count spaces");
-        assert_eq!(size("ü"), size("u"), "AWS counts characters, not bytes");
-        assert!(size("abc") > size("ab"));
-    }
-
-    #[test]
     fn the_offending_character_is_told_with_its_place() {
         assert_eq!(offending("abc", char::is_alphabetic), None);
         assert_eq!(offending("ü1c2", char::is_alphabetic), Some("1 at place 2".to_owned()));
