@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     child::command,
+    process::Process,
     program::{self, Ran},
     tools::tool,
 };
@@ -53,6 +55,22 @@ impl Rclone {
     }
 
     pub async fn run(&self, args: &[&str]) -> Result<Ran> {
+        program::run("rclone", self.command(args), DEADLINE).await
+    }
+
+    /// As [`Self::run`], with a file to read from its standard input.
+    pub async fn run_with_input(&self, args: &[&str], input: &Path) -> Result<Ran> {
+        let mut rclone = self.command(args);
+        rclone.stdin(File::open(input)?);
+        program::run("rclone", rclone, DEADLINE).await
+    }
+
+    /// Starts one that does not end by itself, or shall be ended before; what it prints goes to `log`.
+    pub fn start(&self, args: &[&str], log: &Path) -> Result<Process> {
+        Process::start("rclone", self.command(args), log)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut rclone = command(&self.program);
         rclone
             .args(args)
@@ -62,6 +80,6 @@ impl Rclone {
         if let Some(authority) = &self.authority {
             rclone.env("RCLONE_CA_CERT", authority);
         }
-        program::run("rclone", rclone, DEADLINE).await
+        rclone
     }
 }

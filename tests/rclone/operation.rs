@@ -1,0 +1,111 @@
+//! An operation: what is run, what it changes, and how it is judged.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::BoxFuture;
+
+use crate::{
+    calls,
+    must::{Must, Rules, must},
+    place::Place,
+    testbed::{program::Ran, proxy::Mark},
+};
+
+/// An operation, as a row of the matrix.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    /// What it is, for people.
+    pub title: &'static str,
+    /// What is run. Words in capitals stand for places, see [`Place::command`].
+    pub command: &'static str,
+    /// How it is run.
+    pub run: Run,
+    /// What must happen.
+    pub rules: Rules,
+    /// How the place is other than before, when it worked.
+    pub change: fn(&mut Place),
+    /// What else must hold when it worked.
+    pub holds: fn(&Place, &Ran) -> Result<()>,
+    /// Calls that S3 must have seen when it worked: they show that it is what the title says.
+    pub calls: &'static [&'static str],
+}
+
+/// How an operation is run.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// The command alone.
+    Alone,
+    /// With this many bytes at its standard input.
+    Fed(usize),
+    /// In a way of its own.
+    Specially(for<'a> fn(&'a mut Place, Vec<String>) -> BoxFuture<'a, Result<Ran>>),
+}
+
+/// The plainest operation.
+pub const PLAIN: Operation = Operation {
+    title: "",
+    command: "",
+    run: Run::Alone,
+    rules: &[],
+    change: |_| {},
+    holds: |_, _| Ok(()),
+    calls: &[],
+};
+
+/// Runs an operation and says how what happened differs from what must.
+pub async fn check(operation: &Operation, place: &mut Place) -> Result<()> {
+    let must = must(operation.rules, place.release, place.tiers);
+    if must == Must::NotRun {
+        return Ok(());
+    }
+    let mark = place.world.tls.mark();
+    let ran = run(operation, place).await?;
+    judge(operation, place, mark, must, &ran)
+        .with_context(|| format!("it ended with {:?} and said:\n{}{}", ran.code, ran.stderr, ran.stdout))?;
+    if matches!(must, Must::Work | Must::Complain { .. }) {
+        (operation.change)(place);
+    }
+    if place.has_bucket().await? { place.is_as_it_must().await } else { Ok(()) }
+}
+
+async fn run(operation: &Operation, place: &mut Place) -> Result<Ran> {
+    let words = place.command(operation.command);
+    let args: Vec<&str> = words.iter().map(String::as_str).collect();
+    match operation.run {
+        Run::Alone => place.rclone.run(&args).await,
+        Run::Fed(size) => {
+            let input = place.local("input");
+            std::fs::write(&input, crate::files::filled(size))?;
+            place.rclone.run_with_input(&args, &input).await
+        }
+        Run::Specially(run) => run(place, words).await,
+    }
+}
+
+fn judge(operation: &Operation, place: &Place, mark: Mark, must: Must, ran: &Ran) -> Result<()> {
+    let (made, refused) = calls_of(place, mark);
+    let (ends_well, refusal, says) = match must {
+        Must::Work => (true, None, ""),
+        Must::Complain { call, says } => (true, Some(call), says),
+        Must::BeRefused { call, says } => (false, Some(call), says),
+        Must::Fail { says } => (false, None, says),
+        Must::NotRun => bail!("it was run"),
+    };
+    ensure!(ends_well == (ran.code == Some(0)), "it must be otherwise: {must:?}; S3 refused {refused:?}");
+    ensure!(refused == refusal.into_iter().collect(), "S3 refused {refused:?}; it must be {must:?}");
+    ensure!(ran.stderr.contains(says), "it did not say '{says}'");
+    if ends_well {
+        let missing: Vec<_> = operation.calls.iter().filter(|call| !made.contains(*call)).collect();
+        ensure!(missing.is_empty(), "S3 was not asked for {missing:?} but for {made:?}");
+        (operation.holds)(place, ran)?;
+    }
+    Ok(())
+}
+
+/// The calls that rclone made since then, and those that S3 refused.
+fn calls_of(place: &Place, mark: Mark) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
+    let ours = place.world.tls.calls_since(mark, |call| call.access_key.as_deref() == Some(&place.key));
+    let refused = ours.iter().filter(|call| call.status.is_some_and(|status| status >= 400 && status != 404));
+    (ours.iter().map(calls::name).collect(), refused.map(calls::name).collect())
+}
