@@ -5,9 +5,11 @@ use crate::testbed::proxy::Call;
 /// The name of the call, as AWS's API reference has it.
 pub fn name(call: &Call) -> &'static str {
     let has = |key: &str| call.query.split('&').any(|pair| pair.split('=').next() == Some(key));
-    let is_object = call.path.trim_matches('/').contains('/');
+    // The bucket is part of the host's name and the path is the object's; where the host is an address, both are in the path.
+    let path = call.path.trim_start_matches('/');
+    let is_object = if call.host.starts_with("127.") { path.contains('/') } else { !path.is_empty() };
     match (call.method.as_str(), is_object) {
-        _ if call.path == "/" => "ListBuckets",
+        _ if call.host.starts_with("s3.") => "ListBuckets",
         ("GET", false) if has("uploads") => "ListMultipartUploads",
         ("GET", false) if has("versioning") => "GetBucketVersioning",
         ("GET", false) if has("versions") => "ListObjectVersions",

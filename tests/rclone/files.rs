@@ -69,7 +69,9 @@ impl Files {
 
 fn data() -> Tree {
     let named = NAMES.iter().map(|name| ((*name).to_owned(), name.as_bytes().into()));
-    named.chain([("empty".to_owned(), filled(0)), ("one".to_owned(), filled(1)), ("sub/two".to_owned(), filled(2))]).collect()
+    named
+        .chain([("empty".to_owned(), filled(0)), ("one".to_owned(), filled(1)), ("sub/two".to_owned(), filled(2))])
+        .collect()
 }
 
 fn later() -> Tree {

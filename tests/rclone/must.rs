@@ -4,19 +4,38 @@ use backup_target_operator::api::Capability;
 
 use crate::{releases::Release, tiers::TierSet};
 
+/// Names of S3's calls.
+pub type Calls = &'static [&'static str];
+
 /// What must happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Must {
     /// It does its work, and S3 refuses nothing.
     Work,
-    /// It does its work and ends well, and complains that S3 refused a call.
-    Complain { call: &'static str, says: &'static str },
-    /// S3 refuses a call, rclone says so and ends with an error, and nothing has changed.
-    BeRefused { call: &'static str, says: &'static str },
+    /// It does its work and ends well, and S3 refuses calls, of which it says this.
+    Complain { calls: Calls, says: &'static str },
+    /// S3 refuses calls, rclone says this and ends with an error, and nothing has changed.
+    BeRefused { calls: Calls, says: &'static str },
     /// rclone ends with an error of its own, S3 refused nothing, and nothing has changed.
     Fail { says: &'static str },
-    /// It is not tried.
-    NotRun,
+    /// It works here, and would not on AWS, which the stand-in does not know.
+    OtherThanAws { aws: &'static str },
+}
+
+impl Must {
+    /// Whether it does its work.
+    pub fn works(self) -> bool {
+        matches!(self, Self::Work | Self::Complain { .. } | Self::OtherThanAws { .. })
+    }
+
+    /// The calls that S3 refuses, and what rclone says.
+    pub fn refusal(self) -> (Calls, &'static str) {
+        match self {
+            Self::Complain { calls, says } | Self::BeRefused { calls, says } => (calls, says),
+            Self::Fail { says } => (&[], says),
+            Self::Work | Self::OtherThanAws { .. } => (&[], ""),
+        }
+    }
 }
 
 /// Where something holds.
@@ -28,10 +47,6 @@ pub enum When {
     WithAncestors,
     /// With releases of this minor version and newer.
     Since(u32),
-    /// With releases older than this minor version.
-    Before(u32),
-    /// With the sets of tiers that are not tried with everything.
-    Quick,
 }
 
 impl When {
@@ -40,16 +55,9 @@ impl When {
             Self::With(capability) => tiers.has(capability),
             Self::WithAncestors => tiers.ancestor_listing,
             Self::Since(minor) => release.minor >= minor,
-            Self::Before(minor) => release.minor < minor,
-            Self::Quick => !tiers.thorough,
         }
     }
 }
 
-/// The first row whose conditions all hold says what must happen; when there is none, it must work.
+/// The first row whose conditions all hold is the one that counts.
 pub type Rules = &'static [(&'static [When], Must)];
-
-pub fn must(rules: Rules, release: Release, tiers: &TierSet) -> Must {
-    let row = rules.iter().find(|(when, _)| when.iter().all(|when| when.holds(release, tiers)));
-    row.map_or(Must::Work, |(_, must)| *must)
-}

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
 
 use crate::{
     calls,
-    must::{Must, Rules, must},
+    must::{Calls, Must, Rules},
     place::Place,
+    releases::Release,
     testbed::{program::Ran, proxy::Mark},
+    tiers::{Extent, TierSet},
 };
 
 /// An operation, as a row of the matrix.
@@ -21,14 +23,28 @@ pub struct Operation {
     pub command: &'static str,
     /// How it is run.
     pub run: Run,
-    /// What must happen.
+    /// Which sets of tiers it is tried with.
+    pub extent: Extent,
+    /// Whether nothing is under the prefix when it begins.
+    pub fresh: bool,
+    /// What must happen; it must work where none of them holds.
     pub rules: Rules,
     /// How the place is other than before, when it worked.
     pub change: fn(&mut Place),
     /// What else must hold when it worked.
     pub holds: fn(&Place, &Ran) -> Result<()>,
     /// Calls that S3 must have seen when it worked: they show that it is what the title says.
-    pub calls: &'static [&'static str],
+    pub calls: Calls,
+    /// Calls that S3 must not have seen.
+    pub never: Calls,
+}
+
+impl Operation {
+    /// What must happen; nothing where it is not tried.
+    pub fn must(&self, release: Release, tiers: &TierSet) -> Option<Must> {
+        let row = self.rules.iter().find(|(when, _)| when.iter().all(|when| when.holds(release, tiers)));
+        (self.extent <= tiers.extent).then_some(row.map_or(Must::Work, |(_, must)| *must))
+    }
 }
 
 /// How an operation is run.
@@ -47,23 +63,26 @@ pub const PLAIN: Operation = Operation {
     title: "",
     command: "",
     run: Run::Alone,
+    extent: Extent::Most,
+    fresh: false,
     rules: &[],
     change: |_| {},
     holds: |_, _| Ok(()),
     calls: &[],
+    never: &[],
 };
 
 /// Runs an operation and says how what happened differs from what must.
 pub async fn check(operation: &Operation, place: &mut Place) -> Result<()> {
-    let must = must(operation.rules, place.release, place.tiers);
-    if must == Must::NotRun {
-        return Ok(());
+    let Some(must) = operation.must(place.release, place.tiers) else { return Ok(()) };
+    if operation.fresh {
+        place.empty().await?;
     }
     let mark = place.world.tls.mark();
     let ran = run(operation, place).await?;
     judge(operation, place, mark, must, &ran)
         .with_context(|| format!("it ended with {:?} and said:\n{}{}", ran.code, ran.stderr, ran.stdout))?;
-    if matches!(must, Must::Work | Must::Complain { .. }) {
+    if must.works() {
         (operation.change)(place);
     }
     if place.has_bucket().await? { place.is_as_it_must().await } else { Ok(()) }
@@ -85,19 +104,15 @@ async fn run(operation: &Operation, place: &mut Place) -> Result<Ran> {
 
 fn judge(operation: &Operation, place: &Place, mark: Mark, must: Must, ran: &Ran) -> Result<()> {
     let (made, refused) = calls_of(place, mark);
-    let (ends_well, refusal, says) = match must {
-        Must::Work => (true, None, ""),
-        Must::Complain { call, says } => (true, Some(call), says),
-        Must::BeRefused { call, says } => (false, Some(call), says),
-        Must::Fail { says } => (false, None, says),
-        Must::NotRun => bail!("it was run"),
-    };
-    ensure!(ends_well == (ran.code == Some(0)), "it must be otherwise: {must:?}; S3 refused {refused:?}");
-    ensure!(refused == refusal.into_iter().collect(), "S3 refused {refused:?}; it must be {must:?}");
+    let (to_refuse, says) = must.refusal();
+    ensure!(must.works() == (ran.code == Some(0)), "it must be {must:?}; S3 refused {refused:?}");
+    ensure!(refused == to_refuse.iter().copied().collect(), "it must be {must:?}; S3 refused {refused:?}");
     ensure!(ran.stderr.contains(says), "it did not say '{says}'");
-    if ends_well {
+    if must.works() {
         let missing: Vec<_> = operation.calls.iter().filter(|call| !made.contains(*call)).collect();
         ensure!(missing.is_empty(), "S3 was not asked for {missing:?} but for {made:?}");
+        let excess: Vec<_> = operation.never.iter().filter(|call| made.contains(*call)).collect();
+        ensure!(excess.is_empty(), "S3 was asked for {excess:?}");
         (operation.holds)(place, ran)?;
     }
     Ok(())
@@ -105,7 +120,7 @@ fn judge(operation: &Operation, place: &Place, mark: Mark, must: Must, ran: &Ran
 
 /// The calls that rclone made since then, and those that S3 refused.
 fn calls_of(place: &Place, mark: Mark) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
-    let ours = place.world.tls.calls_since(mark, |call| call.access_key.as_deref() == Some(&place.key));
+    let ours = place.world.tls.calls_since(mark, |call| call.access_key.as_deref() == Some(place.key()));
     let refused = ours.iter().filter(|call| call.status.is_some_and(|status| status >= 400 && status != 404));
     (ours.iter().map(calls::name).collect(), refused.map(calls::name).collect())
 }

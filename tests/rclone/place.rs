@@ -1,6 +1,11 @@
 //! Where the cells of one release and one set of tiers happen, one after the other: a bucket, and a key for a folder in it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, ensure};
 use backup_target_operator::{
@@ -8,6 +13,7 @@ use backup_target_operator::{
         Access, BucketName, PolicyDocument, Prefix,
         claim::RemoteName,
         rclone::{AccessKey, RcloneConf},
+        terms::Endpoint,
     },
     api::Capability,
 };
@@ -33,15 +39,13 @@ pub struct Place {
     pub release: Release,
     pub tiers: &'static TierSet,
     pub bucket: String,
-    /// The id of the key that rclone has.
-    pub key: String,
     pub rclone: Rclone,
     /// What must be under the prefix.
     pub tree: Tree,
     /// The keys of the unfinished uploads that must be in the bucket.
-    pub uploads: Vec<String>,
+    pub uploads: BTreeSet<String>,
     access_key: AccessKey,
-    access: Access,
+    conf: RcloneConf,
     /// What was read already: the content is read again only where an object was written since.
     seen: BTreeMap<String, (String, Content)>,
 }
@@ -57,11 +61,16 @@ impl Place {
             ancestor_listing: tiers.ancestor_listing,
         };
         let access_key = create_principal(&world, &bucket, &access).await?;
-        let bucket_is_missing = tiers.has(Capability::CreateBucket);
-        let rclone = rclone(&world, release, &access, &access_key, bucket_is_missing)?;
-        let (tree, uploads, seen) = (Tree::new(), Vec::new(), BTreeMap::new());
-        let key = access_key.id.clone();
-        Ok(Self { world, release, tiers, bucket, key, rclone, tree, uploads, access_key, access, seen })
+        let conf = RcloneConf {
+            remote: RemoteName::parse("backup")?,
+            access,
+            region: world.terms.region.clone(),
+            endpoint: None,
+            create_bucket: tiers.has(Capability::CreateBucket),
+        };
+        let rclone = rclone(&world, release, &conf, &access_key)?;
+        let (tree, uploads, seen) = (Tree::new(), BTreeSet::new(), BTreeMap::new());
+        Ok(Self { world, release, tiers, bucket, rclone, tree, uploads, access_key, conf, seen })
     }
 
     /// Gives it its bucket, unless rclone created it, with what others have in it; and the rclone.conf for a bucket that
@@ -75,14 +84,26 @@ impl Place {
         }
         let theirs = format!("{SIBLING}unfinished");
         self.world.aws.s3.create_multipart_upload().bucket(&self.bucket).key(&theirs).send().await?;
-        self.uploads.push(theirs);
-        self.rclone = rclone(&self.world, self.release, &self.access, &self.access_key, false)?;
+        self.uploads.insert(theirs);
+        self.conf.create_bucket = false;
+        self.rclone = rclone(&self.world, self.release, &self.conf, &self.access_key)?;
         Ok(())
     }
 
     pub async fn has_bucket(&self) -> Result<bool> {
         let buckets = self.world.aws.s3.list_buckets().send().await?.buckets.unwrap_or_default();
         Ok(buckets.iter().any(|bucket| bucket.name() == Some(&self.bucket)))
+    }
+
+    /// The id of the key that rclone has.
+    pub fn key(&self) -> &str {
+        &self.access_key.id
+    }
+
+    /// rclone with the same key in the configuration for a store with an endpoint.
+    pub fn rclone_at(&self, endpoint: &str) -> Result<Rclone> {
+        let endpoint = Some(Endpoint::parse("endpoint", endpoint)?);
+        rclone(&self.world, self.release, &RcloneConf { endpoint, ..self.conf.clone() }, &self.access_key)
     }
 
     /// A path on this machine for what an operation writes there.
@@ -119,23 +140,26 @@ impl Place {
         Ok(())
     }
 
-    /// Fails unless the bucket holds what it must: under the prefix what was put there, and elsewhere what others have.
+    /// Fails unless the bucket holds what it must: under the prefix what was put there, and elsewhere what others have. What
+    /// it holds instead is where the next operation starts from.
     pub async fn is_as_it_must(&mut self) -> Result<()> {
-        let mut must: Tree = self.tree.iter().map(|(name, content)| (format!("{PREFIX}{name}"), content.clone())).collect();
-        must.extend(FOREIGN.map(|key| (key.to_owned(), key.as_bytes().into())));
-        let found = self.objects().await?;
-        same(&must, &found).context("in the bucket")?;
+        let mut found = self.objects().await?;
         let uploads = self.unfinished_uploads().await?;
-        ensure!(self.uploads == uploads, "there are unfinished uploads {uploads:?} and not {:?}", self.uploads);
+        let theirs: Tree = FOREIGN.map(|key| (key.to_owned(), key.as_bytes().into())).into();
+        let inside = found.extract_if(.., |key, _| key.starts_with(PREFIX));
+        let inside = inside.map(|(key, content)| (key[PREFIX.len()..].to_owned(), content)).collect();
+        let tree = mem::replace(&mut self.tree, inside);
+        let must = mem::replace(&mut self.uploads, uploads);
+        same(&tree, &self.tree).context("under the prefix")?;
+        same(&theirs, &found).context("outside of the prefix")?;
+        ensure!(must == self.uploads, "there are unfinished uploads {:?} and not {must:?}", self.uploads);
         Ok(())
     }
 
     /// The keys of the unfinished uploads in the bucket.
-    pub async fn unfinished_uploads(&self) -> Result<Vec<String>> {
+    pub async fn unfinished_uploads(&self) -> Result<BTreeSet<String>> {
         let answer = self.world.aws.s3.list_multipart_uploads().bucket(&self.bucket).send().await?;
-        let mut keys: Vec<_> = answer.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect();
-        keys.sort();
-        Ok(keys)
+        Ok(answer.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect())
     }
 
     async fn objects(&mut self) -> Result<Tree> {
@@ -174,20 +198,7 @@ async fn create_principal(world: &World, name: &str, access: &Access) -> Result<
     Ok(AccessKey { id: key.access_key_id, secret: key.secret_access_key.into() })
 }
 
-fn rclone(
-    world: &World,
-    release: Release,
-    access: &Access,
-    key: &AccessKey,
-    create_bucket: bool,
-) -> Result<Rclone> {
-    let terms = &world.terms;
-    let conf = RcloneConf {
-        remote: RemoteName::parse("backup")?,
-        access: access.clone(),
-        region: terms.region.clone(),
-        endpoint: terms.endpoint.clone(),
-        create_bucket,
-    };
-    Rclone::with_program(release.program()?, conf.render(key)?.expose_secret())?.trusting(&world.authority)
+fn rclone(world: &World, release: Release, conf: &RcloneConf, key: &AccessKey) -> Result<Rclone> {
+    let rclone = Rclone::with_program(release.program()?, conf.render(key)?.expose_secret())?;
+    Ok(rclone.trusting(&world.authority)?.env("HTTPS_PROXY", world.tunnel.url()))
 }

@@ -1,12 +1,7 @@
 //! What all cells share: AWS's stand-in, TLS in front of it, and files to back up.
 
-use std::path::Path;
-
 use anyhow::Result;
-use backup_target_operator::{
-    access::Terms,
-    api::BackupStore,
-};
+use backup_target_operator::{access::Terms, api::BackupStore};
 use serde_json::json;
 
 use crate::{
@@ -16,37 +11,56 @@ use crate::{
         certificates::Authority,
         proxy::Proxy,
         run::Run,
+        tunnel::Tunnel,
     },
 };
+
+/// The names of S3. With them in the certificate, and a tunnel that leads there whatever name is asked for, rclone works
+/// with the very file that it gets for AWS: no endpoint, and the bucket in the host's name.
+const NAMES: [&str; 5] = [
+    "s3.us-east-1.amazonaws.com",
+    "*.s3.us-east-1.amazonaws.com",
+    "s3.amazonaws.com",
+    "*.s3.amazonaws.com",
+    "127.0.0.1",
+];
 
 /// Everything that runs while the tests do.
 pub struct World {
     // In the order in which they end.
-    /// What rclone speaks to: only with TLS does it use its settings for AWS.
+    /// What leads rclone to it.
+    pub tunnel: Tunnel,
+    /// What rclone takes for S3.
     pub tls: Proxy,
     pub aws: Aws,
+    /// The process that plays AWS.
+    pub stand_in: u32,
     pub files: Files,
-    /// What a store says that is reached through the proxy.
+    /// The terms of a store on AWS.
     pub terms: Terms,
     /// Who signs the proxy's certificate (PEM).
     pub authority: String,
-    run: Run,
 }
 
 impl World {
     pub async fn start() -> Result<Self> {
         let run = Run::begin("rclone")?;
-        let aws = Aws::start(&run).await?;
+        let mut aws = Aws::start(&run).await?;
         let authority = Authority::new("rclone")?;
-        let tls = Proxy::start_tls(&aws.upstream(), &authority.identity()?).await?;
-        let spec = json!({"region": REGION, "endpoints": {"s3": tls.url()}});
+        let tls = Proxy::start_tls(&aws.upstream(), &authority.identity_of(&NAMES)?).await?;
+        let tunnel = Tunnel::start_to(tls.address()).await?;
+        let spec = json!({"region": REGION});
         let store = BackupStore::new("default", serde_json::from_value(spec)?);
         let terms = Terms::parse(&store.spec, None)?;
-        Ok(Self { tls, aws, files: Files::new(&run.room("files")?)?, terms, authority: authority.pem(), run })
-    }
-
-    /// A place for logs, which stay after the run.
-    pub fn logs(&self) -> &Path {
-        self.run.path()
+        let stand_in = aws.server().pid();
+        Ok(Self {
+            stand_in,
+            tunnel,
+            tls,
+            aws,
+            files: Files::new(&run.room("files")?)?,
+            terms,
+            authority: authority.pem(),
+        })
     }
 }

@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub struct Rclone {
     program: PathBuf,
     folder: TempDir,
-    authority: Option<PathBuf>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Rclone {
@@ -39,15 +39,19 @@ impl Rclone {
         let folder = TempDir::new()?;
         let path = folder.path().join("rclone.conf");
         File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(config.as_bytes())?;
-        Ok(Self { program, folder, authority: None })
+        Ok(Self { program, folder, environment: Vec::new() })
     }
 
     /// Trusts an authority (PEM), for a store with TLS.
-    pub fn trusting(mut self, authority: &str) -> Result<Self> {
+    pub fn trusting(self, authority: &str) -> Result<Self> {
         let path = self.folder.path().join("ca.crt");
         fs::write(&path, authority)?;
-        self.authority = Some(path);
-        Ok(self)
+        Ok(self.env("RCLONE_CA_CERT", &path.display().to_string()))
+    }
+
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
     }
 
     pub fn folder(&self) -> &Path {
@@ -76,10 +80,8 @@ impl Rclone {
             .args(args)
             .current_dir(self.folder())
             .env("HOME", self.folder())
-            .env("RCLONE_CONFIG", self.folder().join("rclone.conf"));
-        if let Some(authority) = &self.authority {
-            rclone.env("RCLONE_CA_CERT", authority);
-        }
+            .env("RCLONE_CONFIG", self.folder().join("rclone.conf"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         rclone
     }
 }
