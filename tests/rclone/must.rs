@@ -18,14 +18,12 @@ pub enum Must {
     BeRefused { calls: Calls, says: &'static str },
     /// rclone ends with an error of its own, S3 refused nothing, and nothing has changed.
     Fail { says: &'static str },
-    /// It works here, and would not on AWS, which the stand-in does not know.
-    OtherThanAws { aws: &'static str },
 }
 
 impl Must {
     /// Whether it does its work.
     pub fn works(self) -> bool {
-        matches!(self, Self::Work | Self::Complain { .. } | Self::OtherThanAws { .. })
+        matches!(self, Self::Work | Self::Complain { .. })
     }
 
     /// The calls that S3 refuses, and what rclone says.
@@ -33,7 +31,7 @@ impl Must {
         match self {
             Self::Complain { calls, says } | Self::BeRefused { calls, says } => (calls, says),
             Self::Fail { says } => (&[], says),
-            Self::Work | Self::OtherThanAws { .. } => (&[], ""),
+            Self::Work => (&[], ""),
         }
     }
 }
@@ -43,18 +41,24 @@ impl Must {
 pub enum When {
     /// With this capability.
     With(Capability),
+    /// Without this capability.
+    Without(Capability),
     /// Where the way to the prefix can be listed.
     WithAncestors,
     /// With releases of this minor version and newer.
     Since(u32),
+    /// With releases older than this minor version.
+    Before(u32),
 }
 
 impl When {
     pub fn holds(self, release: Release, tiers: &TierSet) -> bool {
         match self {
             Self::With(capability) => tiers.has(capability),
+            Self::Without(capability) => !tiers.has(capability),
             Self::WithAncestors => tiers.ancestor_listing,
             Self::Since(minor) => release.minor >= minor,
+            Self::Before(minor) => release.minor < minor,
         }
     }
 }

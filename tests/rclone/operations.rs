@@ -8,7 +8,7 @@ use backup_target_operator::api::Capability::{CreateBucket, ListAllBuckets, Mult
 use crate::{
     files::{self, MIB, Tree, filled},
     must::{
-        Must::{self, BeRefused, Complain, Fail, OtherThanAws, Work},
+        Must::{self, BeRefused, Complain, Fail, Work},
         Rules, When,
     },
     operation::{Operation, PLAIN, Run},
@@ -25,17 +25,28 @@ const SHRUGGED: Must = Complain { calls: &["HeadObject"], says: "" };
 const CANNOT_LIST: Must = BeRefused { calls: &["ListObjects"], says: DENIED };
 /// Without the last `/`, rclone asks whether the prefix is an object, which the key may not.
 const WITHOUT_SLASH: Rules = &[
+    (SENDS_AN_ACL, BeRefused { calls: &["HeadObject", "PutObject"], says: FOR_THE_ACL }),
     (&[When::Since(74)], BeRefused { calls: &["HeadObject"], says: "is a file not a directory" }),
     (&[When::Since(72)], BeRefused { calls: &["HeadObject"], says: "403" }),
     (&[], SHRUGGED),
 ];
+
+/// Releases before 1.61 ask for the ACL `private` where the configuration names none, and an upload with any ACL needs
+/// s3:PutObjectAcl.
+const SENDS_AN_ACL: &[When] = &[When::Before(61), When::Without(ObjectAcls)];
+const FOR_THE_ACL: &str = "status code: 403";
+const UPLOAD: Rules = &[(SENDS_AN_ACL, BeRefused { calls: &["PutObject"], says: FOR_THE_ACL })];
+const UPLOAD_IN_PARTS: Rules = &[(SENDS_AN_ACL, BeRefused { calls: &["CreateMultipartUpload"], says: FOR_THE_ACL })];
 
 /// While there is no bucket.
 pub const BEFORE: Operation = Operation {
     title: "first copy, while the bucket is missing",
     command: "copy DATA backup:",
     extent: Extent::Core,
-    rules: &[(&[When::With(CreateBucket)], Work), (&[], Fail { says: "NoSuchBucket" })],
+    rules: &[
+        (&[When::Without(CreateBucket)], Fail { says: "NoSuchBucket" }),
+        (SENDS_AN_ACL, BeRefused { calls: &["PutObject"], says: FOR_THE_ACL }),
+    ],
     change: |place| place.tree = place.world.files.data.tree.clone(),
     calls: &["CreateBucket"],
     ..PLAIN
@@ -80,6 +91,7 @@ pub const ALL: &[Operation] = &[
         fresh: true,
         change: |place| place.tree = place.world.files.data.tree.clone(),
         calls: &["PutObject"],
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -89,6 +101,8 @@ pub const ALL: &[Operation] = &[
         fresh: true,
         change: |place| place.tree = place.world.files.data.tree.clone(),
         calls: &["PutObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -108,6 +122,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Core,
         change: |place| place.tree = place.world.files.later.tree.clone(),
         calls: &["PutObject", "DeleteObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation { title: "check", command: "check LATER backup:", extent: Extent::Core, holds: all_match, ..PLAIN },
@@ -134,6 +150,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Core,
         change: |place| put(place, "copies/1", 1),
         calls: &["HeadObject", "PutObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -142,6 +160,8 @@ pub const ALL: &[Operation] = &[
         change: |place| put(place, "copies/3", 3),
         calls: &["PutObject"],
         never: &["GetObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -150,6 +170,8 @@ pub const ALL: &[Operation] = &[
         run: Run::Fed(1 << 10),
         change: |place| put(place, "streams/short", 1 << 10),
         calls: &["PutObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -159,6 +181,8 @@ pub const ALL: &[Operation] = &[
         run: Run::Fed(300 << 10),
         change: |place| put(place, "streams/long", 300 << 10),
         calls: &["CreateMultipartUpload", "CompleteMultipartUpload"],
+        needed: true,
+        rules: UPLOAD_IN_PARTS,
         ..PLAIN
     },
     Operation {
@@ -168,6 +192,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Everything,
         change: |place| put(place, "streams/longest", 12 * MIB),
         calls: &["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"],
+        needed: true,
+        rules: UPLOAD_IN_PARTS,
         ..PLAIN
     },
     Operation {
@@ -176,6 +202,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Everything,
         change: |place| add(place, "sizes/", |files| &files.sizes),
         never: &["CreateMultipartUpload"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -184,6 +212,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Everything,
         change: |place| add(place, "parts/", |files| &files.sizes),
         calls: &["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"],
+        needed: true,
+        rules: &[(SENDS_AN_ACL, BeRefused { calls: &["CreateMultipartUpload", "PutObject"], says: FOR_THE_ACL })],
         ..PLAIN
     },
     Operation {
@@ -192,6 +222,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Everything,
         change: |place| add(place, "parts/", |files| &files.large),
         calls: &["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"],
+        needed: true,
+        rules: UPLOAD_IN_PARTS,
         ..PLAIN
     },
     Operation {
@@ -201,6 +233,8 @@ pub const ALL: &[Operation] = &[
         change: |place| put(place, "copies/30MiB", 30 * MIB),
         calls: &["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"],
         never: &["GetObject"],
+        needed: true,
+        rules: UPLOAD_IN_PARTS,
         ..PLAIN
     },
     Operation {
@@ -209,6 +243,8 @@ pub const ALL: &[Operation] = &[
         extent: Extent::Everything,
         change: |place| add(place, "deep/", |files| &files.deep),
         calls: &["PutObject"],
+        needed: true,
+        rules: UPLOAD,
         ..PLAIN
     },
     Operation {
@@ -245,17 +281,14 @@ pub const ALL: &[Operation] = &[
     Operation {
         title: "copy to a folder beside it",
         command: "copy DATA/one backup_s3:BUCKET/SIBLING/ --no-check-dest",
-        rules: &[(&[], BeRefused { calls: &["PutObject"], says: DENIED })],
+        rules: &[(&[], BeRefused { calls: &["PutObject"], says: "403" })],
         ..PLAIN
     },
     Operation {
         title: "upload with an ACL",
         command: "copyto DATA/one backup:acl --s3-acl bucket-owner-full-control",
         extent: Extent::Core,
-        rules: &[
-            (&[When::With(ObjectAcls)], Work),
-            (&[], OtherThanAws { aws: "AWS refuses `PutObject`: a request with an ACL needs `s3:PutObjectAcl` too" }),
-        ],
+        rules: &[(&[When::Without(ObjectAcls)], BeRefused { calls: &["PutObject"], says: "403" })],
         change: |place| put(place, "acl", 1),
         calls: &["PutObject"],
         ..PLAIN
@@ -277,6 +310,8 @@ pub const ALL: &[Operation] = &[
             place.uploads.insert(format!("{PREFIX}killed"));
         },
         calls: &["CreateMultipartUpload"],
+        needed: true,
+        rules: UPLOAD_IN_PARTS,
         ..PLAIN
     },
     Operation {

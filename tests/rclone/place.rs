@@ -20,7 +20,7 @@ use backup_target_operator::{
 use secrecy::ExposeSecret;
 
 use crate::{
-    files::{Content, Folder, Tree},
+    files::{Content, Folder, MODIFIED, Tree},
     releases::Release,
     testbed::rclone::Rclone,
     tiers::TierSet,
@@ -46,6 +46,8 @@ pub struct Place {
     pub uploads: BTreeSet<String>,
     access_key: AccessKey,
     conf: RcloneConf,
+    /// What others have in the bucket.
+    theirs: Tree,
     /// What was read already: the content is read again only where an object was written since.
     seen: BTreeMap<String, (String, Content)>,
 }
@@ -69,8 +71,13 @@ impl Place {
             create_bucket: tiers.has(Capability::CreateBucket),
         };
         let rclone = rclone(&world, release, &conf, &access_key)?;
-        let (tree, uploads, seen) = (Tree::new(), BTreeSet::new(), BTreeMap::new());
-        Ok(Self { world, release, tiers, bucket, rclone, tree, uploads, access_key, conf, seen })
+        let (tree, theirs, uploads, seen) = (Tree::new(), Tree::new(), BTreeSet::new(), BTreeMap::new());
+        let place = Self { world, release, tiers, bucket, rclone, tree, uploads, access_key, conf, theirs, seen };
+        // Where the bucket is missing, S3 says that before anything else.
+        if place.conf.create_bucket {
+            place.limit_acls();
+        }
+        Ok(place)
     }
 
     /// Gives it its bucket, unless rclone created it, with what others have in it; and the rclone.conf for a bucket that
@@ -81,7 +88,9 @@ impl Place {
         }
         for key in FOREIGN {
             self.world.aws.put_object(&self.bucket, key, key).await?;
+            self.theirs.insert(key.to_owned(), key.as_bytes().into());
         }
+        self.limit_acls();
         let theirs = format!("{SIBLING}unfinished");
         self.world.aws.s3.create_multipart_upload().bucket(&self.bucket).key(&theirs).send().await?;
         self.uploads.insert(theirs);
@@ -140,18 +149,41 @@ impl Place {
         Ok(())
     }
 
+    /// Does with the rights of the account's root what rclone could not, so that the next operations find it.
+    pub async fn change_as_root(&mut self, change: fn(&mut Self)) -> Result<()> {
+        let (before, uploads) = (self.tree.clone(), self.uploads.clone());
+        change(self);
+        let s3 = &self.world.aws.s3;
+        for (name, content) in self.tree.iter().filter(|(name, content)| before.get(*name) != Some(content)) {
+            let put = s3.put_object().bucket(&self.bucket).key(format!("{PREFIX}{name}"));
+            put.metadata("mtime", MODIFIED.to_string()).body(content.to_vec().into()).send().await?;
+        }
+        for name in before.keys().filter(|name| !self.tree.contains_key(*name)) {
+            s3.delete_object().bucket(&self.bucket).key(format!("{PREFIX}{name}")).send().await?;
+        }
+        for key in self.uploads.difference(&uploads) {
+            s3.create_multipart_upload().bucket(&self.bucket).key(key).send().await?;
+        }
+        Ok(())
+    }
+
+    fn limit_acls(&self) {
+        if !self.tiers.has(Capability::ObjectAcls) {
+            self.world.without_acls.insert(self.key());
+        }
+    }
+
     /// Fails unless the bucket holds what it must: under the prefix what was put there, and elsewhere what others have. What
     /// it holds instead is where the next operation starts from.
     pub async fn is_as_it_must(&mut self) -> Result<()> {
         let mut found = self.objects().await?;
         let uploads = self.unfinished_uploads().await?;
-        let theirs: Tree = FOREIGN.map(|key| (key.to_owned(), key.as_bytes().into())).into();
         let inside = found.extract_if(.., |key, _| key.starts_with(PREFIX));
         let inside = inside.map(|(key, content)| (key[PREFIX.len()..].to_owned(), content)).collect();
         let tree = mem::replace(&mut self.tree, inside);
         let must = mem::replace(&mut self.uploads, uploads);
         same(&tree, &self.tree).context("under the prefix")?;
-        same(&theirs, &found).context("outside of the prefix")?;
+        same(&self.theirs, &found).context("outside of the prefix")?;
         ensure!(must == self.uploads, "there are unfinished uploads {:?} and not {must:?}", self.uploads);
         Ok(())
     }

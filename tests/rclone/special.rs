@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode, body::Bytes, header::RANGE};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -44,13 +44,18 @@ pub async fn kill_upload(place: &mut Place, words: Vec<String>) -> Result<Ran> {
     let args: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut upload = place.rclone.start(&args, &place.local("killed.log"))?;
     let ours = format!("{PREFIX}killed");
-    wait_until("the upload to begin", SOON, async || {
-        ensure!(place.unfinished_uploads().await?.contains(&ours), "it has not begun");
-        Ok(())
+    let place = &*place;
+    let running = wait_until("the upload to begin", SOON, || {
+        let running = upload.is_running();
+        let ours = &ours;
+        async move {
+            ensure!(!running || place.unfinished_uploads().await?.contains(ours), "it has not begun");
+            Ok(running)
+        }
     })
     .await?;
-    if !upload.is_running() {
-        bail!("it ended before it could be killed: {}", upload.printed());
+    if !running {
+        return Ok(Ran { code: Some(1), stdout: String::new(), stderr: upload.printed() });
     }
     upload.kill();
     Ok(ended_well(upload.printed()))

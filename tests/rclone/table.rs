@@ -88,7 +88,6 @@ fn cell(must: Option<Must>, notes: &mut Vec<Must>) -> String {
         Must::Complain { .. } => "works",
         Must::BeRefused { .. } => "refused",
         Must::Fail { .. } => "fails",
-        Must::OtherThanAws { .. } => "(refused)",
     };
     let number = notes.iter().position(|note| *note == must).unwrap_or_else(|| {
         notes.push(must);
@@ -107,6 +106,5 @@ fn note(must: Must) -> String {
         Must::Complain { .. } => format!("It works. S3 refuses {calls}, and rclone complains: `{says}`."),
         Must::BeRefused { .. } => format!("S3 refuses {calls}. rclone ends with an error, in which stands `{says}`."),
         Must::Fail { .. } => format!("rclone ends with an error of its own, in which stands `{says}`."),
-        Must::OtherThanAws { aws } => format!("Not tried, since the stand-in lets it pass: {aws}."),
     }
 }

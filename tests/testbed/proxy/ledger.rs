@@ -21,6 +21,8 @@ pub struct Call {
     pub action: Option<String>,
     /// The id of the access key that signed a request to AWS.
     pub access_key: Option<String>,
+    /// The canned ACL that a request to S3 carries.
+    pub acl: Option<String>,
     /// Absent while there is no answer, and for good when there was none.
     pub status: Option<u16>,
     /// How the proxy broke it, if it did.
@@ -37,6 +39,7 @@ impl Call {
             query: query.to_owned(),
             action: action(form.unwrap_or_default()).or_else(|| action(query)),
             access_key: access_key(request),
+            acl: text(request, HeaderName::from_static("x-amz-acl")).map(str::to_owned),
             status: None,
             fault: None,
         }
