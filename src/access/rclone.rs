@@ -70,15 +70,15 @@ impl RcloneConf {
             // The only ACL that buckets with ACLs switched off accept, and the one that backups across accounts want.
             file.value("acl", "bucket-owner-full-control")?;
         }
-        if !self.create_bucket {
-            // Without it rclone tries to create the bucket before many an upload (reference §2.2).
-            file.value("no_check_bucket", "true")?;
-        } else {
+        if self.create_bucket {
             // It would be that of the objects otherwise, which CreateBucket does not know.
             file.value("bucket_acl", "private")?;
             if let Some(location) = self.region.location_constraint() {
                 file.value("location_constraint", location)?;
             }
+        } else {
+            // Without it rclone tries to create the bucket before many an upload (reference §2.2).
+            file.value("no_check_bucket", "true")?;
         }
         file.section(self.remote.alias());
         file.value("type", "alias")?;

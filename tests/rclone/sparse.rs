@@ -17,7 +17,7 @@ const GIB: u64 = 1 << 30;
 /// S3 takes 5 GiB in one piece.
 const SIZE: u64 = 6 * GIB;
 /// The stand-in keeps all parts in memory, and while it joins them, all of them twice.
-const MEMORY: u64 = 3 * SIZE;
+const MEMORY: u64 = 2 * SIZE + 2 * GIB;
 const DEADLINE: Duration = Duration::from_mins(15);
 
 /// With the newest release, and with the options that everybody has.
@@ -34,7 +34,10 @@ pub async fn is_uploaded(world: Arc<World>) -> Result<()> {
     let mut upload = place.rclone.start(&["copy", &file.display().to_string(), "backup:"], &place.local("log"))?;
     wait_until("the upload to end", DEADLINE, || {
         let running = upload.is_running();
-        async move { Ok(ensure!(!running, "it is still running")) }
+        async move {
+            ensure!(!running, "it is still running");
+            Ok(())
+        }
     })
     .await?;
     let took = begin.elapsed();
