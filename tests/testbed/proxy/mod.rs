@@ -7,7 +7,11 @@ mod fault;
 mod forward;
 mod ledger;
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use hyper::{server::conn::http1, service::service_fn};
@@ -44,6 +48,7 @@ pub struct Upstream {
 /// A running proxy. Dropping it ends it and cuts all its connections. It belongs to the async runtime it was started in.
 pub struct Proxy {
     url: String,
+    address: SocketAddr,
     handler: Arc<Handler>,
     accepting: JoinHandle<()>,
 }
@@ -61,15 +66,20 @@ impl Proxy {
 
     async fn listen(upstream: &Upstream, scheme: &str, tls: Option<TlsAcceptor>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let url = format!("{scheme}://{}", listener.local_addr()?);
+        let address = listener.local_addr()?;
+        let url = format!("{scheme}://{address}");
         let handler =
             Arc::new(Handler { ledger: Ledger::default(), faults: Faults::default(), forward: Forward::to(upstream)? });
         let accepting = tokio::spawn(accept(listener, tls, handler.clone()));
-        Ok(Self { url, handler, accepting })
+        Ok(Self { url, address, handler, accepting })
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The requests so far that are `wanted`, in the order in which they came.
