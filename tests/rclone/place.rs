@@ -232,5 +232,6 @@ async fn create_principal(world: &World, name: &str, access: &Access) -> Result<
 
 fn rclone(world: &World, release: Release, conf: &RcloneConf, key: &AccessKey) -> Result<Rclone> {
     let rclone = Rclone::with_program(release.program()?, conf.render(key)?.expose_secret())?;
-    Ok(rclone.trusting(&world.authority)?.env("HTTPS_PROXY", world.tunnel.url()))
+    // Most of what a short rclone computes is to collect garbage while it starts.
+    Ok(rclone.trusting(&world.authority)?.env("HTTPS_PROXY", world.tunnel.url()).env("GOGC", "1000"))
 }

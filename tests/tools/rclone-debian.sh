@@ -38,9 +38,9 @@ from_go() {
 
 mkdir -p "$out/bin"
 from_debian || from_go
-# Starts here: Debian's is linked dynamically.
-"$out/bin/rclone" version | grep -q "^rclone v$release" || {
-    echo "error: $out/bin/rclone does not run as rclone $release. Remove $out and run make tools again." >&2
+# Debian's is linked dynamically: that it is here does not mean that it runs.
+if ! says=$("$out/bin/rclone" version 2>&1) || [[ $says != *"rclone v$release"* ]]; then
+    echo "error: $out/bin/rclone does not run as rclone $release: $says" >&2
     rm -f "$out/bin/rclone"
     exit 1
-}
+fi
