@@ -96,6 +96,8 @@ async fn a_widened_bucket_is_noticed(world: Arc<World>) -> Result<()> {
     let open = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": "*", "Action": "s3:ListBucket", "Resource": format!("arn:aws:s3:::{}", space.bucket),
     }]});
+    // As on AWS, a bucket policy for everybody is refused while this stands.
+    space.aws.s3.delete_public_access_block().bucket(&space.bucket).send().await?;
     space.aws.s3.put_bucket_policy().bucket(&space.bucket).policy(open.to_string()).send().await?;
     space.create_target("dataset-1", json!({})).await?;
     // Old rights may linger, so that it is not believed at once.
