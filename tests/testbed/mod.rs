@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod child;
 pub mod install;
 pub mod kubernetes;
+pub mod objects;
 pub mod operator;
 pub mod ports;
 pub mod process;
