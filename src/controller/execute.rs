@@ -20,7 +20,7 @@ use crate::{
     },
     cluster::{Cluster, NewSecret, Note},
     store::{
-        Principal, UserSpec,
+        self, Principal, UserSpec,
         aws::{CreatedKey, Iam},
     },
 };
@@ -82,22 +82,24 @@ impl<'a> Executor<'a> {
         if let Step::Claim(intent) | Step::OpenIntent(intent) = &step {
             self.intent = Some((intent.nonce.clone(), self.state.status.last_reissue));
         }
-        let creates_key = matches!(step, Step::CreateKey);
+        let (creates_user, creates_key) = (matches!(step, Step::CreateUser), matches!(step, Step::CreateKey));
         let result = self.act(step).await;
         if let Err(error) = &result {
-            self.settle_intent(error, creates_key);
+            // A principal that was there all along, and that IAM did not show, is no key, and none was asked for yet.
+            let only_user = creates_user && is_there_already(error);
+            self.settle_intent(only_user || error.is_definite(), only_user || creates_key);
         }
         result
     }
 
-    /// Nothing came of the intent of this plan when what failed certainly changed nothing.
-    fn settle_intent(&mut self, error: &Error, creates_key: bool) {
+    /// Nothing came of the intent of this plan when what failed certainly made no key.
+    fn settle_intent(&mut self, is_definite: bool, without_key: bool) {
         let Some((nonce, last_reissue)) = &self.intent else { return };
         let is_open = self.state.open_intent().is_some_and(|intent| intent.nonce == *nonce);
-        if !is_open || !error.is_definite() || !self.state.orphans().is_empty() {
+        if !is_open || !is_definite || !self.state.orphans().is_empty() {
             return;
         }
-        if creates_key {
+        if without_key {
             // No key was made, so none counts against the limit.
             self.state.status.last_reissue = *last_reissue;
         }
@@ -320,6 +322,10 @@ impl<'a> Executor<'a> {
     fn warn(&mut self, reason: &str, message: String) {
         self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
     }
+}
+
+fn is_there_already(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.kind == store::Kind::AlreadyExists)
 }
 
 fn humane(duration: Duration) -> String {
