@@ -18,7 +18,7 @@ use crate::{
         backup_target::{DeletionPolicy, KeyIntent},
         condition::reason,
     },
-    cluster::{Cluster, NewSecret, Note},
+    cluster::{self, Cluster, NewSecret, Note},
     store::{
         self, Principal, UserSpec,
         aws::{CreatedKey, Iam},
@@ -127,7 +127,13 @@ impl<'a> Executor<'a> {
             }
             Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
             Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
-            Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
+            Step::DeleteKey { id, why } => {
+                self.delete_key(&id, why).await?;
+                if why == KeyEnd::Orphan {
+                    // Nobody ever had it, so it does not count against the limit.
+                    self.state.status.last_reissue = None;
+                }
+            }
             Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
             Step::WriteSecret(write) => self.write_secret(write).await?,
@@ -229,6 +235,10 @@ impl<'a> Executor<'a> {
             if matches!(&error, Error::Cluster(error) if error.is_definite()) {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
+                if came_in_between(&error) {
+                    // Most likely an earlier write of our own that took effect late: it is looked at anew, without a limit.
+                    self.state.status.last_reissue = None;
+                }
             }
             return Err(error);
         }
@@ -322,6 +332,11 @@ impl<'a> Executor<'a> {
     fn warn(&mut self, reason: &str, message: String) {
         self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
     }
+}
+
+fn came_in_between(error: &Error) -> bool {
+    use cluster::Kind;
+    matches!(error, Error::Cluster(error) if matches!(error.kind, Kind::AlreadyExists | Kind::Conflict))
 }
 
 fn is_there_already(error: &Error) -> bool {
