@@ -50,7 +50,7 @@ impl Fault {
     /// The answer of a fault for which the server behind is not asked.
     pub async fn answer(self, call: &Call) -> Result<Answer> {
         match self {
-            Self::Hang | Self::HoldBefore => pending().await,
+            Self::HoldBefore => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
             Self::Status(status) => with_status(status, ""),
             Self::RetryAfter(status) => patient(with_status(status, "")?),

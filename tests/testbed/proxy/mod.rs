@@ -210,6 +210,11 @@ impl Handler {
                 rule.has_happened();
                 self.history.old(&question)
             }
+            Fault::Hang => {
+                // It has happened once nobody waits for it any more.
+                let _given_up = GivenUp(rule.clone());
+                pending().await
+            }
             fault => {
                 rule.has_happened();
                 fault.answer(&call).await
@@ -235,6 +240,15 @@ impl Handler {
             let _ = self.pass(&call, question, Request::from_parts(head, whole(body))).await;
             rule.has_happened();
         }))
+    }
+}
+
+/// Tells that a request was given up, by being dropped with it.
+struct GivenUp(Arc<Rule>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.has_happened();
     }
 }
 
