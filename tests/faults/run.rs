@@ -97,19 +97,18 @@ async fn try_plan(world: &Arc<World>, plan: &Plan, end: &Value) -> Result<()> {
     let before = plan.phase.begin(&corner).await?;
     disturb(&corner, plan.phase, &before, &armed).await?;
     drop(armed);
-    let recovered = recover(&corner, plan.phase, &before).await;
-    // Whatever did not hold, all else is looked at, too.
+    let recovered = recover(&corner, plan.phase, &before, end).await;
+    if let Some(pod) = &pod {
+        pod.all_is_back();
+    }
+    let quiet = oracles::is_quiet(&corner).await;
+    // Whatever did not hold, a broken backup is told, too.
     let lived = match pod {
-        Some(pod) => {
-            pod.all_is_back();
-            let quiet = oracles::is_quiet(&corner).await;
-            pod.stop().await.and(quiet)
-        }
-        None => oracles::is_quiet(&corner).await,
+        Some(pod) => pod.stop().await,
+        None => Ok(()),
     };
-    recovered?;
-    lived.context("after it recovered")?;
-    oracles::ends_as(&corner, end).await?;
+    recovered.and(lived)?;
+    quiet.context("after it converged")?;
     count(&world.tally.converged);
     check(&corner).await?;
     finish(&corner, plan.phase).await
@@ -161,12 +160,16 @@ async fn lull(active: &Active, times: usize) {
     }
 }
 
-async fn recover(corner: &Corner, phase: Phase, before: &Before) -> Result<()> {
+/// Without a person, the state of the reference run comes back, and orphans go even before that.
+async fn recover(corner: &Corner, phase: Phase, before: &Before, end: &Value) -> Result<()> {
     let orphans = async {
         let gone = oracles::orphans_go(corner).await;
         gone.inspect_err(|_| count(&corner.world.tally.leaks))
     };
-    let over = phase.until_over(corner, before, RECOVERS);
+    let over = async {
+        phase.until_over(corner, before, RECOVERS).await?;
+        oracles::ends_as(corner, end).await
+    };
     let (orphans, over) = futures::future::join(orphans, over).await;
     over.and(orphans)
 }
