@@ -45,6 +45,17 @@ scale: tools ## A benchmark: TARGETS=1000 new targets at once, with the release 
 	@$(CARGO) build --quiet --locked --release --bins --examples
 	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(TARGETS)
 
+# Each mutant is built and tried by itself, in a copy of the project: first with the unit tests, which are quick, and what
+# survives them with all, judges included; of those not the ones that need servers.
+MUTANTS = TESTBED_TOOLS='$(CURDIR)/$(TOOLS)/bin' CARGO_TARGET_DIR='$(CURDIR)/target/mutants/build' \
+	$(TOOLS)/bin/cargo-mutants mutants --file 'src/access/**' --jobs 1 --output target/mutants
+
+.PHONY: mutants
+mutants: tools $(TOOLS)/bin/cargo-mutants ## Small changes of src/access, one at a time: which of them does no test see? Takes an hour
+	@mkdir -p target/mutants
+	@$(MUTANTS) -- --locked --lib access:: || [[ $$? == [23] ]]
+	@$(MUTANTS) --iterate -- --locked --lib --test judges -- --skip live:: --skip limits::
+
 .PHONY: build
 build:
 	@echo 'Building the operator and the testbed (the first time takes some minutes).'

@@ -8,6 +8,11 @@ pub const TARGET_FINALIZER: &str = "backup-target.dev/principal";
 pub const STORE_FINALIZER: &str = "backup-target.dev/in-use";
 /// Annotation with the intent to create a target's first key.
 pub const INTENT_ANNOTATION: &str = "backup-target.dev/first-key-intent";
+/// Annotation on targets: a time (RFC 3339) at which the key is to be tried anew; one that has passed means at once.
+pub const VERIFY_AT_ANNOTATION: &str = "backup-target.dev/verify-at";
+/// Annotation on targets: what somebody else changes on the principal or the Secret is told and left, for as long as it is
+/// there and not `false`.
+pub const PAUSED_REPAIR_ANNOTATION: &str = "backup-target.dev/paused-drift-repair";
 /// Label of what this operator writes; the Secret watch selects by it.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of that label, field manager of our writes, and reporter of our events.

@@ -172,8 +172,10 @@ fn what_is_secret_in_the_input_is_not_in_the_errors() {
 fn a_policy_that_no_form_takes_is_refused_with_the_way_out() {
     let prefix = "nine-char/".repeat(51);
     let target = TARGET.replace("prefix: backups/dataset-1/", &format!("prefix: {prefix}, ancestorListing: Allow"));
-    let error = refused(&["-f", "-"], &target);
-    assert!(error.contains("a managed policy may have 6144") && error.contains("ancestorListing: Deny"), "{error}");
+    for output in ["policy", "rclone", "bucket-policy", "table"] {
+        let error = refused(&["-f", "-", "-o", output], &target);
+        assert!(error.contains("a managed policy may have 6144") && error.contains("ancestorListing: Deny"), "{error}");
+    }
     let managed = target.replace(&prefix, &"nine-char/".repeat(25));
     let text = rendered(&["-f", "-"], &managed);
     assert!(text.contains("managed policy (") && text.contains("of 6144 characters)"), "{text}");
@@ -182,12 +184,33 @@ fn a_policy_that_no_form_takes_is_refused_with_the_way_out() {
 #[test]
 fn a_bucket_policy_says_what_it_cannot_grant() {
     let target = TARGET.replace("prefix:", "capabilities: [ListAllBuckets, CreateBucket], prefix:");
-    let output = render(&["-f", "-", "-o", "bucket-policy", "--principal", "arn:aws:iam::1:user/a"], &target);
+    let output =
+        render(&["-f", "-", "-o", "bucket-policy", "--principal", "arn:aws:iam::123456789012:user/a"], &target);
     let (policy, notes) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(json(&policy)["Statement"][0]["Principal"]["AWS"], "arn:aws:iam::1:user/a");
+    assert_eq!(json(&policy)["Statement"][0]["Principal"]["AWS"], "arn:aws:iam::123456789012:user/a");
     assert!(!policy.contains("ListAllMyBuckets") && !policy.contains("CreateBucket"), "{policy}");
     for tier in ["ListAllBuckets (s3:ListAllMyBuckets)", "CreateBucket (s3:CreateBucket)"] {
         assert!(notes.contains(&format!("Unsupported in a bucket policy: {tier}")), "{notes}");
+    }
+}
+
+#[test]
+fn a_bucket_is_opened_to_nobody_by_mistake() {
+    for principal in ["*", "foo", "arn:aws:iam::123456789012:user/*", "123456789012", "arn:aws:s3:::b"] {
+        let error = refused(&["-f", "-", "-o", "bucket-policy", "--principal", principal], TARGET);
+        assert!(error.contains("the ARN of one user or role"), "{principal}: {error}");
+    }
+}
+
+#[test]
+fn what_is_almost_ours_is_a_fault() {
+    for (from, to) in [("kind: BackupTarget", "kind: backuptarget"), ("backup-target.dev/v1alpha1", "v1")] {
+        let error = refused(&["-f", "-"], &TARGET.replace(from, to));
+        assert!(error.contains("is not known; write backup-target.dev/v1alpha1"), "{error}");
+    }
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    for output in ["policy", "all"] {
+        assert!(refused(&["-f", "-", "-o", output], other).contains("passed over, it is a ConfigMap"));
     }
 }
 

@@ -288,6 +288,76 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_overlap_is_still_within_the_rule() {
+        for (overlap, allowed) in [("2h", true), ("2h1s", false)] {
+            let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "backups/x", "keyOverlap": overlap}));
+            let verdict = decide(&claim, &namespace("team-a"), &[base_rule()]);
+            assert_eq!(matches!(verdict, Verdict::Allowed(_)), allowed, "{overlap}");
+        }
+    }
+
+    #[test]
+    fn credentials_outlive_a_target_only_when_both_want_it() {
+        for (policy, rule_retains, retained) in
+            [("Retain", true, true), ("Retain", false, false), ("Delete", true, false), ("Delete", false, false)]
+        {
+            let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "backups/x", "deletionPolicy": policy}));
+            let rule = AllowRule { retain: rule_retains, ..base_rule() };
+            let (Verdict::Allowed(grant) | Verdict::Partly { grant, .. }) =
+                decide(&claim, &namespace("team-a"), &[rule])
+            else {
+                panic!("the place is covered");
+            };
+            assert_eq!(grant.retain, retained, "{policy}, and the rule says {rule_retains}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_first_thing_that_no_rule_has() {
+        let table = [
+            ("team-b", "b-1", "backups/x", "no rule speaks of namespace team-b"),
+            ("team-a", "b-2", "backups/x", "no rule for namespace team-a has bucket b-2"),
+            ("team-a", "b-1", "other", "no rule for namespace team-a and bucket b-1 covers other/"),
+        ];
+        for (ns, bucket, prefix, expected) in table {
+            let claim = claim(serde_json::json!({"bucket": bucket, "prefix": prefix}));
+            let refused = Verdict::Refused { why: expected.to_owned() };
+            assert_eq!(decide(&claim, &namespace(ns), &[base_rule()]), refused);
+        }
+        let whole = claim(serde_json::json!({"bucket": "b-1"}));
+        let Verdict::Refused { why } = decide(&whole, &namespace("team-a"), &[base_rule()]) else {
+            panic!("no rule covers the whole bucket");
+        };
+        assert!(why.ends_with("covers the whole bucket"), "{why}");
+    }
+
+    #[test]
+    fn labels_are_needed_only_when_a_rule_asks_for_them() {
+        assert!(!need_labels(&[base_rule()]));
+        assert!(!need_labels(&[]));
+    }
+
+    #[test]
+    fn earlier_access_keeps_its_way_only_when_it_had_one_and_a_rule_allows_it() {
+        let allows = AllowRule { ancestor_listing: AncestorListing::Allow, ..base_rule() };
+        for (had, rule, has) in [
+            (true, allows.clone(), true),
+            (false, allows, false),
+            (true, base_rule(), false),
+            (false, base_rule(), false),
+        ] {
+            let access = Access {
+                bucket: super::super::BucketName::parse("b-1").expect("valid"),
+                prefix: Prefix::parse("backups/x").expect("valid"),
+                capabilities: BTreeSet::new(),
+                ancestor_listing: had,
+            };
+            let limited = limit(&access, &namespace("team-a"), &[rule]).expect("the place is covered");
+            assert_eq!(limited.ancestor_listing, has);
+        }
+    }
+
+    #[test]
     fn earlier_access_is_limited_to_what_is_still_allowed() {
         let access = Access {
             bucket: super::super::BucketName::parse("b-1").expect("valid"),

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn good_names_pass() {
         for name in ["abc", "my-backups", "a.b.c", "1.2.3", "1.2.3.x", &"x".repeat(63)] {
-            assert_eq!(BucketName::parse(name).map(|b| b.as_str().to_owned()), Ok(name.to_owned()));
+            let bucket = BucketName::parse(name).expect(name);
+            assert_eq!((bucket.as_str(), bucket.to_string()), (name, name.to_owned()));
         }
     }
 

@@ -204,19 +204,73 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_a_bucket_and_a_folder() {
+        let access = |bucket, prefix| Access {
+            bucket: BucketName::parse(bucket).expect("valid"),
+            prefix: Prefix::parse(prefix).expect("valid"),
+            capabilities: BTreeSet::new(),
+            ancestor_listing: false,
+        };
+        let here = access("my-backups", "a");
+        let more = Access { capabilities: [Capability::ObjectAcls].into(), ancestor_listing: true, ..here.clone() };
+        assert!(here.same_place(&more), "what is allowed there does not matter");
+        assert!(!here.same_place(&access("my-backups", "b")));
+        assert!(!here.same_place(&access("other-backups", "a")));
+        assert!(!here.same_place(&access("other-backups", "b")));
+    }
+
+    #[test]
+    fn an_access_has_the_base_tier_and_what_was_asked_for() {
+        let with = |capabilities: &[Capability]| Access {
+            bucket: BucketName::parse("my-backups").expect("valid"),
+            prefix: Prefix::whole_bucket(),
+            capabilities: capabilities.iter().copied().collect(),
+            ancestor_listing: false,
+        };
+        assert_eq!(with(&[]).tiers().collect::<Vec<_>>(), [Tier::BaseAccess]);
+        let acls = Capability::ObjectAcls;
+        assert_eq!(with(&[acls]).tiers().collect::<Vec<_>>(), [Tier::BaseAccess, Tier::Optional(acls)]);
+        assert_eq!(with(&Capability::ALL).tiers().collect::<Vec<_>>(), Tier::ALL);
+    }
+
+    #[test]
+    fn an_overlap_is_a_time_that_passes() {
+        let parse = |overlap: &str| {
+            let spec = serde_json::json!({"bucket": "my-backups", "keyOverlap": overlap});
+            Claim::parse("target", &serde_json::from_value(spec).expect("a spec")).map(|claim| claim.key_overlap)
+        };
+        assert_eq!(parse("90m"), Ok(Some(Duration::from_mins(90))));
+        assert_eq!(parse("0s"), Ok(Some(Duration::ZERO)));
+        assert_eq!(parse("-1s").expect_err("negative").field, "spec.keyOverlap");
+    }
+
+    #[test]
+    fn a_secret_is_called_like_its_target_unless_it_has_a_name() {
+        let name = |spec| {
+            let spec = serde_json::from_value(spec).expect("a spec");
+            Claim::parse("target", &spec).expect("valid").secret_name.into_string()
+        };
+        assert_eq!(name(serde_json::json!({"bucket": "my-backups"})), "target");
+        assert_eq!(name(serde_json::json!({"bucket": "my-backups", "secret": {"name": "other"}})), "other");
+    }
+
+    #[test]
     fn secret_names_are_those_of_kubernetes() {
-        for good in ["a", "dataset-1", "a.b-c.d", "0"] {
+        for good in ["a", "dataset-1", "a.b-c.d", "0", &"x".repeat(253)] {
             assert!(SecretName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "A", "a_b", "-a", "a-", "a.-b", "a-.b", "a..b", ".a"] {
+        for bad in ["", "A", "a_b", "-a", "a-", "a.-b", "a-.b", "a..b", ".a", &"x".repeat(254), &"x".repeat(255)] {
             assert!(SecretName::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn remote_names_work_in_environment_variables() {
-        assert!(RemoteName::parse("backup_2").is_ok());
-        for bad in ["", "Backup", "e-1", "1st", "_x", "a b", "ü"] {
+        for good in ["b", "backup_2", &"x".repeat(60)] {
+            let name = RemoteName::parse(good).expect(good);
+            assert_eq!((name.alias(), name.s3()), (good, format!("{good}_s3")));
+        }
+        for bad in ["", "Backup", "e-1", "1st", "_x", "a b", "ü", &"x".repeat(61), &"x".repeat(62)] {
             assert!(RemoteName::parse(bad).is_err(), "{bad}");
         }
     }

@@ -46,3 +46,19 @@ fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_has_two_digits() {
+        assert_eq!(hex(&[0x00, 0x0a, 0xff]), "000aff");
+    }
+
+    #[test]
+    fn the_offending_character_is_told_with_its_place() {
+        assert_eq!(offending("abc", char::is_alphabetic), None);
+        assert_eq!(offending("ü1c2", char::is_alphabetic), Some("1 at place 2".to_owned()));
+    }
+}

@@ -44,13 +44,15 @@ struct Statement {
 
 /// What makes a principal, or gives it rights.
 const GIVE: [&str; 2] = ["iam:CreateUser", "iam:PutUserPolicy"];
-const USERS: [&str; 12] = [
+const USERS: [&str; 14] = [
     "iam:GetUser",
     "iam:TagUser",
     "iam:DeleteUser",
     "iam:GetUserPolicy",
     "iam:DeleteUserPolicy",
+    "iam:ListUserPolicies",
     "iam:ListAttachedUserPolicies",
+    "iam:ListGroupsForUser",
     "iam:DetachUserPolicy",
     "iam:CreateAccessKey",
     "iam:ListAccessKeys",

@@ -47,6 +47,7 @@ mod tests {
         let table = [
             ("eu-central-1", "aws"),
             ("us-east-1", "aws"),
+            ("somewhere-1", "aws"),
             ("cn-north-1", "aws-cn"),
             ("us-gov-west-1", "aws-us-gov"),
             ("eusc-de-east-1", "aws-eusc"),

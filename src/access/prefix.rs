@@ -12,14 +12,14 @@ const FIELD: &str = "spec.prefix";
 const LONGEST: usize = 512;
 
 /// A folder, whose text ends in `/`, or the whole bucket, whose text is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix(String);
 
 impl Prefix {
     /// The whole bucket.
     #[must_use]
     pub fn whole_bucket() -> Self {
-        Self::default()
+        Self(String::new())
     }
 
     /// Parses a folder; the last `/` may be missing.
@@ -136,6 +136,21 @@ mod tests {
             let error = Prefix::parse(text).expect_err(text);
             assert!(error.problem.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn the_length_counts_in_bytes() {
+        for (text, fits) in
+            [("x".repeat(512), true), ("ü".repeat(256), true), ("x".repeat(513), false), ("ü".repeat(257), false)]
+        {
+            assert_eq!(Prefix::parse(&text).is_ok(), fits, "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn people_read_the_folder_or_that_there_is_none() {
+        assert_eq!(Prefix::parse("a/b").expect("valid").to_string(), "a/b/");
+        assert_eq!(Prefix::whole_bucket().to_string(), "the whole bucket");
     }
 
     #[test]

@@ -83,6 +83,14 @@ impl RcloneConf {
         Ok(file.text.into())
     }
 
+    /// Short digest of the file, apart from the key.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let no_key = AccessKey { id: String::new(), secret: String::new().into() };
+        let file = self.render(&no_key).map(|file| file.expose_secret().to_owned()).unwrap_or_default();
+        hex(&Sha256::digest(file)[..8])
+    }
+
     /// rclone refuses to upload over plain http with its AWS settings.
     fn provider(&self) -> &'static str {
         match &self.endpoint {
@@ -218,6 +226,23 @@ mod tests {
             assert_eq!(error.field, "secret_access_key");
             assert!(!error.problem.contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn odd_values_that_ini_carries_are_written_as_they_are() {
+        for good in ["`", "`a", "a`", "\"a\"", "a\"\"\"", "%", "a=b;c#d", ""] {
+            let key = AccessKey { id: "AKIAEXAMPLE".into(), secret: good.into() };
+            let file = conf(&[]).render(&key).expect(good);
+            assert!(file.expose_secret().contains(&format!("secret_access_key = {good}\n")), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_both_halves() {
+        let print = key().fingerprint();
+        assert_eq!(print.len(), 16);
+        assert_ne!(print, AccessKey { id: "OTHER".into(), ..key() }.fingerprint());
+        assert_ne!(print, AccessKey { secret: "other".into(), ..key() }.fingerprint());
     }
 
     #[test]

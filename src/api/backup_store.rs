@@ -131,7 +131,7 @@ pub struct SecretRef {
 }
 
 /// Where principals are created and what bounds them.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IamSettings {
     /// IAM path of all principals of this store. Cannot be changed. Default: `/backup-target/<cluster id>/`.
@@ -147,6 +147,29 @@ pub struct IamSettings {
     #[schemars(length(min = 20, max = 2048))]
     #[x_kube(validation = Rule::new(r"self.matches('^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$')").message("permissionsBoundary is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary"))]
     pub permissions_boundary: Option<String>,
+    /// The most requests to IAM in one second. AWS does not say its limits and they hold for the whole account, so the
+    /// default leaves room for others. When many targets share a store, they are compared with IAM less often, so that
+    /// this takes no more than 30 % of it; `status.driftInterval` says how often.
+    #[serde(default = "default_rate", skip_serializing_if = "is_default_rate")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub requests_per_second: u16,
+}
+
+const DEFAULT_RATE: u16 = 10;
+
+fn default_rate() -> u16 {
+    DEFAULT_RATE
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_default_rate(rate: &u16) -> bool {
+    *rate == DEFAULT_RATE
+}
+
+impl Default for IamSettings {
+    fn default() -> Self {
+        Self { path: None, permissions_boundary: None, requests_per_second: DEFAULT_RATE }
+    }
 }
 
 impl IamSettings {
@@ -260,6 +283,9 @@ pub struct BackupStoreStatus {
     /// IAM path under which this store's principals live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iam_path: Option<String>,
+    /// How often each target is compared with IAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_interval: Option<Duration>,
     /// How many BackupTargets use this store; brought up to date at most every half minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<i64>,

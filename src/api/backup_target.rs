@@ -49,6 +49,12 @@ use super::Capability;
         description = "Permission tiers that the key has"
     ),
     printcolumn(
+        name = "Least-Privilege",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="LeastPrivilege")].status"#,
+        description = "Whether everything outside the request was tried with the key and refused"
+    ),
+    printcolumn(
         name = "Secret",
         type_ = "string",
         json_path = ".status.secretName",
@@ -133,6 +139,12 @@ pub struct BackupTargetSpec {
     #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+(h|m|s))+$') && duration(self) <= duration('8760h')").message("keyOverlap is a duration in h, m and s of at most 8760h, such as 24h or 1h30m"))]
     pub key_overlap: Option<Duration>,
 
+    /// How the credentials are proven with their own key. Full (the default) writes and deletes one small object under the
+    /// prefix, once per change of access and before the Secret is published; ReadOnly never writes one, for buckets with
+    /// object lock, event triggers or strict auditing; None tries nothing, and conditions stay `Granted`.
+    #[serde(default)]
+    pub verification: Verification,
+
     /// Stops repairs and changes. Deletion, the end of overlaps and limits by the store's rules go on.
     #[serde(default)]
     pub suspend: bool,
@@ -177,6 +189,18 @@ pub enum DeletionPolicy {
     Delete,
     /// IAM user, key, policy and Secret stay and belong to nobody. Only where the store's rule allows it.
     Retain,
+}
+
+/// How credentials are proven with their own key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Verification {
+    /// By all that the tiers say, with one small object that is deleted again.
+    #[default]
+    Full,
+    /// By requests that leave nothing in the bucket.
+    ReadOnly,
+    /// Not at all.
+    None,
 }
 
 /// Name and content of the Secret.
@@ -227,6 +251,10 @@ pub struct BackupTargetStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
 
+    /// Its unique id in IAM, by which it is known again when somebody changes its tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<String>,
+
     /// The policy that the IAM user was given last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyStatus>,
@@ -247,6 +275,14 @@ pub struct BackupTargetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub keys: Vec<KeyRecord>,
+
+    /// What was given last, entirely.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+
+    /// The last proof with the key itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofRecord>,
 
     /// The access that the key was given last, as asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,6 +322,36 @@ pub struct PolicyStatus {
     pub digest: String,
     /// How it is attached: `Inline`, or `Managed` when it is too large for that.
     pub form: PolicyForm,
+}
+
+/// What was given, entirely: what differs from it was changed by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Applied {
+    /// Generation of the spec.
+    pub generation: i64,
+    /// Digest of the rclone.conf, apart from the key.
+    pub rclone: String,
+}
+
+/// When, and for which key and policy, the tiers were last tried with the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProofRecord {
+    /// Access key id.
+    pub key: String,
+    /// Digest of the policy that it had.
+    pub policy: String,
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Since when this key has this policy; for some time after that, old rights may linger and new ones may be missing.
+    pub since: Timestamp,
+    /// Whether base access worked, or can once the bucket is there.
+    pub works: bool,
+    /// Whether there was no bucket yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bucket_missing: bool,
+    /// Whether everything was answered as it should be.
+    pub conclusive: bool,
 }
 
 /// How a policy is attached to the principal.

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::Tier;
+
 /// Summary: the published credentials are in place and carry what the spec asks for.
 pub const READY: &str = "Ready";
 /// Abnormal-true: the operator is working on it or waiting for something (kstatus: in progress).
@@ -24,6 +26,24 @@ pub mod reason {
     pub const CHANGE_SUSPENDED: &str = "ChangeSuspended";
     /// The tier is in the policy.
     pub const GRANTED: &str = "Granted";
+    /// It was tried with the key itself, and works.
+    pub const VERIFIED: &str = "Verified";
+    /// It was tried with the key itself, and refused, as it should be.
+    pub const VERIFIED_DENIED: &str = "VerifiedDenied";
+    /// It was tried with the key itself, and does not work.
+    pub const NOT_WORKING: &str = "NotWorking";
+    /// It works, but the bucket has ACLs switched off.
+    pub const ACLS_DISABLED: &str = "AclsDisabled";
+    /// It was not asked for, and something else than the policy allows it.
+    pub const NOT_REQUESTED_BUT_ALLOWED: &str = "NotRequestedButAllowed";
+    /// It was tried, and the answer says nothing.
+    pub const INCONCLUSIVE: &str = "Inconclusive";
+    /// The store has no such thing.
+    pub const UNSUPPORTED: &str = "Unsupported";
+    /// New keys and rights take a while to be known everywhere.
+    pub const PROPAGATING: &str = "Propagating";
+    /// The bucket does not exist.
+    pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
     /// The tier was not asked for and is not in the policy.
     pub const NOT_REQUESTED: &str = "NotRequested";
     /// The claim, or this part of it, is covered by no rule of the store.
@@ -46,6 +66,12 @@ pub mod reason {
     pub const PRINCIPAL_CONFLICT: &str = "PrincipalConflict";
     /// Something on the IAM user was not made by this operator and is in the way.
     pub const UNKNOWN_KEY: &str = "UnknownKey";
+    /// AWS says that an access key was found in public.
+    pub const KEY_COMPROMISED: &str = "KeyCompromised";
+    /// Somebody else undoes the operator's work again and again.
+    pub const CONTESTED: &str = "Contested";
+    /// The key can do what was not asked for.
+    pub const EXCESS_ACCESS: &str = "ExcessAccess";
     /// The policy does not fit the store's size limit.
     pub const POLICY_TOO_LARGE: &str = "PolicyTooLarge";
     /// A lost Secret is replaced at most once in ten minutes.
@@ -86,6 +112,10 @@ pub mod reason {
     pub const IN_USE: &str = "InUse";
     /// Event: a lost Secret was replaced by one with a new key.
     pub const KEY_REISSUED: &str = "KeyReissued";
+    /// Event: what somebody else changed was put right.
+    pub const DRIFT_REPAIRED: &str = "DriftRepaired";
+    /// Event: what somebody else changed is left, because repairs are paused.
+    pub const DRIFT_LEFT: &str = "DriftLeft";
     /// Event: principal, key and Secret were left in place.
     pub const RETAINED: &str = "Retained";
     /// Event: principal, key and Secret are gone.
@@ -132,7 +162,13 @@ impl<'a> Conditions<'a> {
         Self { before, generation, now, after: Vec::new() }
     }
 
-    /// Sets one condition; its transition time moves only when its status does.
+    /// What was set so far.
+    #[must_use]
+    pub fn find(&self, type_: &str) -> Option<&Condition> {
+        find(&self.after, type_)
+    }
+
+    /// Sets one condition, also anew; its transition time moves only when its status does.
     pub fn set(&mut self, type_: &str, truth: Truth, reason: &str, message: impl Into<String>) {
         let status = truth.as_str();
         let since = self
@@ -140,6 +176,7 @@ impl<'a> Conditions<'a> {
             .iter()
             .find(|old| old.type_ == type_ && old.status == status)
             .map_or(Time(self.now), |old| old.last_transition_time.clone());
+        self.after.retain(|set| set.type_ != type_);
         self.after.push(Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -150,6 +187,14 @@ impl<'a> Conditions<'a> {
         });
     }
 
+    /// Keeps what a condition says, for the present generation.
+    pub fn confirm(&mut self, type_: &str) -> bool {
+        let old = find(self.before, type_).cloned();
+        let found = old.is_some();
+        self.after.extend(old.map(|old| Condition { observed_generation: self.generation, ..old }));
+        found
+    }
+
     /// Keeps a condition that the object has, when nothing new was learnt about it.
     pub fn keep(&mut self, type_: &str) -> bool {
         let old = find(self.before, type_).cloned();
@@ -158,11 +203,19 @@ impl<'a> Conditions<'a> {
         found
     }
 
-    /// The finished list.
+    /// The finished list, always in the same order: one that only looks different would be written for nothing.
     #[must_use]
-    pub fn finish(self) -> Vec<Condition> {
+    pub fn finish(mut self) -> Vec<Condition> {
+        self.after.sort_by_key(|condition| rank(&condition.type_));
         self.after
     }
+}
+
+/// What a person wants to know first comes first.
+fn rank(type_: &str) -> usize {
+    let first = [READY, RECONCILING, STALLED, BOUNDED, LEAST_PRIVILEGE];
+    let tiers = Tier::ALL.into_iter().map(Tier::name);
+    first.into_iter().chain(tiers).position(|known| known == type_).unwrap_or(usize::MAX)
 }
 
 /// The condition of that type, if there is one.

@@ -5,6 +5,8 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 
+use sha2::{Digest, Sha256};
+
 use super::Cluster;
 
 /// Something to notice.
@@ -29,11 +31,13 @@ impl Cluster {
     {
         let mut text = note.message.clone();
         text.truncate(text.floor_char_boundary(LONGEST_NOTE));
+        // kube takes events of one reason and action for the same one, whatever they say, and would keep only the first text.
+        let action = format!("Reconcile-{}", short_digest(&text));
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.clone(),
             note: Some(text),
-            action: "Reconcile".to_owned(),
+            action,
             secondary: None,
         };
         let about = about.object_ref(&());
@@ -43,4 +47,10 @@ impl Cluster {
             tracing::warn!(reason = note.reason, "an event could not be published");
         }
     }
+}
+
+fn short_digest(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }

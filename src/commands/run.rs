@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, env = "RESYNC", default_value = "10m", value_parser = duration)]
     resync: Duration,
 
-    /// How many targets are worked on at once.
+    /// How many targets of one store are worked on at once.
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
 

@@ -8,19 +8,31 @@ use super::state::State;
 use crate::{
     access::{PolicyDocument, rclone::AccessKey},
     api::backup_target::{
-        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret,
+        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret, ProofRecord,
     },
     cluster::{OwnedSecret, SecretState},
     store::{Key, Policies, Principal, User},
 };
 
+/// What a proof found, in short.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Whether base access works, or can once the bucket is there.
+    pub works: bool,
+    /// Whether there is no bucket yet.
+    pub bucket_missing: bool,
+    /// Whether everything was answered as it should be.
+    pub conclusive: bool,
+}
+
 impl State {
     /// The principal was created.
-    pub fn user_created(&mut self, name: &str, boundary: Option<String>) {
+    pub fn user_created(&mut self, name: &str, id: String, boundary: Option<String>) {
         self.status.principal = Some(name.to_owned());
+        self.status.principal_id = Some(id.clone());
         // Keys go with the principal that they were made for.
         self.status.keys.clear();
-        self.principal = Principal::Ours(User { boundary, ..User::default() });
+        self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
     }
 
     /// The policy was written.
@@ -50,10 +62,21 @@ impl State {
     }
 
     /// A key was created; nobody but this process has its secret half yet.
-    pub fn key_created(&mut self, id: &str, created_at: Timestamp) {
+    pub fn key_created(&mut self, key: AccessKey, created_at: Timestamp) {
         self.user(|user| {
-            user.keys.push(Key { id: id.to_owned(), created_at, active: true, last_used: None });
+            user.keys.push(Key { id: key.id.clone(), created_at, active: true, last_used: None });
         });
+        self.in_hand = Some(key);
+    }
+
+    /// The key was tried, with the policy that it has.
+    pub fn key_tried(&mut self, key: &str, found: Found, now: Timestamp) {
+        let policy = self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default();
+        let before = self.status.proof.take().filter(|proof| proof.key == key && proof.policy == policy);
+        let since = before.map_or(now, |proof| proof.since);
+        let Found { works, bucket_missing, conclusive } = found;
+        let key = key.to_owned();
+        self.status.proof = Some(ProofRecord { key, policy, at: now, since, works, bucket_missing, conclusive });
     }
 
     /// A key is in the Secret; the one before it is valid for as long as the overlap.

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::runtime::reflector::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::state::Absence;
+use super::{hand::Hand, state::Absence};
 use crate::{
     api::{BackupStore, BackupTarget},
     cluster::Cluster,
@@ -17,6 +18,10 @@ use crate::{
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
+/// This many repairs …
+const FIGHT: usize = 4;
+/// … within this time are a fight.
+const FIGHT_WINDOW: Duration = Duration::from_mins(10);
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -32,6 +37,10 @@ pub struct Context {
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
     pub resync: Duration,
+    /// Keys that are created and not published yet.
+    pub hand: Hand,
+    per_store: usize,
+    slots: Mutex<HashMap<String, Arc<Semaphore>>>,
     memory: Mutex<HashMap<String, Memory>>,
     counts: Mutex<HashMap<String, Instant>>,
 }
@@ -43,6 +52,8 @@ pub struct Memory {
     pub principal: Option<(Principal, Instant)>,
     /// Looks that did not show what may still appear.
     pub absence: Absence,
+    /// When somebody else's work was put right lately.
+    repairs: Vec<Instant>,
     /// Failures in a row.
     failures: u32,
 }
@@ -57,6 +68,7 @@ impl Context {
         targets: Store<BackupTarget>,
         cluster_id: String,
         resync: Duration,
+        per_store: u16,
     ) -> Self {
         Self {
             cluster,
@@ -65,9 +77,29 @@ impl Context {
             targets,
             cluster_id,
             resync,
+            hand: Hand::default(),
+            per_store: usize::from(per_store),
+            slots: Mutex::default(),
             memory: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does
+    /// not answer keeps nobody else waiting.
+    pub async fn slot(&self, store: &str) -> Option<OwnedSemaphorePermit> {
+        let slots = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.slots_of(store)))).clone()
+        };
+        // Never closed, so there always is one.
+        slots.acquire_owned().await.ok()
+    }
+
+    /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
+    fn slots_of(&self, store: &str) -> usize {
+        let known = self.stores.state().into_iter().find(|known| known.metadata.name.as_deref() == Some(store));
+        known.map_or(self.per_store, |known| self.per_store.min(usize::from(known.spec.iam.requests_per_second).max(1)))
     }
 
     /// What is remembered of the object with that UID.
@@ -78,11 +110,22 @@ impl Context {
 
     /// Remembers what a success left.
     pub fn remember(&self, uid: &str, principal: Option<(Principal, Instant)>, absence: Absence) {
-        self.lock().insert(uid.to_owned(), Memory { principal, absence, failures: 0 });
+        let mut memory = self.lock();
+        let memory = memory.entry(uid.to_owned()).or_default();
+        (memory.principal, memory.absence, memory.failures) = (principal, absence, 0);
+    }
+
+    /// Somebody else's work was put right just now.
+    pub fn repaired(&self, uid: &str) {
+        let mut memory = self.lock();
+        let repairs = &mut memory.entry(uid.to_owned()).or_default().repairs;
+        repairs.retain(|at| at.elapsed() < FIGHT_WINDOW);
+        repairs.push(Instant::now());
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
+        self.hand.let_go(uid);
         self.lock().remove(uid);
     }
 
@@ -111,6 +154,15 @@ impl Context {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Memory>> {
         // The map is whole after every line that holds the lock, so a panic elsewhere cannot have broken it.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// How long nothing is put right, because somebody else undoes it again and again.
+    #[must_use]
+    pub fn contested_for(&self) -> Option<Duration> {
+        let first = self.repairs.len().checked_sub(FIGHT).map(|at| self.repairs[at])?;
+        FIGHT_WINDOW.checked_sub(first.elapsed()).filter(|left| !left.is_zero())
     }
 }
 

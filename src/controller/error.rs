@@ -4,7 +4,7 @@ use crate::{
     access::{Invalid, policy::MANAGED_LIMIT},
     api::condition::reason,
     cluster,
-    controller::plan::Blocked,
+    controller::{plan::Blocked, verdict::Failure},
     store,
 };
 
@@ -61,6 +61,9 @@ pub enum Error {
     /// Something is in the way.
     #[error("{}", blocked_message(.0))]
     Blocked(Blocked),
+    /// The key is not proven.
+    #[error(transparent)]
+    NotProven(Failure),
     /// It took too long.
     #[error("the reconcile did not end in time and was cut off; trying again")]
     TimedOut,
@@ -90,6 +93,7 @@ impl Error {
             Self::Cluster(error) if error.kind == cluster::Kind::Forbidden => reason::FORBIDDEN,
             Self::Cluster(_) => reason::KUBERNETES_ERROR,
             Self::Blocked(blocked) => blocked_reason(blocked),
+            Self::NotProven(failure) => failure.reason,
             Self::TimedOut => reason::TIMED_OUT,
         }
     }
@@ -107,6 +111,7 @@ impl Error {
                 | Kind::Refused(_) => Retry::Stalled,
                 _ => Retry::Backoff,
             },
+            Self::NotProven(failure) => failure.retry,
             Self::Invalid(_) | Self::AccountChanged { .. } | Self::CredentialsNotFound { .. } | Self::Blocked(_) => {
                 Retry::Stalled
             }
@@ -157,6 +162,7 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
         Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => reason::PRINCIPAL_CONFLICT,
         Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
         Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
+        Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
         Blocked::Suspended => reason::CHANGE_SUSPENDED,
         Blocked::Unwritable(_) => reason::INVALID_SPEC,
     }
@@ -185,6 +191,10 @@ fn blocked_message(blocked: &Blocked) -> String {
         Blocked::PolicyTooLarge { size } => format!(
             "the policy has {size} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix, set \
              ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once"
+        ),
+        Blocked::Compromised { arn, principal } => format!(
+            "AWS attached {arn} to IAM user {principal}: it found an access key of it in public. Find out where it leaked, delete \
+             the keys (aws iam delete-access-key --user-name {principal} …), then detach the policy; the operator makes a new key"
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
         Blocked::Unwritable(invalid) => invalid.to_string(),

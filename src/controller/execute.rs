@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::{
+    changes::Found,
     error::Error,
     goal::{Goal, Provide},
+    hand::Hand,
     plan::{KeyEnd, PutPolicy, Step, WriteSecret},
     state::State,
+    verdict,
 };
 use crate::{
     access::rclone::AccessKey,
@@ -19,6 +23,7 @@ use crate::{
         condition::reason,
     },
     cluster::{self, Cluster, NewSecret, Note},
+    probe::{self, Depth, Limits, Proof, Reach},
     store::{
         self, Principal, UserSpec,
         aws::{CreatedKey, Iam},
@@ -45,21 +50,30 @@ pub struct Executor<'a> {
     pub released: bool,
     /// Nonce of the intent that this plan wrote, and when a key was last begun before it.
     intent: Option<(String, Option<Timestamp>)>,
-    /// The created key that no Secret holds yet; it lives here and nowhere else.
-    pending: Option<CreatedKey>,
+    /// The last proof, if one was made.
+    pub proof: Option<Proof>,
+    hand: &'a Hand,
+    reach: Reach<'a>,
+}
+
+/// What steps are done with.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// The Kubernetes API.
+    pub cluster: &'a Cluster,
+    /// The store's IAM.
+    pub iam: &'a Iam,
+    /// Keys that are not published yet.
+    pub hand: &'a Hand,
+    /// The way to the store's S3, for proofs.
+    pub reach: Reach<'a>,
 }
 
 impl<'a> Executor<'a> {
     /// Starts with nothing done.
     #[must_use]
-    pub fn new(
-        cluster: &'a Cluster,
-        iam: &'a Iam,
-        user: &'a UserSpec,
-        goal: &'a Goal,
-        target: BackupTarget,
-        state: State,
-    ) -> Self {
+    pub fn new(tools: Tools<'a>, user: &'a UserSpec, goal: &'a Goal, target: BackupTarget, state: State) -> Self {
+        let Tools { cluster, iam, hand, reach } = tools;
         Self {
             cluster,
             iam,
@@ -70,7 +84,9 @@ impl<'a> Executor<'a> {
             notes: Vec::new(),
             released: false,
             intent: None,
-            pending: None,
+            proof: None,
+            hand,
+            reach,
         }
     }
 
@@ -112,12 +128,24 @@ impl<'a> Executor<'a> {
             Step::Claim(intent) => self.claim(intent).await?,
             Step::OpenIntent(intent) => self.open_intent(intent).await?,
             Step::CreateUser => {
-                self.iam.create_user(self.user).await?;
-                self.state.user_created(user, self.user.boundary.clone());
+                let id = self.iam.create_user(self.user).await?;
+                self.state.user_created(user, id, self.user.boundary.clone());
             }
             Step::SetBoundary(boundary) => {
                 self.iam.set_boundary(user, &boundary).await?;
                 self.state.user(|user| user.boundary = Some(boundary));
+            }
+            Step::Tag => {
+                self.iam.tag(self.user).await?;
+                self.state.user(|user| user.tagged = true);
+            }
+            Step::DeleteAddition(name) => {
+                self.iam.delete_inline(self.user, &name).await?;
+                self.state.user(|user| user.additions.inline.retain(|other| *other != name));
+            }
+            Step::Detach(arn) => {
+                self.iam.detach(self.user, &arn).await?;
+                self.state.user(|user| user.additions.attached.retain(|other| *other != arn));
             }
             Step::PutPolicy(put) => self.put_policy(put).await?,
             Step::Remember(put) => self.remember(put),
@@ -136,12 +164,17 @@ impl<'a> Executor<'a> {
             }
             Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
+            Step::Prove { depth, publishes } => self.prove(depth, publishes).await?,
             Step::WriteSecret(write) => self.write_secret(write).await?,
             Step::DeleteSecret(name) => self.delete_secret(&name).await?,
             Step::DeletePolicy => {
                 if let Principal::Ours(ours) = &self.state.principal {
                     self.iam.delete_policies(self.user, &ours.policies).await?;
                 }
+                self.state.policy_deleted();
+            }
+            Step::DeletePolicyLeftBehind => {
+                self.iam.delete_policy_left_behind(self.user).await?;
                 self.state.policy_deleted();
             }
             Step::DeleteUser => {
@@ -215,14 +248,41 @@ impl<'a> Executor<'a> {
 
     async fn create_key(&mut self) -> Result<(), Error> {
         let created = self.iam.create_key(&self.user.name).await?;
-        self.state.key_created(&created.key.id, created.created_at);
-        self.pending = Some(created);
+        self.state.key_created(created.key.clone(), created.created_at);
+        self.hand.hold(&self.uid(), created);
         Ok(())
+    }
+
+    /// Tries the tiers with the key that is about to be published, or with the one that is.
+    async fn prove(&mut self, depth: Depth, publishes: bool) -> Result<(), Error> {
+        let Goal::Provide(goal) = self.goal else { return Ok(()) };
+        let pending = self.state.pending(super::now()).cloned();
+        let key = pending.or_else(|| self.state.published_key());
+        let (Some(access), Some(key)) = (&goal.current, key) else { return Ok(()) };
+        let plan = probe::Plan::new(&probe::AWS, access, &goal.former, &self.uid(), depth);
+        let proof = probe::prove(self.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
+        let failure = verdict::failure(&proof, publishes);
+        // A store that does not answer says nothing, and what was proven before stands.
+        if !matches!(&failure, Some(failure) if failure.is_silence()) {
+            let found = Found {
+                works: proof.publishable(),
+                bucket_missing: proof.is_bucket_missing(),
+                conclusive: proof.complete() && proof.limits() == Limits::Held,
+            };
+            self.state.key_tried(&key.id, found, super::now());
+        }
+        let since = self.state.status.proof.as_ref().map(|proof| proof.since);
+        self.proof = Some(proof);
+        failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure.after(since, super::now()))))
+    }
+
+    fn uid(&self) -> String {
+        self.target.uid().unwrap_or_default()
     }
 
     async fn write_secret(&mut self, write: WriteSecret) -> Result<(), Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
-        match (write.key, self.pending.take()) {
+        match (write.key, self.hand.of(&self.uid())) {
             (Some(key), _) => self.write_content(goal, &write.name, &key).await,
             (None, Some(created)) => self.publish(goal, &write.name, created).await,
             (None, None) => Ok(()),
@@ -234,6 +294,7 @@ impl<'a> Executor<'a> {
         if let Err(error) = self.write_content(goal, name, &created.key).await {
             if matches!(&error, Error::Cluster(error) if error.is_definite()) {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
+                self.hand.let_go(&self.uid());
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
                 if came_in_between(&error) {
                     // Most likely an earlier write of our own that took effect late: it is looked at anew, without a limit.
@@ -242,15 +303,21 @@ impl<'a> Executor<'a> {
             }
             return Err(error);
         }
+        self.hand.let_go(&self.uid());
         let now = super::now();
         self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
         if reissue {
+            let before = self.state.status.keys.iter().any(|record| record.superseded_at == Some(now));
+            let overlap = if before {
+                format!(", and the one before stays valid for {}", humane(goal.grant.key_overlap))
+            } else {
+                String::new()
+            };
             self.warn(
                 reason::KEY_REISSUED,
                 format!(
-                    "Secret {name} was lost or damaged; it has a new access key {}, and the one before stays valid for {}",
+                    "Secret {name}, or the access key that was in it, was lost or damaged; it has a new access key {}{overlap}",
                     created.key.id,
-                    humane(goal.grant.key_overlap)
                 ),
             );
         }

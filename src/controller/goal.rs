@@ -13,7 +13,7 @@ use crate::{
     api::{
         BackupTarget, Capability,
         backup_store::AllowRule,
-        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess},
+        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, Verification},
     },
     names::{self, tag},
     store::UserSpec,
@@ -65,6 +65,12 @@ pub struct Provide {
     pub rclone: RcloneConf,
     /// Whether changes and repairs are held back.
     pub suspended: bool,
+    /// How the key is tried.
+    pub verification: Verification,
+    /// When somebody asked for it to be tried anew.
+    pub verify_at: Option<Timestamp>,
+    /// Whether what somebody else changed is only told.
+    pub repairs_paused: bool,
 }
 
 impl Provide {
@@ -104,6 +110,7 @@ pub fn user_spec(target: &BackupTarget, terms: &Terms, account_id: &str, cluster
         policy_arn: format!("arn:{}:iam::{account_id}:policy{path}{name}", terms.partition.as_str()),
         name,
         path,
+        known_id: target.status.as_ref().and_then(|status| status.principal_id.clone()),
         boundary: terms.boundary.as_ref().map(ToString::to_string),
         tags: BTreeMap::from([
             (tag::CLUSTER.to_owned(), cluster_id.to_owned()),
@@ -244,7 +251,14 @@ impl Facts<'_> {
             grant,
             missing,
             suspended,
+            verification: self.target.spec.verification,
+            verify_at: self.annotation(names::VERIFY_AT_ANNOTATION).and_then(|time| time.parse().ok()),
+            repairs_paused: self.annotation(names::PAUSED_REPAIR_ANNOTATION).is_some_and(|value| value != "false"),
         })
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.target.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
     fn has_expired(&self) -> bool {

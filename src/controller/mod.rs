@@ -1,10 +1,11 @@
 //! The pipeline: observe → parse → plan → execute → report, for targets and for stores.
 
-mod changes;
+pub mod changes;
 pub mod context;
 pub mod error;
 pub mod execute;
 pub mod goal;
+pub mod hand;
 pub mod observe;
 pub mod plan;
 pub mod report;
@@ -12,6 +13,7 @@ pub mod run;
 pub mod state;
 pub mod stores;
 pub mod targets;
+pub mod verdict;
 
 use jiff::Timestamp;
 

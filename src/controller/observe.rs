@@ -10,7 +10,7 @@ use super::{
     state::{Absence, State, ever_worked_on},
 };
 use crate::{
-    access::{PolicyDocument, claim::SecretName},
+    access::{PolicyDocument, claim::SecretName, rclone::AccessKey},
     api::{
         BackupTarget,
         backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Look {
     /// As it was when it was last seen or changed by this process; good enough to see that nothing is to do.
-    Remembered(Principal),
+    Remembered(Box<Principal>),
     /// As IAM has it now.
     Live,
 }
@@ -46,6 +46,10 @@ pub struct Observation<'a> {
     pub user: &'a UserSpec,
     /// The policy that it should have, if any.
     pub wanted: Option<&'a PolicyDocument>,
+    /// The key that this process created and has not published yet.
+    pub in_hand: Option<AccessKey>,
+    /// Until when nothing is put right, because somebody else undoes it again and again.
+    pub contested_until: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
@@ -67,14 +71,31 @@ impl Observation<'_> {
         let principal = match look {
             // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
             _ if !finalizer && first_intent.is_none() && !ever_worked_on(self.status) => Principal::Absent,
-            Look::Remembered(principal) => principal,
+            Look::Remembered(principal) => *principal,
             Look::Live => self.iam.observe(self.user, &self.questions()).await?,
         };
-        Ok(State { status: self.status.clone(), finalizer, first_intent, principal, secrets, absence })
+        Ok(State {
+            status: self.status.clone(),
+            finalizer,
+            first_intent,
+            principal,
+            secrets,
+            absence,
+            in_hand: self.in_hand.clone(),
+            is_applied: self
+                .status
+                .applied
+                .as_ref()
+                .is_some_and(|applied| Some(applied.generation) == self.target.metadata.generation),
+            contested_until: self.contested_until,
+        })
+    }
+
+    fn is_current(&self) -> bool {
+        self.status.observed_generation == self.target.metadata.generation
     }
 
     fn questions(&self) -> Questions {
-        let settled = self.status.observed_generation == self.target.metadata.generation;
         let inline = |policy: &PolicyStatus| {
             policy.form == PolicyForm::Inline
                 && self
@@ -84,7 +105,7 @@ impl Observation<'_> {
         Questions {
             keys: keys_in_question(self.status, self.now),
             // One is made only while the wanted policy is another one than status speaks of.
-            managed_policy: !(settled && self.status.policy.as_ref().is_some_and(inline)),
+            managed_policy: !(self.is_current() && self.status.policy.as_ref().is_some_and(inline)),
         }
     }
 }

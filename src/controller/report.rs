@@ -1,19 +1,24 @@
 //! From what happened to the status that tells it. Pure; written on every outcome.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
     error::{Error, Retry},
     goal::{Goal, Provide},
     plan::{Blocked, Plan, Waiting},
+    verdict,
 };
 use crate::{
     access::Access,
     api::{
         BackupTarget, Tier,
-        backup_target::BackupTargetStatus,
+        backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
         condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
     },
+    names::PAUSED_REPAIR_ANNOTATION,
+    probe::Proof,
 };
 
 /// How the message of a deletion begins that cannot go on now.
@@ -25,6 +30,8 @@ pub struct Outcome<'a> {
     pub goal: Option<&'a Goal>,
     /// Whether something that is published, or was to be, was found missing or taken back.
     pub disturbed: bool,
+    /// What the key could do, if it was tried.
+    pub proof: Option<&'a Proof>,
     /// The last plan, or why there is none.
     pub result: Result<&'a Plan, &'a Error>,
 }
@@ -43,13 +50,13 @@ pub fn report(
     let mut status = memory;
     match outcome {
         Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan), .. } => {
-            provided(&mut conditions, &mut status, target, goal, plan);
+            provided(&mut conditions, &mut status, target, goal, plan, outcome.proof, now);
         }
         Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
             withheld(&mut conditions, &mut status, target, why);
         }
         Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
-        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, outcome, error),
+        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, outcome, error, now),
         Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut conditions),
     }
     status.conditions = conditions.finish();
@@ -63,6 +70,8 @@ fn provided(
     target: &BackupTarget,
     goal: &Provide,
     plan: &Plan,
+    proof: Option<&Proof>,
+    now: Timestamp,
 ) {
     match (&plan.blocked, &plan.waiting) {
         // What the rules say comes before what suspension holds back.
@@ -71,11 +80,11 @@ fn provided(
             not_ready(conditions, &error, &error.to_string());
         }
         (None, Some(waiting)) => wait(conditions, waiting, ""),
-        _ if goal.missing.is_empty() => ready(conditions, status, goal, &plan.unknown_keys),
+        _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
         _ => partly_allowed(conditions, goal),
     }
     let access = match &plan.blocked {
-        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. }) => &goal.current,
+        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. } | Blocked::Compromised { .. }) => &goal.current,
         // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
         Some(Blocked::ForeignPrincipal { .. }) => return keep_tiers(conditions),
         Some(
@@ -97,23 +106,66 @@ fn provided(
         return keep_tiers(conditions);
     }
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
-    granted(conditions, access, goal);
-    conditions.set(
-        LEAST_PRIVILEGE,
-        Truth::Unknown,
-        reason::NOT_VERIFIED,
-        "the policy allows the granted tiers and nothing else; this has not been tried with the key itself",
-    );
+    match proof {
+        Some(proof) => proven(conditions, status, access, proof, now),
+        None if is_proven(status, goal) && confirm_tiers(conditions) => {}
+        None => granted(conditions, access),
+    }
+    not_granted(conditions, access, goal);
+    if !plan.excess.is_empty() {
+        let message = format!("besides what its policy allows, the IAM user can do {}", plan.excess.join(", "));
+        conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
+        let generation = target.metadata.generation.unwrap_or_default();
+        status.applied = Some(Applied { generation, rclone: goal.rclone.digest() });
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && goal.missing.is_empty() {
+        ready_if_it_works(conditions, access);
+    }
 }
 
-fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, unknown_keys: &[String]) {
+/// Whether the last proof was of the key and the policy that are in place.
+fn is_proven(status: &BackupTargetStatus, goal: &Provide) -> bool {
+    let policy = status.policy.as_ref().map(|policy| &policy.digest);
+    let of_these =
+        |proof: &ProofRecord| Some(&proof.key) == status.access_key_id.as_ref() && Some(&proof.policy) == policy;
+    goal.verification != Verification::None && status.proof.as_ref().is_some_and(of_these)
+}
+
+fn proven(
+    conditions: &mut Conditions<'_>,
+    status: &BackupTargetStatus,
+    access: &Access,
+    proof: &Proof,
+    now: Timestamp,
+) {
+    let age = status.proof.as_ref().map_or(Duration::ZERO, |proof| verdict::age(proof.since, now));
+    verdict::tell(conditions, access, proof, age);
+}
+
+/// What was granted and does not work, or not yet, makes a target unready, although its Secret is there.
+fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
+    let worst = access.tiers().find_map(|tier| {
+        let found = conditions.find(tier.name())?;
+        let bad = [reason::NOT_WORKING, reason::UNSUPPORTED, reason::PROPAGATING];
+        bad.iter().find(|bad| **bad == found.reason).map(|bad| (*bad, format!("{}: {}", tier.name(), found.message)))
+    });
+    match worst {
+        Some((reason::PROPAGATING, message)) => pending(conditions, reason::PROPAGATING, &message),
+        Some((why, message)) => stalled(conditions, why, &message),
+        None => {}
+    }
+}
+
+fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
     let secret = status.secret_name.as_deref().unwrap_or(&goal.secret_name);
     let (why, held) = if goal.suspended {
         (reason::SUSPENDED, "; suspended, so changes and repairs wait")
     } else {
         (reason::PROVISIONED, "")
     };
-    let unknown = match unknown_keys {
+    let unknown = match plan.unknown_keys.as_slice() {
         [] => String::new(),
         keys => format!(
             "; access key {} of its IAM user was not made by this operator and is left alone: delete it if nobody needs it",
@@ -124,9 +176,13 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
         let (access, until) = (&former.access, former.until);
         text + &format!("; {} of bucket {} stays reachable until {until}", access.prefix, access.bucket)
     });
+    let left = match plan.left.as_slice() {
+        [] => String::new(),
+        left => format!("; somebody else changed {}, and it is left because repairs are paused", left.join(", ")),
+    };
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{unknown}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{unknown}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket
@@ -148,27 +204,29 @@ fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
     stalled(conditions, reason::NOT_ALLOWED, &message);
 }
 
-fn granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
+/// What the policy says, where nothing was tried.
+fn granted(conditions: &mut Conditions<'_>, access: &Access) {
     for tier in Tier::ALL {
-        let has = access.tiers().any(|granted| granted == tier);
-        let asked = goal.grant.claimed.tiers().any(|asked| asked == tier);
-        match (has, asked) {
-            (true, _) => conditions.set(tier.name(), Truth::True, reason::GRANTED, "the policy allows it"),
-            (false, true) if !goal.missing.is_empty() => {
-                conditions.set(tier.name(), Truth::False, reason::NOT_ALLOWED, "no rule of the store allows it");
-            }
-            (false, true) => {
-                conditions.set(tier.name(), Truth::False, reason::CHANGE_SUSPENDED, "asked for while suspended");
-            }
-            (false, false) => {
-                conditions.set(
-                    tier.name(),
-                    Truth::False,
-                    reason::NOT_REQUESTED,
-                    "add it to spec.capabilities to have it",
-                );
-            }
+        if access.tiers().any(|granted| granted == tier) {
+            conditions.set(tier.name(), Truth::True, reason::GRANTED, "the policy allows it");
+        } else {
+            conditions.set(tier.name(), Truth::False, reason::NOT_REQUESTED, "add it to spec.capabilities to have it");
         }
+    }
+    let message = "the policy allows the granted tiers and nothing else; this has not been tried with the key itself";
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_VERIFIED, message);
+}
+
+/// What was asked for and is not granted.
+fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
+    let lacks = |tier: &Tier| !access.tiers().any(|granted| granted == *tier);
+    for tier in goal.grant.claimed.tiers().filter(lacks) {
+        let (why, message) = if goal.missing.is_empty() {
+            (reason::CHANGE_SUSPENDED, "asked for while suspended")
+        } else {
+            (reason::NOT_ALLOWED, "no rule of the store allows it")
+        };
+        conditions.set(tier.name(), Truth::False, why, message);
     }
 }
 
@@ -222,6 +280,7 @@ fn failed(
     target: &BackupTarget,
     outcome: &Outcome<'_>,
     error: &Error,
+    now: Timestamp,
 ) {
     let stands = error.leaves_ready()
         && !outcome.disturbed
@@ -237,7 +296,14 @@ fn failed(
     } else {
         not_ready(conditions, error, &error.to_string());
     }
-    keep_tiers(conditions);
+    match (outcome.goal, outcome.proof, error) {
+        (Some(Goal::Provide(goal)), Some(proof), Error::NotProven(failure)) if !failure.is_silence() => {
+            if let Some(access) = &goal.current {
+                proven(conditions, status, access, proof, now);
+            }
+        }
+        _ => keep_tiers(conditions),
+    }
 }
 
 fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
@@ -255,6 +321,13 @@ fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
                  deletes or edits the Secret: find out what"
             ),
         ),
+        Waiting::Contested { until } => {
+            let message = format!(
+                "{waits}somebody else changes the Secret or the IAM user again and again; what differs is put right next at {until}. \
+                 Find out who it is; the annotation {PAUSED_REPAIR_ANNOTATION} stops the repairs"
+            );
+            return stalled(conditions, reason::CONTESTED, &message);
+        }
     };
     pending(conditions, why, &format!("{waits}{message}"));
 }
@@ -280,6 +353,12 @@ fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
         Retry::Backoff => RECONCILING,
     };
     conditions.set(type_, Truth::True, error.reason(), message);
+}
+
+/// What was proven still holds; `false` when there is nothing to hold on to.
+fn confirm_tiers(conditions: &mut Conditions<'_>) -> bool {
+    let mut types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
+    types.all(|type_| conditions.confirm(type_))
 }
 
 /// Nothing new is known about the tiers.

@@ -31,8 +31,10 @@ use crate::{
 
 /// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
 const WATCH_SECONDS: u32 = 45;
-/// A BackupStore changes rarely, and its reconcile is one call.
-const STORES_AT_ONCE: u16 = 4;
+/// Reconciles wait for a slot of their store; this many may work or wait.
+const TARGETS_AT_ONCE: u16 = 8_192;
+/// A BackupStore's reconcile is one call, and those of stores that do not answer keep no other waiting.
+const STORES_AT_ONCE: u16 = 64;
 
 /// What the operator needs to know to run.
 pub struct Settings {
@@ -40,7 +42,7 @@ pub struct Settings {
     pub cluster_id: Option<String>,
     /// How often everything is compared with what the store has.
     pub resync: Duration,
-    /// How many targets are reconciled at once.
+    /// How many targets of one store are worked on at once.
     pub concurrency: u16,
     /// Labels of the targets and stores that are worked on; `None` is all of them.
     pub selector: Option<String>,
@@ -61,7 +63,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
     let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), ours())
-        .with_config(controller::Config::default().concurrency(settings.concurrency));
+        .with_config(controller::Config::default().concurrency(TARGETS_AT_ONCE));
     let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
     let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
@@ -72,6 +74,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         all_targets.clone(),
         cluster_id.clone(),
         settings.resync,
+        settings.concurrency,
     ));
 
     let targets = target_controller

@@ -35,6 +35,12 @@ pub struct State {
     pub secrets: BTreeMap<String, SecretState>,
     /// How often an expected key was looked for and not seen.
     pub absence: Absence,
+    /// The key that this process created and has not published yet; nobody else has its secret half.
+    pub in_hand: Option<AccessKey>,
+    /// Whether everything that the target's present generation asks for was given.
+    pub is_applied: bool,
+    /// Until when nothing is put right, because somebody else undoes it again and again.
+    pub contested_until: Option<Timestamp>,
 }
 
 /// Looks that did not show what an intent may still bring, or a principal that is young.
@@ -94,6 +100,16 @@ impl State {
     pub fn orphans(&self) -> Vec<String> {
         let Some(intent) = self.open_intent() else { return Vec::new() };
         self.unrecorded().filter(|key| !intent.existing.contains(&key.id)).map(|key| key.id.clone()).collect()
+    }
+
+    /// The key in hand, while it is what the open intent brought and is still needed. A young one may not be listed yet.
+    #[must_use]
+    pub fn pending(&self, now: Timestamp) -> Option<&AccessKey> {
+        let (key, intent) = (self.in_hand.as_ref()?, self.open_intent()?);
+        let listed = self.keys().iter().any(|listed| listed.id == key.id);
+        let young = matches!(self.principal, Principal::Ours(_)) && !at_least(MAY_STILL_APPEAR, intent.started_at, now);
+        let ours = !intent.existing.contains(&key.id) && !self.is_recorded(&key.id);
+        (ours && (listed || young) && self.published_key().is_none()).then_some(key)
     }
 
     /// Keys on our principal that cannot be shown to be ours.

@@ -23,6 +23,10 @@ use crate::{
 
 /// The number of targets alone is written no more often than this, so that a new target costs no write here.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
+/// Requests to IAM that one look at a principal takes.
+const READS_PER_LOOK: u64 = 6;
+/// How much of a store's rate looks may take.
+const DRIFT_SHARE_TENTHS: u64 = 3;
 /// How soon a store that is being deleted looks whether its last target is gone.
 const LAST_TARGET: Duration = Duration::from_secs(2);
 /// How soon credentials that do not work are tried again, at the latest.
@@ -168,8 +172,19 @@ fn status(
         conditions: conditions.finish(),
         account_id,
         iam_path: Some(iam_path(store, context)),
+        drift_interval: Some(drift_interval(store, context, targets)),
         targets: Some(targets),
     }
+}
+
+/// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
+/// beyond the resync itself, so that one target more or less changes nothing.
+fn drift_interval(store: &BackupStore, context: &Context, targets: i64) -> kube::core::Duration {
+    let reads = u64::try_from(targets).unwrap_or_default() * READS_PER_LOOK * 10;
+    let seconds = reads.div_ceil(u64::from(store.spec.iam.requests_per_second) * DRIFT_SHARE_TENTHS);
+    let stretched = Duration::from_mins(seconds.div_ceil(60));
+    let interval = if Duration::from_secs(seconds) > context.resync { stretched } else { context.resync };
+    interval.into()
 }
 
 /// Whether anything limits what the principals can do, and with them whoever has the operator's credentials.
@@ -200,7 +215,9 @@ async fn tell(context: &Context, store: &BackupStore, status: &BackupStoreStatus
     if *status == before {
         return None;
     }
-    let only_count = BackupStoreStatus { targets: before.targets, ..status.clone() } == before;
+    let uncounted =
+        BackupStoreStatus { targets: before.targets, drift_interval: before.drift_interval, ..status.clone() };
+    let only_count = uncounted == before && before.drift_interval.is_some();
     if only_count && let Some(wait) = context.count_written_within(&store.name_any(), COUNT_EVERY) {
         return Some(wait);
     }

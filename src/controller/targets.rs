@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use super::{
     context::{Context, jittered},
     error::{Error, Retry},
-    execute::Executor,
+    execute::{Executor, Tools},
     goal::{self, Facts, Goal},
     now,
     observe::{Look, Observation},
-    plan::{self, Fresh, Plan, Step, Waiting},
+    plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     state::{State, ever_worked_on},
     stores::pinned_connection,
@@ -30,7 +30,8 @@ use crate::{
     api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
-    store::{Principal, UserSpec, connect::Connection},
+    probe::{Proof, Reach},
+    store::{Principal, UserSpec, connect::Connection, throttle::Urgency},
 };
 
 /// No step is begun later than this; each is bounded by itself (design §6.6).
@@ -46,6 +47,7 @@ const STILL_BLOCKED: Duration = Duration::from_mins(1);
 pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
+    let _slot = context.slot(&seen.spec.store_ref.name).await;
     let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -63,6 +65,8 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
         end: Instant::now() + DEADLINE,
         notes: Vec::new(),
         disturbed: false,
+        proof: None,
+        resync: context.resync,
         context: &context,
         name,
         target,
@@ -81,6 +85,10 @@ struct Reconcile<'a> {
     notes: Vec<Note>,
     /// Whether something that is published, or was to be, was found missing or is taken back.
     disturbed: bool,
+    /// What the key could do when it was tried last.
+    proof: Option<Proof>,
+    /// How often this target is compared with IAM.
+    resync: Duration,
     /// When no further step is begun.
     end: Instant,
 }
@@ -90,20 +98,20 @@ enum Progress {
     /// The target is gone, or never needed anything.
     Gone,
     /// There is a plan with nothing left to do in it.
-    Settled(Plan),
+    Settled(Box<Plan>),
 }
 
 /// What all rounds of one reconcile have in common.
 struct Work<'a> {
     goal: &'a Goal,
     user: &'a UserSpec,
-    connection: &'a Connection,
+    tools: Tools<'a>,
 }
 
 impl Reconcile<'_> {
     async fn run(mut self) -> Action {
         let mut goal = None;
-        let result = self.pursue(&mut goal).await;
+        let result = Box::pin(self.pursue(&mut goal)).await;
         let mut action = self.next(&result);
         if !matches!(result, Ok(Progress::Gone)) && !self.tell(goal.as_ref(), &result).await {
             action = Action::requeue(self.context.failed(&self.uid));
@@ -127,6 +135,8 @@ impl Reconcile<'_> {
         if store.metadata.deletion_timestamp.is_some() && !ever_worked_on(&self.memory) {
             return Err(Error::StoreNotReady { name: name.clone(), why: "it is being deleted".to_owned() });
         }
+        let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
+        self.resync = interval.unwrap_or_default().max(self.context.resync);
         let connection = pinned_connection(self.context, &store).await?;
         let terms = connection.terms(&store.spec);
         let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
@@ -134,12 +144,20 @@ impl Reconcile<'_> {
         self.look_for_bucket(&store, &terms, &namespace, &connection).await;
         let goal = told.insert(goal::decide(self.facts(&store, &terms, &namespace))?).clone();
         let user = goal::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
-        self.work(&Work { goal: &goal, user: &user, connection: &connection }).await
+        let iam = connection.iam.with_urgency(self.urgency(&goal));
+        let endpoints = &store.spec.endpoints;
+        let tools = Tools {
+            cluster: &self.context.cluster,
+            iam: &iam,
+            hand: &self.context.hand,
+            reach: Reach { config: &connection.config, s3: endpoints.s3.as_deref(), sts: endpoints.sts.as_deref() },
+        };
+        Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
         let (mut look, mut read_at) = match self.remembered() {
-            Some((principal, at)) => (Look::Remembered(principal), at),
+            Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
             None => (Look::Live, Instant::now()),
         };
         let mut executed = 0;
@@ -148,7 +166,7 @@ impl Reconcile<'_> {
             let (plan, state) = self.plan(work, look).await?;
             if plan.steps.is_empty() {
                 self.settle(&plan, state, read_at);
-                return Ok(Progress::Settled(plan));
+                return Ok(Progress::Settled(Box::new(plan)));
             }
             if from_memory {
                 // Memory is good enough to see that nothing is to do, never to act on.
@@ -160,7 +178,7 @@ impl Reconcile<'_> {
                 return Ok(Progress::Gone);
             };
             // What was just written is as fresh as what was just read.
-            look = Look::Remembered(principal);
+            look = Look::Remembered(Box::new(principal));
             executed += 1;
         }
         Err(Error::TimedOut)
@@ -168,9 +186,10 @@ impl Reconcile<'_> {
 
     async fn plan(&self, work: &Work<'_>, look: Look) -> Result<(Plan, State), Error> {
         let live = matches!(look, Look::Live);
+        let memory = self.context.recall(&self.uid);
         let observation = Observation {
             cluster: &self.context.cluster,
-            iam: &work.connection.iam,
+            iam: work.tools.iam,
             target: &self.target,
             status: &self.memory,
             user: work.user,
@@ -178,9 +197,11 @@ impl Reconcile<'_> {
                 Goal::Provide(provide) => Some(&provide.document),
                 Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
             },
+            in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
+            contested_until: memory.contested_for().map(|time| now() + time),
             now: now(),
         };
-        let mut state = observation.observe(look, self.context.recall(&self.uid).absence).await?;
+        let mut state = observation.observe(look, memory.absence.clone()).await?;
         if live && let Some(expected) = state.in_doubt(now()) {
             state.absence = state.absence.and_another(&expected, now());
         }
@@ -202,8 +223,7 @@ impl Reconcile<'_> {
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
     async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
-        let (cluster, iam) = (&self.context.cluster, &work.connection.iam);
-        let mut executor = Executor::new(cluster, iam, work.user, work.goal, self.target.clone(), state);
+        let mut executor = Executor::new(work.tools, work.user, work.goal, self.target.clone(), state);
         let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
         self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
         let mut result = Ok(());
@@ -216,13 +236,34 @@ impl Reconcile<'_> {
         }
         self.target = executor.target;
         self.memory = executor.state.status;
+        self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
+        if result.is_ok() && !plan.repairs.is_empty() {
+            self.context.repaired(&self.uid);
+            let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
+            self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
+        }
         result.map(|()| (!executor.released).then_some(executor.state.principal))
     }
 
     fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
         let rules = &store.spec.allow;
         Facts { target: &self.target, status: &self.memory, rules, terms, namespace, now: now() }
+    }
+
+    /// What must no longer work goes before what is new, and that before looks whether all is well.
+    fn urgency(&self, goal: &Goal) -> Urgency {
+        match goal {
+            Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Urgency::Revocation,
+            Goal::Provide(provide) if provide.cut => Urgency::Revocation,
+            Goal::Provide(_) if self.is_applied() => Urgency::Drift,
+            Goal::Provide(_) => Urgency::Change,
+        }
+    }
+
+    fn is_applied(&self) -> bool {
+        let applied = self.memory.applied.as_ref().map(|applied| applied.generation);
+        applied.is_some() && applied == self.target.metadata.generation
     }
 
     fn is_deleting(&self) -> bool {
@@ -255,7 +296,9 @@ impl Reconcile<'_> {
     }
 
     fn remembered(&self) -> Option<(Principal, Instant)> {
-        let fresh = |(_, at): &(Principal, Instant)| !self.is_deleting() && at.elapsed() < self.context.resync;
+        // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
+        let lasts = self.resync.mul_f64(0.85);
+        let fresh = |(_, at): &(Principal, Instant)| !self.is_deleting() && at.elapsed() < lasts;
         self.context.recall(&self.uid).principal.filter(fresh)
     }
 
@@ -264,6 +307,7 @@ impl Reconcile<'_> {
         let outcome = Outcome {
             goal,
             disturbed: self.disturbed,
+            proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
                 Ok(Progress::Gone) => return true,
@@ -276,7 +320,7 @@ impl Reconcile<'_> {
             return true;
         }
         self.note_change(&stored, &status);
-        self.note_unknown_keys(result);
+        self.note_what_is_left(result, &stored);
         let written = self.context.cluster.report_target_status(&self.target, &status).await;
         if let Err(error) = &written {
             warn!(name = self.name, %error, "status could not be written");
@@ -306,18 +350,30 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Told once, when they are first seen: the status that names them is written only then.
-    fn note_unknown_keys(&mut self, result: &Result<Progress, Error>) {
+    /// What is not ours to change is told once, when it is first seen: the status that names it is written only then.
+    fn note_what_is_left(&mut self, result: &Result<Progress, Error>, before: &BackupTargetStatus) {
         let Ok(Progress::Settled(plan)) = result else { return };
-        if plan.unknown_keys.is_empty() || plan.blocked.is_some() {
+        if plan.blocked.is_some() {
             return;
         }
-        let keys = plan.unknown_keys.join(", ");
-        self.notes.push(Note {
-            warning: true,
-            reason: condition::reason::UNKNOWN_KEY.to_owned(),
-            message: format!("access key {keys} was not made by this operator and is left alone"),
-        });
+        let told = |what: &str| before.conditions.iter().any(|condition| condition.message.contains(what));
+        let mut note = |reason: &str, what: &[String], message: String| {
+            if !what.is_empty() && !what.iter().all(|one| told(one)) {
+                self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
+            }
+        };
+        let (keys, excess, left) = (plan.unknown_keys.join(", "), plan.excess.join(", "), plan.left.join(", "));
+        note(
+            condition::reason::UNKNOWN_KEY,
+            &plan.unknown_keys,
+            format!("access key {keys} was not made by this operator and is left alone"),
+        );
+        note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user can do {excess}"));
+        note(
+            condition::reason::DRIFT_LEFT,
+            &plan.left,
+            format!("somebody else changed {left}; it is left because repairs are paused"),
+        );
     }
 
     fn next(&self, result: &Result<Progress, Error>) -> Action {
@@ -327,13 +383,17 @@ impl Reconcile<'_> {
                 let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
                 let blocked = plan.blocked.as_ref().map(|_| jittered(STILL_BLOCKED));
                 let due = plan.due.map(until);
-                let resync = Some(jittered(self.context.resync));
+                let resync = Some(jittered(self.resync));
                 Action::requeue([again, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
             Err(error) => {
                 let backoff = self.context.failed(&self.uid);
-                let stalled = error.retry() == Retry::Stalled;
-                Action::requeue(if stalled { backoff.clamp(LOOK_AGAIN, STILL_BLOCKED) } else { backoff })
+                Action::requeue(match (error, error.retry()) {
+                    (_, Retry::Stalled) => backoff.clamp(LOOK_AGAIN, STILL_BLOCKED),
+                    // Sooner or later the key is known everywhere, and then it is to be published.
+                    (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
+                    (_, Retry::Backoff) => backoff,
+                })
             }
         }
     }

@@ -1,25 +1,21 @@
-//! Proof by use: what a store answers to the key, or to anybody.
+//! Proof by use: what a store answers to a target's own key (design §8).
+//!
+//! A grant is true when the key did the thing, a limit is true when the key tried and was refused. [`probes`] lists
+//! what can be tried, [`plan`] what is to be tried for one access, [`reading`] what an answer says, [`proof`] what all answers
+//! say together: data and plain functions. [`engine`] sends the probes, through `client.rs`, the only file that speaks to S3
+//! with a target's key.
 
-use aws_config::SdkConfig;
-use aws_sdk_s3::error::SdkError;
+pub mod bucket;
+mod client;
+pub mod engine;
+pub mod plan;
+pub mod probes;
+pub mod proof;
+pub mod reading;
 
-/// Whether a bucket of that name is missing; `None` when it could not be found out.
-///
-/// Asked without credentials: S3 answers 404 for a bucket of nobody, and anything else for a bucket of somebody
-/// (reference/iam-s3-rclone.md §1.2).
-pub async fn bucket_is_missing(config: &SdkConfig, endpoint: Option<&str>, bucket: &str) -> Option<bool> {
-    let mut s3 = aws_sdk_s3::config::Builder::from(config).allow_no_auth();
-    s3.set_credentials_provider(None);
-    if let Some(endpoint) = endpoint {
-        s3 = s3.endpoint_url(endpoint).force_path_style(true);
-    }
-    match aws_sdk_s3::Client::from_conf(s3.build()).head_bucket().bucket(bucket).send().await {
-        Ok(_) => Some(false),
-        Err(SdkError::ServiceError(error)) => match error.raw().status().as_u16() {
-            404 => Some(true),
-            500.. | 429 => None,
-            _ => Some(false),
-        },
-        Err(_) => None,
-    }
-}
+pub use bucket::bucket_is_missing;
+pub use engine::{DEADLINE, Reach, prove};
+pub use plan::{Plan, Untested};
+pub use probes::{Depth, Probe};
+pub use proof::{Finding, Limits, Proof, Standing};
+pub use reading::{AWS, Family, Reading};

@@ -1,5 +1,7 @@
 //! AWS IAM: users and access keys, in the operator's own words. Policies have a file of their own.
 
+use std::sync::Arc;
+
 use aws_sdk_iam::{
     Client,
     config::{http::HttpResponse, retry::RetryConfig},
@@ -9,13 +11,18 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Principal, User, UserSpec};
+use super::{
+    Error, Key, Kind, Managed, Principal, User, UserSpec,
+    throttle::{Throttle, Urgency},
+};
 use crate::{access::rclone::AccessKey, names::tag};
 
 /// The IAM of one account.
 #[derive(Clone, Debug)]
 pub struct Iam {
     pub(super) client: Client,
+    throttle: Arc<Throttle>,
+    urgency: Urgency,
 }
 
 /// What is asked about a principal beyond what is always asked.
@@ -28,6 +35,7 @@ pub struct Questions {
 }
 
 /// A key that was just created.
+#[derive(Clone, Debug)]
 pub struct CreatedKey {
     /// Both halves.
     pub key: AccessKey,
@@ -38,8 +46,27 @@ pub struct CreatedKey {
 impl Iam {
     /// Wraps a configured client.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, throttle: Arc<Throttle>) -> Self {
+        Self { client, throttle, urgency: Urgency::default() }
+    }
+
+    /// The same with another urgency.
+    #[must_use]
+    pub fn with_urgency(&self, urgency: Urgency) -> Self {
+        Self { urgency, ..self.clone() }
+    }
+
+    /// Waits for the turn of a request, sends it, and reads its answer.
+    pub(super) async fn call<T, E>(
+        &self,
+        action: &'static str,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.throttle.take(self.urgency).await;
+        request.await.map_err(|error| Error::from_sdk(action, &error))
     }
 
     /// Looks at the principal and all that hangs on it.
@@ -48,8 +75,7 @@ impl Iam {
     /// When IAM cannot be read.
     pub async fn observe(&self, spec: &UserSpec, questions: &Questions) -> Result<Principal, Error> {
         let action = "iam:GetUser";
-        let answer = self.client.get_user().user_name(&spec.name).send().await;
-        let found = match answer.map_err(|error| Error::from_sdk(action, &error)) {
+        let found = match self.call(action, self.client.get_user().user_name(&spec.name).send()).await {
             Ok(output) => output.user.ok_or(Error::new(action, Kind::Unreadable))?,
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
             Err(error) => return Err(error),
@@ -57,23 +83,32 @@ impl Iam {
         if found.path() != spec.path {
             return Ok(Principal::Foreign { why: format!("its path is {}, not {}", found.path(), spec.path) });
         }
-        if let Some(why) = foreign(spec, found.tags()) {
+        // IAM never gives an id twice: what had this one when this operator last saw it as its own is the same user, though
+        // its tags may be gone. Tags that say something else are somebody's word, such as a cluster's that was copied.
+        let is_known = spec.known_id.as_deref() == Some(found.user_id());
+        if let Some(why) = foreign(spec, found.tags(), is_known) {
             return Ok(Principal::Foreign { why });
         }
-        let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
         let mut keys = self.keys(&spec.name).await?;
         for key in keys.iter_mut().filter(|key| questions.keys.contains(&key.id)) {
             key.last_used = self.last_used(&key.id).await?;
         }
-        Ok(Principal::Ours(User { boundary, policies: self.policies(spec, questions.managed_policy).await?, keys }))
+        let tagged = tags(spec).iter().all(|tag| found.tags().contains(tag));
+        let (mut additions, attached) = self.additions(spec).await?;
+        let policies = self.policies(spec, attached, questions.managed_policy).await?;
+        if attached && matches!(policies.managed, Managed::Foreign { .. }) {
+            // It has our name, is not known for ours, and gives our principal rights all the same.
+            additions.attached.push(spec.policy_arn.clone());
+        }
+        let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+        Ok(Principal::Ours(User { id: found.user_id, boundary, tagged, policies, keys, additions }))
     }
 
     async fn keys(&self, user: &str) -> Result<Vec<Key>, Error> {
         let action = "iam:ListAccessKeys";
         let mut pages = self.client.list_access_keys().user_name(user).into_paginator().send();
         let mut keys = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Error::from_sdk(action, &error))?;
+        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
             for listed in page.access_key_metadata {
                 keys.push(Key {
                     id: listed.access_key_id.ok_or(Error::new(action, Kind::Unreadable))?,
@@ -87,18 +122,21 @@ impl Iam {
     }
 
     async fn last_used(&self, key: &str) -> Result<Option<Timestamp>, Error> {
-        let answer = self.client.get_access_key_last_used().access_key_id(key).send().await;
-        let output = answer.map_err(|error| Error::from_sdk("iam:GetAccessKeyLastUsed", &error))?;
+        let request = self.client.get_access_key_last_used().access_key_id(key).send();
+        let output = self.call("iam:GetAccessKeyLastUsed", request).await?;
         Ok(output.access_key_last_used.and_then(|used| used.last_used_date.as_ref().map(timestamp)))
     }
 
-    /// Creates the principal with everything that marks it as ours.
+    /// Creates the principal with everything that marks it as ours, and returns its unique id.
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`] when there is one of that name, ours or not.
-    pub async fn create_user(&self, spec: &UserSpec) -> Result<(), Error> {
+    pub async fn create_user(&self, spec: &UserSpec) -> Result<String, Error> {
+        let action = "iam:CreateUser";
         let request = self.client.create_user().user_name(&spec.name).path(&spec.path).set_tags(Some(tags(spec)));
-        done("iam:CreateUser", request.set_permissions_boundary(spec.boundary.clone()).send().await)
+        let request = request.set_permissions_boundary(spec.boundary.clone()).send();
+        let created = self.call(action, request).await?.user.ok_or(Error::new(action, Kind::Unreadable))?;
+        Ok(created.user_id)
     }
 
     /// Sets the permissions boundary.
@@ -107,7 +145,7 @@ impl Iam {
     /// When IAM refuses or does not answer.
     pub async fn set_boundary(&self, user: &str, boundary: &str) -> Result<(), Error> {
         let request = self.client.put_user_permissions_boundary().user_name(user).permissions_boundary(boundary);
-        done("iam:PutUserPermissionsBoundary", request.send().await)
+        self.call("iam:PutUserPermissionsBoundary", request.send()).await.map(|_| ())
     }
 
     /// Creates a key, and never tries twice: the call has no idempotency token, so a second try could make a second key
@@ -119,7 +157,7 @@ impl Iam {
         let action = "iam:CreateAccessKey";
         let once = aws_sdk_iam::config::Builder::new().retry_config(RetryConfig::disabled());
         let request = self.client.create_access_key().user_name(user).customize().config_override(once);
-        let output = request.send().await.map_err(|error| Error::from_sdk(action, &error))?;
+        let output = self.call(action, request.send()).await?;
         let key = output.access_key.ok_or(Error::new(action, Kind::Unreadable))?;
         Ok(CreatedKey {
             created_at: key.create_date.as_ref().map_or_else(Timestamp::now, timestamp),
@@ -134,7 +172,7 @@ impl Iam {
     pub async fn set_key_active(&self, user: &str, key: &str, active: bool) -> Result<(), Error> {
         let status = if active { StatusType::Active } else { StatusType::Inactive };
         let request = self.client.update_access_key().user_name(user).access_key_id(key).status(status);
-        done("iam:UpdateAccessKey", request.send().await)
+        self.call("iam:UpdateAccessKey", request.send()).await.map(|_| ())
     }
 
     /// Deletes a key; one that is gone is fine.
@@ -143,7 +181,7 @@ impl Iam {
     /// When IAM refuses or does not answer.
     pub async fn delete_key(&self, user: &str, key: &str) -> Result<(), Error> {
         let request = self.client.delete_access_key().user_name(user).access_key_id(key);
-        gone(done("iam:DeleteAccessKey", request.send().await))
+        gone(self.call("iam:DeleteAccessKey", request.send()).await)
     }
 
     /// Deletes the principal; one that is gone is fine.
@@ -151,7 +189,16 @@ impl Iam {
     /// # Errors
     /// [`Kind::DeleteConflict`] when something that is not ours hangs on it.
     pub async fn delete_user(&self, user: &str) -> Result<(), Error> {
-        gone(done("iam:DeleteUser", self.client.delete_user().user_name(user).send().await))
+        gone(self.call("iam:DeleteUser", self.client.delete_user().user_name(user).send()).await)
+    }
+
+    /// Puts the tags that say whose the principal is.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn tag(&self, spec: &UserSpec) -> Result<(), Error> {
+        let request = self.client.tag_user().user_name(&spec.name).set_tags(Some(tags(spec)));
+        self.call("iam:TagUser", request.send()).await.map(|_| ())
     }
 
     /// Marks the principal as left behind on purpose.
@@ -160,15 +207,17 @@ impl Iam {
     /// When IAM refuses or does not answer.
     pub async fn tag_retained(&self, user: &str) -> Result<(), Error> {
         let request = self.client.tag_user().user_name(user).tags(new_tag(tag::RETAINED, "true"));
-        done("iam:TagUser", request.send().await)
+        self.call("iam:TagUser", request.send()).await.map(|_| ())
     }
 }
 
 /// What shows that a user or policy is not this target's; its name alone proves nothing.
-pub(super) fn foreign(spec: &UserSpec, tags: &[Tag]) -> Option<String> {
+pub(super) fn foreign(spec: &UserSpec, tags: &[Tag], may_lack_tags: bool) -> Option<String> {
     [tag::UID, tag::CLUSTER].into_iter().find_map(|key| {
         let value = tags.iter().find(|tag| tag.key() == key).map(Tag::value);
-        (value != spec.tags.get(key).map(String::as_str)).then(|| format!("its tag {key} is not this target's"))
+        let excused = value.is_none() && may_lack_tags;
+        (!excused && value != spec.tags.get(key).map(String::as_str))
+            .then(|| format!("its tag {key} is not this target's"))
     })
 }
 
@@ -184,17 +233,11 @@ fn timestamp(time: &DateTime) -> Timestamp {
     Timestamp::from_second(time.secs()).unwrap_or_default()
 }
 
-pub(super) fn done<T, E>(action: &'static str, answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Error>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    answer.map(|_| ()).map_err(|error| Error::from_sdk(action, &error))
-}
-
-pub(super) fn gone(answer: Result<(), Error>) -> Result<(), Error> {
+/// What was to be deleted and is not there any more is fine.
+pub(super) fn gone<T>(answer: Result<T, Error>) -> Result<(), Error> {
     match answer {
-        Err(Error { kind: Kind::NotFound, .. }) => Ok(()),
-        other => other,
+        Ok(_) | Err(Error { kind: Kind::NotFound, .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -207,6 +250,7 @@ mod tests {
             name: "btgt-1".into(),
             path: "/backup-target/c/".into(),
             boundary: None,
+            known_id: None,
             policy_arn: "arn:aws:iam::123456789012:policy/backup-target/c/btgt-1".into(),
             tags: [(tag::UID.to_owned(), "1".to_owned()), (tag::CLUSTER.to_owned(), "c".to_owned())].into(),
         }
@@ -215,9 +259,10 @@ mod tests {
     #[test]
     fn ownership_needs_both_tags() {
         let ours = [new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "c"), new_tag("other", "x")];
-        assert_eq!(foreign(&spec(), &ours), None);
-        assert!(foreign(&spec(), &[]).is_some());
-        assert!(foreign(&spec(), &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")]).is_some());
-        assert!(foreign(&spec(), &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")]).is_some());
+        assert_eq!(foreign(&spec(), &ours, false), None);
+        assert!(foreign(&spec(), &[], false).is_some());
+        assert_eq!(foreign(&spec(), &[], true), None, "a known one may have lost its tags");
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "c")], true).is_some());
+        assert!(foreign(&spec(), &[new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, "d")], true).is_some());
     }
 }

@@ -11,7 +11,7 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls}
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::{Error, Kind, aws::Iam};
+use super::{Error, Kind, aws::Iam, throttle::Throttle};
 use crate::{
     access::{Invalid, Terms},
     api::backup_store::BackupStoreSpec,
@@ -64,6 +64,7 @@ pub struct Connection {
     /// For clients of other services.
     pub config: SdkConfig,
     settings: Settings,
+    throttle: Arc<Throttle>,
     verified: Instant,
 }
 
@@ -104,11 +105,11 @@ impl Connections {
         {
             return Ok(known.clone());
         }
-        let config = match known {
-            Some(known) if known.settings == settings => known.config.clone(),
-            _ => self.configure(&settings).await,
+        let (config, throttle) = match known {
+            Some(known) if known.settings == settings => (known.config.clone(), known.throttle.clone()),
+            _ => (self.configure(&settings).await, Arc::new(Throttle::new(settings.spec.iam.requests_per_second))),
         };
-        let connection = Arc::new(prove(config, settings).await?);
+        let connection = Arc::new(prove(config, throttle, settings).await?);
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -141,7 +142,7 @@ impl Connections {
     }
 }
 
-async fn prove(config: SdkConfig, settings: Settings) -> Result<Connection, Error> {
+async fn prove(config: SdkConfig, throttle: Arc<Throttle>, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
     let mut sts = aws_sdk_sts::config::Builder::from(&config);
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
@@ -157,8 +158,8 @@ async fn prove(config: SdkConfig, settings: Settings) -> Result<Connection, Erro
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }
-    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()));
-    Ok(Connection { iam, account_id, caller, config, settings, verified: Instant::now() })
+    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), throttle.clone());
+    Ok(Connection { iam, account_id, caller, config, settings, throttle, verified: Instant::now() })
 }
 
 /// The AWS SDK for Rust does not know `AWS_CA_BUNDLE`, which every other AWS tool honours.

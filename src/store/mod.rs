@@ -4,6 +4,7 @@ pub mod aws;
 pub mod connect;
 pub mod error;
 mod policies;
+pub mod throttle;
 
 pub use error::{Error, Kind};
 
@@ -33,12 +34,29 @@ pub enum Principal {
 /// A principal of ours, as the store has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
+    /// Its unique id, which IAM never gives twice.
+    pub id: String,
     /// ARN of its permissions boundary.
     pub boundary: Option<String>,
+    /// Whether it has all tags that say whose it is.
+    pub tagged: bool,
     /// Its policies, as far as they are this operator's.
     pub policies: Policies,
     /// Its access keys.
     pub keys: Vec<Key>,
+    /// What others put on it.
+    pub additions: Additions,
+}
+
+/// What others put on a principal of ours: rights that its own policy does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// Names of inline policies.
+    pub inline: Vec<String>,
+    /// ARNs of managed policies.
+    pub attached: Vec<String>,
+    /// Names of groups that it is a member of.
+    pub groups: Vec<String>,
 }
 
 /// The two places where this operator's policy may be; at rest it is in one of them.
@@ -102,7 +120,7 @@ impl Policies {
         self.ours() == Self::default()
     }
 
-    /// A managed policy of somebody else gives the principal nothing.
+    /// A managed policy of somebody else is none of this target's; one that is attached is among the additions.
     fn ours(&self) -> Self {
         match self.managed {
             Managed::Foreign { .. } => Self { managed: Managed::Absent, ..self.clone() },
@@ -135,6 +153,8 @@ pub struct UserSpec {
     pub tags: BTreeMap<String, String>,
     /// ARN of the permissions boundary that it gets.
     pub boundary: Option<String>,
+    /// The unique id that it had when this operator last saw it as its own.
+    pub known_id: Option<String>,
     /// ARN of its managed policy, for a document that is too large for an inline one.
     pub policy_arn: String,
 }

@@ -1,8 +1,8 @@
 //! A principal's policy in IAM: inline while it fits, managed when it is larger (reference/iam-s3-rclone.md §3.1).
 
 use super::{
-    Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
-    aws::{Iam, done, foreign, gone, tags},
+    Additions, Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
+    aws::{Iam, foreign, gone, tags},
 };
 use crate::{
     access::{Meaning, PolicyDocument},
@@ -14,54 +14,98 @@ use crate::{
 const VERSIONS: usize = 5;
 
 impl Iam {
-    pub(super) async fn policies(&self, spec: &UserSpec, look_for_managed: bool) -> Result<Policies, Error> {
+    /// What others put on the principal, and whether its own managed policy is attached.
+    pub(super) async fn additions(&self, spec: &UserSpec) -> Result<(Additions, bool), Error> {
+        let (user, client) = (&spec.name, &self.client);
+        let mut inline = Vec::new();
+        let mut pages = client.list_user_policies().user_name(user).into_paginator().send();
+        while let Some(page) = self.call("iam:ListUserPolicies", async { pages.next().await.transpose() }).await? {
+            inline.extend(page.policy_names.into_iter().filter(|name| name != POLICY_NAME));
+        }
+        let mut policies = Vec::new();
+        let mut pages = client.list_attached_user_policies().user_name(user).into_paginator().send();
+        while let Some(page) =
+            self.call("iam:ListAttachedUserPolicies", async { pages.next().await.transpose() }).await?
+        {
+            policies
+                .extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|found| found.policy_arn));
+        }
+        let mut groups = Vec::new();
+        let mut pages = client.list_groups_for_user().user_name(user).into_paginator().send();
+        while let Some(page) = self.call("iam:ListGroupsForUser", async { pages.next().await.transpose() }).await? {
+            groups.extend(page.groups.into_iter().map(|group| group.group_name));
+        }
+        let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| *arn == spec.policy_arn);
+        Ok((Additions { inline, attached, groups }, !own.is_empty()))
+    }
+
+    pub(super) async fn policies(
+        &self,
+        spec: &UserSpec,
+        attached: bool,
+        look_for_managed: bool,
+    ) -> Result<Policies, Error> {
         let inline = self.inline_policy(&spec.name).await?;
-        let managed = if look_for_managed { self.managed_policy(spec).await? } else { Managed::Absent };
+        let managed =
+            if attached || look_for_managed { self.managed_policy(spec, attached).await? } else { Managed::Absent };
         Ok(Policies { inline, managed })
     }
 
     async fn inline_policy(&self, user: &str) -> Result<Option<StoredPolicy>, Error> {
-        let answer = self.client.get_user_policy().user_name(user).policy_name(POLICY_NAME).send().await;
-        match answer.map_err(|error| Error::from_sdk("iam:GetUserPolicy", &error)) {
+        let request = self.client.get_user_policy().user_name(user).policy_name(POLICY_NAME).send();
+        match self.call("iam:GetUserPolicy", request).await {
             Ok(output) => Ok(Some(read(&output.policy_document))),
             Err(Error { kind: Kind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn managed_policy(&self, spec: &UserSpec) -> Result<Managed, Error> {
+    async fn managed_policy(&self, spec: &UserSpec, attached: bool) -> Result<Managed, Error> {
         let action = "iam:GetPolicy";
-        let answer = self.client.get_policy().policy_arn(&spec.policy_arn).send().await;
-        let policy = match answer.map_err(|error| Error::from_sdk(action, &error)) {
+        let policy = match self.call(action, self.client.get_policy().policy_arn(&spec.policy_arn).send()).await {
             Ok(output) => output.policy.ok_or(Error::new(action, Kind::Unreadable))?,
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Managed::Absent),
             Err(error) => return Err(error),
         };
-        if let Some(why) = foreign(spec, policy.tags()) {
+        if let Some(why) = foreign(spec, policy.tags(), false) {
             return Ok(Managed::Foreign { why });
         }
         let version = policy.default_version_id.ok_or(Error::new(action, Kind::Unreadable))?;
-        let document = self.policy_version(spec, &version).await?;
-        Ok(Managed::Ours { document, attached: self.is_attached(spec).await? })
+        Ok(Managed::Ours { document: self.policy_version(spec, &version).await?, attached })
+    }
+
+    /// Deletes the managed policy of a principal that is gone, if it is this target's.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn delete_policy_left_behind(&self, spec: &UserSpec) -> Result<(), Error> {
+        let managed = self.managed_policy(spec, false).await?;
+        self.delete_managed_policy(spec, &managed).await
     }
 
     async fn policy_version(&self, spec: &UserSpec, version: &str) -> Result<StoredPolicy, Error> {
         let action = "iam:GetPolicyVersion";
-        let answer = self.client.get_policy_version().policy_arn(&spec.policy_arn).version_id(version).send().await;
-        let output = answer.map_err(|error| Error::from_sdk(action, &error))?;
-        let document = output.policy_version.and_then(|version| version.document);
+        let request = self.client.get_policy_version().policy_arn(&spec.policy_arn).version_id(version).send();
+        let document = self.call(action, request).await?.policy_version.and_then(|version| version.document);
         Ok(read(&document.ok_or(Error::new(action, Kind::Unreadable))?))
     }
 
-    async fn is_attached(&self, spec: &UserSpec) -> Result<bool, Error> {
-        let mut pages = self.client.list_attached_user_policies().user_name(&spec.name).into_paginator().items().send();
-        while let Some(found) = pages.next().await {
-            let found = found.map_err(|error| Error::from_sdk("iam:ListAttachedUserPolicies", &error))?;
-            if found.policy_arn() == Some(&spec.policy_arn) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Takes an inline policy off the principal; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn delete_inline(&self, spec: &UserSpec, name: &str) -> Result<(), Error> {
+        let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(name);
+        gone(self.call("iam:DeleteUserPolicy", request.send()).await)
+    }
+
+    /// Takes a managed policy off the principal; the policy itself stays.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn detach(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
+        let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(arn);
+        gone(self.call("iam:DetachUserPolicy", request.send()).await)
     }
 
     /// Makes this document, in that form, the principal's policy. The old form goes last, so that there is no moment
@@ -79,7 +123,7 @@ impl Iam {
         match form {
             PolicyForm::Inline => {
                 let request = self.client.put_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
-                done("iam:PutUserPolicy", request.policy_document(document.to_json()).send().await)?;
+                self.call("iam:PutUserPolicy", request.policy_document(document.to_json()).send()).await?;
                 self.delete_managed_policy(spec, &before.managed).await
             }
             PolicyForm::Managed => {
@@ -108,13 +152,13 @@ impl Iam {
             return Ok(());
         }
         let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
-        done("iam:AttachUserPolicy", request.send().await)
+        self.call("iam:AttachUserPolicy", request.send()).await.map(|_| ())
     }
 
     async fn create_policy(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
         let request = self.client.create_policy().policy_name(&spec.name).path(&spec.path);
         let request = request.policy_document(document.to_json()).set_tags(Some(tags(spec)));
-        done("iam:CreatePolicy", request.send().await)
+        self.call("iam:CreatePolicy", request.send()).await.map(|_| ())
     }
 
     async fn create_policy_version(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
@@ -124,19 +168,22 @@ impl Iam {
             self.delete_version(spec, oldest).await?;
         }
         let request = self.client.create_policy_version().policy_arn(&spec.policy_arn).set_as_default(true);
-        done("iam:CreatePolicyVersion", request.policy_document(document.to_json()).send().await)
+        self.call("iam:CreatePolicyVersion", request.policy_document(document.to_json()).send()).await.map(|_| ())
     }
 
     /// The versions that are not the default one, oldest first.
     async fn former_versions(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
         let action = "iam:ListPolicyVersions";
-        let mut pages = self.client.list_policy_versions().policy_arn(&spec.policy_arn).into_paginator().items().send();
+        let mut pages = self.client.list_policy_versions().policy_arn(&spec.policy_arn).into_paginator().send();
         let mut versions = Vec::new();
-        while let Some(version) = pages.next().await {
-            match version.map_err(|error| Error::from_sdk(action, &error)) {
-                Ok(version) if version.is_default_version => {}
-                Ok(version) => versions.push(version.version_id.ok_or(Error::new(action, Kind::Unreadable))?),
-                Err(Error { kind: Kind::NotFound, .. }) => break,
+        loop {
+            match self.call(action, async { pages.next().await.transpose() }).await {
+                Ok(Some(page)) => {
+                    let former =
+                        page.versions.unwrap_or_default().into_iter().filter(|version| !version.is_default_version);
+                    versions.extend(former.filter_map(|version| version.version_id));
+                }
+                Ok(None) | Err(Error { kind: Kind::NotFound, .. }) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -147,7 +194,7 @@ impl Iam {
 
     async fn delete_version(&self, spec: &UserSpec, version: &str) -> Result<(), Error> {
         let request = self.client.delete_policy_version().policy_arn(&spec.policy_arn).version_id(version);
-        gone(done("iam:DeletePolicyVersion", request.send().await))
+        gone(self.call("iam:DeletePolicyVersion", request.send()).await)
     }
 
     /// Deletes the principal's policies; what is gone is fine.
@@ -163,20 +210,18 @@ impl Iam {
         if before.inline.is_none() {
             return Ok(());
         }
-        let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
-        gone(done("iam:DeleteUserPolicy", request.send().await))
+        self.delete_inline(spec, POLICY_NAME).await
     }
 
     async fn delete_managed_policy(&self, spec: &UserSpec, before: &Managed) -> Result<(), Error> {
         if !matches!(before, Managed::Ours { .. }) {
             return Ok(());
         }
-        let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
-        gone(done("iam:DetachUserPolicy", request.send().await))?;
+        self.detach(spec, &spec.policy_arn).await?;
         for version in self.former_versions(spec).await? {
             self.delete_version(spec, &version).await?;
         }
-        gone(done("iam:DeletePolicy", self.client.delete_policy().policy_arn(&spec.policy_arn).send().await))
+        gone(self.call("iam:DeletePolicy", self.client.delete_policy().policy_arn(&spec.policy_arn).send()).await)
     }
 }
 

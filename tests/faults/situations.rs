@@ -240,7 +240,8 @@ async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<(
     create(&corner.targets(), body).await?;
     oracles::is_quiet(&corner).await?;
     let other = corner.targets().get("other").await?;
-    ensure!(other.status.is_none() && other.metadata.finalizers.is_none(), "{other:?}");
+    ensure!(other.metadata.finalizers.is_none() && status(&other).observed_generation.is_none(), "{:?}", other.status);
+    ensure!(corner.users().await?.len() == 1, "{:?}", corner.users().await?);
 
     let ours = json!({"metadata": {"labels": corner.labels()}});
     corner.targets().patch("other", &PatchParams::default(), &Patch::Merge(ours)).await?;

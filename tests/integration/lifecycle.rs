@@ -126,10 +126,18 @@ async fn every_tier_set_becomes_exactly_its_policy(world: Arc<World>) -> Result<
         ensure!(Meaning::read(&policy) == Some(expected.meaning()), "{name}: {policy}");
         for tier in Tier::ALL {
             let granted = access.tiers().any(|granted| granted == tier);
-            let (value, reason) = if granted { ("True", "Granted") } else { ("False", "NotRequested") };
+            let (value, reason) = match (tier, granted) {
+                // It is never tried by calling it: that could reset the bucket's ACL.
+                (Tier::Optional(Capability::CreateBucket), true) => ("True", "Granted"),
+                (Tier::Optional(Capability::CreateBucket), false) => ("False", "NotRequested"),
+                // The stand-in's buckets have ACLs switched off, as new ones on AWS have.
+                (Tier::Optional(Capability::ObjectAcls), true) => ("True", "AclsDisabled"),
+                (_, true) => ("True", "Verified"),
+                (_, false) => ("False", "VerifiedDenied"),
+            };
             ensure!(has(&target, tier.name(), value, reason), "{name}: {:?}", condition(&target, tier.name()));
         }
-        ensure!(has(&target, LEAST_PRIVILEGE, "Unknown", "NotVerified"), "{name}");
+        ensure!(has(&target, LEAST_PRIVILEGE, "True", "Verified"), "{name}: {:?}", condition(&target, LEAST_PRIVILEGE));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod testbed;
 
 mod claims;
 mod deletion;
+mod drift;
 mod environment;
 mod inputs;
 mod keys;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         policies::TESTS,
         claims::TESTS,
         deletion::TESTS,
+        drift::TESTS,
         inputs::TESTS,
         restart::TESTS,
         environment::TESTS,

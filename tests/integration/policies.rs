@@ -298,7 +298,7 @@ async fn the_operator_needs_no_more_than_its_printed_policy(world: Arc<World>) -
     world.keep_secret(&key.secret_access_key);
     space.write_credentials(&key.access_key_id, &key.secret_access_key).await?;
     let mut spec = space.store_spec();
-    spec["iam"] = json!({"path": path});
+    spec["iam"]["path"] = json!(path);
     space.create_store(spec).await?;
 
     whole_life(&space).await?;

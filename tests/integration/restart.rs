@@ -67,10 +67,11 @@ impl Lab {
         let spec = json!({
             "region": REGION,
             "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
+            "iam": {"requestsPerSecond": 1000},
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
-        Ok(())
+        self.stand_in.create_bucket("my-backups").await
     }
 
     pub async fn create_target(&self, name: &str) -> Result<()> {

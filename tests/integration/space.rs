@@ -106,6 +106,7 @@ impl Space {
         json!({
             "region": REGION,
             "endpoints": {"s3": url, "iam": url, "sts": url},
+            "iam": {"requestsPerSecond": 1000},
             "credentials": {"secretRef": {"name": self.store}},
             "allow": [{
                 "namespaces": {"names": [self.namespace]},

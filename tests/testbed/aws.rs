@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use aws_sdk_iam::{
     config::{BehaviorVersion, Credentials, Region, SharedHttpClient},
-    types::{AccessKeyMetadata, User},
+    types::{AccessKey, AccessKeyMetadata, User},
 };
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -40,7 +40,7 @@ impl Aws {
 
     async fn start_at(room: &Path, port: u16) -> Result<Self> {
         let url = format!("http://127.0.0.1:{port}");
-        let (iam, s3) = clients(&url, ROOT_KEY);
+        let (iam, s3) = clients(&url, ROOT_KEY, ROOT_KEY);
         let mut aws = Self { server: start_server(room, port)?, iam, s3, url };
         let iam = aws.iam.clone();
         aws.server.until_prints(START, &format!("Running on {}", aws.url)).await?;
@@ -56,12 +56,17 @@ impl Aws {
 
     /// Clients with the rights of another account's root: twelve digits are an account, and its root's key.
     pub fn account(&self, id: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
-        clients(&self.url, id)
+        clients(&self.url, id, ROOT_KEY)
+    }
+
+    /// Clients with the rights of a user, by a key of theirs.
+    pub fn user(&self, key: &AccessKey) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
+        clients(&self.url, &key.access_key_id, &key.secret_access_key)
     }
 
     /// A client with any key.
     pub fn s3_as(&self, id: &str, secret: &str) -> aws_sdk_s3::Client {
-        aws_sdk_s3::Client::from_conf(s3_config(&self.url, Credentials::new(id, secret, None, None, "testbed")))
+        clients(&self.url, id, secret).1
     }
 
     /// What a proxy in front of it needs to know.
@@ -157,11 +162,10 @@ fn start_server(room: &Path, port: u16) -> Result<Process> {
     Process::start("ministack", server, &room.join("ministack.log"))
 }
 
-fn clients(url: &str, key: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
-    (
-        aws_sdk_iam::Client::from_conf(iam_config(url, root(key))),
-        aws_sdk_s3::Client::from_conf(s3_config(url, root(key))),
-    )
+/// Clients that sign with a key.
+pub fn clients(url: &str, id: &str, secret: &str) -> (aws_sdk_iam::Client, aws_sdk_s3::Client) {
+    let key = Credentials::new(id, secret, None, None, "testbed");
+    (aws_sdk_iam::Client::from_conf(iam_config(url, key.clone())), aws_sdk_s3::Client::from_conf(s3_config(url, key)))
 }
 
 fn iam_config(url: &str, key: Credentials) -> aws_sdk_iam::Config {
@@ -185,12 +189,8 @@ fn s3_config(url: &str, key: Credentials) -> aws_sdk_s3::Config {
         .build()
 }
 
-fn root(key: &str) -> Credentials {
-    Credentials::new(key, ROOT_KEY, None, None, "testbed")
-}
-
 /// Without the certificates and the proxies of this program's environment, which the SDK's own client would use.
-fn http_client() -> SharedHttpClient {
+pub fn http_client() -> SharedHttpClient {
     let trust_nobody = TlsContext::builder().with_trust_store(TrustStore::empty()).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))

@@ -3,7 +3,7 @@
 //! Nothing here is a mock: etcd, kube-apiserver, helm, rclone and the operator are the real programs, and AWS is played by
 //! one that enforces its policies. Each program gets an environment of its own and ends when the program that started it
 //! ends, whatever the reason.
-#![allow(dead_code, reason = "two programs share this tree and each uses its part")]
+#![allow(dead_code, reason = "several programs share this tree and each uses its part")]
 
 pub mod aws;
 pub mod canary;
@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod child;
 pub mod install;
 pub mod kubernetes;
+pub mod moto;
 pub mod objects;
 pub mod operator;
 pub mod ports;

@@ -25,6 +25,7 @@ pub fn store(url: &str) -> Vec<Value> {
             "spec": {
                 "region": REGION,
                 "endpoints": {"s3": url, "iam": url, "sts": url},
+                "iam": {"requestsPerSecond": 1000},
                 "credentials": {"secretRef": {"name": "aws-credentials"}},
                 "allow": [{
                     "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["{namespace}/"],

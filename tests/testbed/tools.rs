@@ -1,6 +1,9 @@
 //! Where things are: the project, and the programs of others that `make tools` puts under `target/`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, ensure};
 
@@ -11,9 +14,9 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The folder to put into a `PATH`.
+/// The folder to put into a `PATH`. `make mutants` names it, since it builds a copy of the project elsewhere.
 pub fn tools() -> PathBuf {
-    project().join("target/tools/bin")
+    env::var_os("TESTBED_TOOLS").map_or_else(|| project().join("target/tools/bin"), PathBuf::from)
 }
 
 /// The project's own folder.

@@ -41,8 +41,12 @@ impl PolicyDocument {
     /// The same as a bucket policy that names these principals, less what a bucket policy cannot grant
     /// ([`super::rights::Right::fits_bucket_policy`]).
     #[must_use]
-    pub fn for_bucket(terms: &Terms, access: &Access, principals: &BTreeSet<String>) -> Self {
-        Self::of(statement::resource(terms, access, principals))
+    pub fn for_bucket<'a>(
+        terms: &Terms,
+        accesses: impl IntoIterator<Item = &'a Access>,
+        principals: &BTreeSet<String>,
+    ) -> Self {
+        Self::of(accesses.into_iter().flat_map(|access| statement::resource(terms, access, principals)))
     }
 
     fn of(statements: impl IntoIterator<Item = Statement>) -> Self {

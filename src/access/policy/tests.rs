@@ -44,7 +44,7 @@ fn base_access_is_the_reference_policy_in_both_forms() {
     let access = access(Some("backups/dataset-1"), &[]);
     assert_eq!(Some(document(&access).meaning()), Meaning::read(&reference_identity()));
     let principals = ["arn:aws:iam::123456789012:user/backup".to_owned()].into();
-    let bucket_policy = PolicyDocument::for_bucket(&terms("us-east-1"), &access, &principals);
+    let bucket_policy = PolicyDocument::for_bucket(&terms("us-east-1"), [&access], &principals);
     assert_eq!(Some(bucket_policy.meaning()), Meaning::read(REFERENCE));
     assert_ne!(bucket_policy.meaning(), document(&access).meaning());
 }
@@ -116,7 +116,7 @@ fn the_stores_options_are_on_every_statement_that_can_have_them() {
     // Neither the account nor a bucket that is only to be has an owner to compare.
     assert_eq!(json.matches(r#""s3:ResourceAccount":"123456789012""#).count(), statements - 2);
     let principals = ["arn:aws:iam::123456789012:user/backup".to_owned()].into();
-    let bucket_policy = PolicyDocument::for_bucket(&terms, &all, &principals).to_json();
+    let bucket_policy = PolicyDocument::for_bucket(&terms, [&all], &principals).to_json();
     assert!(bucket_policy.contains("SecureTransport") && !bucket_policy.contains("ResourceAccount"));
 }
 
@@ -124,7 +124,7 @@ fn the_stores_options_are_on_every_statement_that_can_have_them() {
 fn a_bucket_policy_leaves_out_what_it_cannot_grant() {
     let principals = ["a".to_owned(), "b".to_owned()].into();
     let all = access(Some("a"), &Capability::ALL);
-    let json = PolicyDocument::for_bucket(&terms("us-east-1"), &all, &principals).to_json();
+    let json = PolicyDocument::for_bucket(&terms("us-east-1"), [&all], &principals).to_json();
     assert!(json.contains(r#""Principal":{"AWS":["a","b"]}"#), "{json}");
     assert!(json.contains("s3:GetBucketLocation") && json.contains("s3:ListBucketMultipartUploads"));
     assert!(!json.contains("s3:ListAllMyBuckets") && !json.contains("s3:CreateBucket"));

@@ -59,6 +59,13 @@ pub fn read(paths: &[PathBuf]) -> Result<Input, Failure> {
 }
 
 impl Input {
+    /// What is missing, and what was there instead.
+    pub fn without(&self, kind: &str) -> Failure {
+        let mut faults = vec![format!("there is no {kind} in what was given with -f")];
+        faults.extend(self.notes.iter().cloned());
+        Failure::Input(faults)
+    }
+
     fn path(&mut self, path: &Path) -> Result<(), String> {
         let cannot = |error: io::Error| format!("{} cannot be read: {error}", path.display());
         if path == Path::new("-") {
@@ -114,6 +121,9 @@ impl Input {
                 self.namespaces.insert(namespace.name_any(), namespace.labels().clone());
             }),
             "" => Err("it is no Kubernetes object: apiVersion and kind are missing".to_owned()),
+            _ if ours || ["backuptarget", "backupstore"].contains(&kind.to_lowercase().as_str()) => {
+                Err(format!("{version} {kind} is not known; write {known} and BackupTarget or BackupStore"))
+            }
             _ => {
                 self.notes.push(format!("{place}: passed over, it is a {kind}"));
                 Ok(())

@@ -44,7 +44,7 @@ pub struct Arguments {
     cluster_id: Option<String>,
 
     /// ARN that a bucket policy grants the access to; can be given several times [default: the target's own IAM user].
-    #[arg(long = "principal", value_name = "ARN")]
+    #[arg(long = "principal", value_name = "ARN", value_parser = principal)]
     principals: Vec<String>,
 }
 
@@ -90,6 +90,9 @@ pub fn run(arguments: &Arguments) -> Result<Rendered, Failure> {
         outputs.into_iter().partition(|output| matches!(output, Output::OperatorPolicy | Output::Boundary));
     // Whoever wants all wants what there is.
     let all = arguments.output.contains(&Output::All);
+    if all && input.targets.is_empty() && input.stores.is_empty() {
+        return Err(input.without("BackupTarget, nor any BackupStore,"));
+    }
     if !(of_targets.is_empty() || all && input.targets.is_empty()) {
         targets(arguments, &input, &of_targets, &mut page)?;
     }
@@ -108,7 +111,7 @@ fn chosen(outputs: &[Output]) -> BTreeSet<Output> {
 
 fn targets(arguments: &Arguments, input: &Input, outputs: &BTreeSet<Output>, page: &mut Page) -> Result<(), Failure> {
     if input.targets.is_empty() {
-        return Err(Failure::Input(vec!["there is no BackupTarget in what was given with -f".to_owned()]));
+        return Err(input.without("BackupTarget"));
     }
     if input.stores.is_empty() {
         let region = arguments.region.as_deref().unwrap_or(store::DEFAULT_REGION);
@@ -126,7 +129,7 @@ fn targets(arguments: &Arguments, input: &Input, outputs: &BTreeSet<Output>, pag
 
 fn stores(arguments: &Arguments, input: &Input, outputs: &BTreeSet<Output>, page: &mut Page) -> Result<(), Failure> {
     if input.stores.is_empty() {
-        return Err(Failure::Input(vec!["there is no BackupStore in what was given with -f".to_owned()]));
+        return Err(input.without("BackupStore"));
     }
     for (origin, object) in &input.stores {
         match Store::new(object, arguments) {
@@ -192,6 +195,20 @@ impl Page {
     }
 }
 
+/// Anything but one principal, such as `*`, would open the bucket.
+fn principal(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let one = matches!(parts.as_slice(), ["arn", partition, "iam" | "sts", "", account, name]
+        if partition.starts_with("aws") && crate::access::terms::AccountId::parse(account).is_ok() && !name.is_empty());
+    if one && !text.contains(['*', '?', ' ']) {
+        Ok(text.to_owned())
+    } else {
+        Err("write the ARN of one user or role, such as arn:aws:iam::123456789012:user/backup".to_owned())
+    }
+}
+
 fn account(text: &str) -> Result<String, String> {
-    crate::access::terms::AccountId::parse(text).map(|id| id.to_string()).map_err(|invalid| invalid.problem)
+    crate::access::terms::AccountId::parse(text)
+        .map(|id| id.to_string())
+        .map_err(|_| "an AWS account id has twelve digits".to_owned())
 }

@@ -59,6 +59,11 @@ impl Target {
             now: now(),
         };
         match goal::decide(facts).map_err(|invalid| invalid.to_string())? {
+            Goal::Provide(provide) if provide.document.form().is_none() => Err(format!(
+                "spec.prefix: the policy has {} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix \
+                 or set ancestorListing: Deny",
+                provide.document.size()
+            )),
             Goal::Provide(provide) => Ok(Self { object: object.clone(), provide, store }),
             Goal::Withhold { why } => Err(format!("spec: BackupStore {} does not allow this claim: {why}", store.name)),
             Goal::Remove | Goal::Retain { .. } => {
@@ -74,7 +79,7 @@ impl Target {
             Output::Rclone => self.rclone().map_err(|invalid| invalid.to_string()),
             Output::Secret => self.secret(),
             Output::Table => Ok(self.table()),
-            _ => self.policy(),
+            _ => Ok(self.policy()),
         }
     }
 
@@ -82,21 +87,14 @@ impl Target {
         &self.provide.grant.access
     }
 
-    fn policy(&self) -> Result<Part, String> {
+    fn policy(&self) -> Part {
         let document = &self.provide.document;
         let (form, limit) = match document.form() {
             Some(PolicyForm::Inline) => ("inline policy", INLINE_LIMIT),
-            Some(PolicyForm::Managed) => ("managed policy", MANAGED_LIMIT),
-            None => {
-                return Err(format!(
-                    "spec.prefix: the policy has {} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix \
-                     or set ancestorListing: Deny",
-                    document.size()
-                ));
-            }
+            Some(PolicyForm::Managed) | None => ("managed policy", MANAGED_LIMIT),
         };
         let title = format!("{form} ({} of {limit} characters)", document.size());
-        Ok(Part { title, text: document.to_pretty_json(), notes: Vec::new() })
+        Part { title, text: document.to_pretty_json(), notes: Vec::new() }
     }
 
     fn bucket_policy(&self, arguments: &Arguments) -> Part {
@@ -116,7 +114,7 @@ impl Target {
                  --principal"
             ));
         }
-        let document = PolicyDocument::for_bucket(&self.store.terms, self.access(), &principals);
+        let document = PolicyDocument::for_bucket(&self.store.terms, [self.access()], &principals);
         Part { title: format!("policy of bucket {}", self.access().bucket), text: document.to_pretty_json(), notes }
     }
 

@@ -1,6 +1,6 @@
 //! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
 
-use super::{Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, at_least};
+use super::{AccessKey, Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, at_least};
 use crate::{
     api::backup_target::{KeyRecord, PreviousSecret},
     controller::state::MAY_STILL_APPEAR,
@@ -74,9 +74,9 @@ fn extension(state: &State, record: &KeyRecord, latest: Timestamp, now: Timestam
     (!at_least(STILL_IN_USE, last_used, now) && until > now).then_some(until)
 }
 
-/// Removes what interrupted creations left, whatever else is planned.
-pub(super) fn delete_orphans(plan: &mut Plan, state: &State) {
-    for id in state.orphans() {
+/// Removes what interrupted creations left, whatever else is planned; `but` is a key in hand that is to be published.
+pub(super) fn delete_orphans(plan: &mut Plan, state: &State, but: Option<&AccessKey>) {
+    for id in state.orphans().into_iter().filter(|id| but.is_none_or(|key| key.id != *id)) {
         plan.delete_key(id, KeyEnd::Orphan);
     }
 }

@@ -1,10 +1,14 @@
 //! From what should be and what is to a list of steps. Pure: this is where crash safety is decided and tested.
 
+mod drift;
 mod keys;
+mod proof;
 mod provide;
 mod remove;
 #[cfg(test)]
 mod tests;
+
+pub use proof::{ASK_AGAIN, PATIENCE};
 
 use std::time::Duration;
 
@@ -18,6 +22,7 @@ use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
     cluster::SecretState,
+    probe::Depth,
     store::{Principal, UserSpec},
 };
 
@@ -32,6 +37,12 @@ pub enum Step {
     CreateUser,
     /// Sets the principal's permissions boundary.
     SetBoundary(String),
+    /// Puts the tags that say whose the principal is.
+    Tag,
+    /// Takes an inline policy off the principal that somebody else put there.
+    DeleteAddition(String),
+    /// Takes a managed policy off the principal that somebody else attached.
+    Detach(String),
     /// Writes the principal's policy.
     PutPolicy(PutPolicy),
     /// Remembers the policy that the principal has already.
@@ -63,12 +74,21 @@ pub enum Step {
     CheckSecret(String),
     /// Creates an access key; an intent is open.
     CreateKey,
+    /// Tries the tiers with the key itself: the one that is not published yet, if there is one.
+    Prove {
+        /// Whether an object may be written for it.
+        depth: Depth,
+        /// Whether what follows is published only if base access works.
+        publishes: bool,
+    },
     /// Writes a Secret.
     WriteSecret(WriteSecret),
     /// Deletes a Secret of ours.
     DeleteSecret(String),
     /// Deletes the principal's policy.
     DeletePolicy,
+    /// Deletes the managed policy of a principal that is gone.
+    DeletePolicyLeftBehind,
     /// Deletes the principal.
     DeleteUser,
     /// Marks the principal as left behind on purpose.
@@ -98,7 +118,7 @@ pub struct PutPolicy {
 pub struct WriteSecret {
     /// Its name.
     pub name: String,
-    /// The key to write; `None` is the one that this plan creates.
+    /// The key to write; `None` is the one that is not published yet.
     pub key: Option<AccessKey>,
 }
 
@@ -126,6 +146,12 @@ pub struct Plan {
     pub blocked: Option<Blocked>,
     /// Keys on our principal that cannot be shown to be ours: told and left alone.
     pub unknown_keys: Vec<String>,
+    /// What the principal may do besides what its policy says, and what is not taken away.
+    pub excess: Vec<String>,
+    /// What the steps put right, when they do nothing else.
+    pub repairs: Vec<String>,
+    /// What somebody else changed and is left, because repairs are paused.
+    pub left: Vec<String>,
     /// When something is due.
     pub due: Option<Timestamp>,
 }
@@ -138,6 +164,11 @@ pub enum Waiting {
     /// The Secret was lost again too soon.
     ReissueLimit {
         /// When the next key may be created.
+        until: Timestamp,
+    },
+    /// Somebody else undoes the same again and again.
+    Contested {
+        /// When it is put right next.
         until: Timestamp,
     },
 }
@@ -177,6 +208,13 @@ pub enum Blocked {
         arn: String,
         /// What shows it.
         why: String,
+    },
+    /// AWS found the key in public.
+    Compromised {
+        /// ARN of the policy with which AWS says so.
+        arn: String,
+        /// Name of the principal.
+        principal: String,
     },
     /// `spec.suspend` holds back what is needed.
     Suspended,
@@ -222,6 +260,9 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
     if matches!(state.principal, Principal::Ours(_)) {
         state.status.principal = Some(user.name.clone());
     }
+    if let Principal::Ours(ours) = &state.principal {
+        state.status.principal_id = Some(ours.id.clone());
+    }
     keys::adopt_published(state, overlap, now);
     keys::forget_vanished(state, now);
     let gone: Vec<String> = state
@@ -232,6 +273,15 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
         .map(|previous| previous.name.clone())
         .collect();
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
+}
+
+/// The boundary goes before every policy: with the least rights for the operator, IAM takes none without it. It is a limit,
+/// so nothing holds it back.
+fn bound(plan: &mut Plan, user: &UserSpec, state: &State) {
+    let Principal::Ours(ours) = &state.principal else { return };
+    if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
+        plan.step(Step::SetBoundary(boundary.clone()));
+    }
 }
 
 impl PutPolicy {

@@ -3,7 +3,8 @@
 use secrecy::ExposeSecret;
 
 use super::{
-    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret, keys,
+    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret,
+    bound, drift, keys, proof,
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
@@ -23,15 +24,23 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, &goal.secret_name)));
     }
+    bound(&mut plan, user, state);
     // What the rules take away goes first, whatever else stands in the way.
     let ours = cut_back(goal, state, &mut plan);
-    keys::delete_orphans(&mut plan, state);
+    keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
     if works {
         provide(goal, user, ours, state, fresh, &mut plan);
     } else if goal.suspended {
         suspended(goal, state, &mut plan);
     }
     end_overlaps(goal, state, fresh, &mut plan);
+    drift::hold_repairs(&mut plan, goal, state);
+    if let Principal::Ours(ours) = &state.principal {
+        plan.excess = drift::excess(&plan, ours);
+    }
+    if works && plan.blocked.is_none() {
+        proof::of_published(&mut plan, goal, state, fresh);
+    }
     plan
 }
 
@@ -43,6 +52,11 @@ fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked>
         Principal::Ours(ours) => &ours.policies.managed,
         Principal::Absent | Principal::Foreign { .. } => &Managed::Absent,
     };
+    if let Principal::Ours(ours) = &state.principal
+        && let Some(arn) = drift::quarantine(ours)
+    {
+        return Some(Blocked::Compromised { arn: arn.clone(), principal: user.name.clone() });
+    }
     match (goal.document.form(), managed) {
         (None, _) => Some(Blocked::PolicyTooLarge { size: goal.document.size() }),
         (Some(PolicyForm::Managed), Managed::Foreign { why }) => {
@@ -112,11 +126,12 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
             open_intent(plan, &goal.secret_name, state, fresh);
         }
         plan.step(Step::CreateUser);
-        User { boundary: user.boundary.clone(), ..User::default() }
+        User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
     });
-    if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
-        plan.step(Step::SetBoundary(boundary.clone()));
+    if !ours.tagged {
+        plan.step(Step::Tag);
     }
+    drift::remove_additions(plan, &ours);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {
@@ -126,11 +141,15 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         None => Some(WriteSecret { name: goal.secret_name.clone(), key: None }),
     };
     let (before, after) = policy_steps(goal, state, &ours, write.is_some());
+    let proof = proof::of_new_policy(goal, state, before.as_ref());
     plan.steps.extend(before);
     activate(plan, &ours, state);
     match write {
-        Some(write) if write.key.is_none() => new_key(plan, write, state, fresh),
-        Some(write) => plan.step(Step::WriteSecret(write)),
+        Some(write) if write.key.is_none() => new_key(plan, goal, write, state, fresh),
+        Some(write) => {
+            plan.steps.extend(proof);
+            plan.step(Step::WriteSecret(write));
+        }
         None => {}
     }
     plan.steps.extend(after);
@@ -203,7 +222,12 @@ fn activate(plan: &mut Plan, user: &User, state: &State) {
 }
 
 /// A new key: the first one, or one for a Secret that was lost.
-fn new_key(plan: &mut Plan, write: WriteSecret, state: &State, fresh: &Fresh) {
+fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, fresh: &Fresh) {
+    if state.pending(fresh.now).is_some() {
+        plan.steps.extend(proof::of_new_key(goal));
+        plan.step(Step::WriteSecret(write));
+        return;
+    }
     if state.key_may_still_appear(fresh.now) {
         plan.waiting = Some(Waiting::KeyMayAppear);
         return;
@@ -229,6 +253,7 @@ fn new_key(plan: &mut Plan, write: WriteSecret, state: &State, fresh: &Fresh) {
     }
     open_intent(plan, &write.name, state, fresh);
     plan.step(Step::CreateKey);
+    plan.steps.extend(proof::of_new_key(goal));
     plan.step(Step::WriteSecret(write));
 }
 

@@ -1,9 +1,10 @@
 //! Towards less: a claim that is not allowed, and a target that is being deleted.
 
 use super::{
-    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting, keys,
+    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting,
+    bound, drift, keys,
 };
-use crate::store::User;
+use crate::{api::backup_target::PolicyForm, store::User};
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
 pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -19,7 +20,8 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     }
     // Without a policy no key works, whoever made it.
     delete_policy(&mut plan, ours);
-    keys::delete_orphans(&mut plan, state);
+    drift::remove_additions(&mut plan, ours);
+    keys::delete_orphans(&mut plan, state, None);
     for key in ours.keys.iter().filter(|key| key.active && state.is_recorded(&key.id)) {
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
     }
@@ -42,11 +44,17 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         return plan;
     }
     if let Principal::Ours(ours) = &state.principal {
-        keys::delete_orphans(&mut plan, state);
+        keys::delete_orphans(&mut plan, state, None);
         for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id)) {
             plan.delete_key(&key.id, KeyEnd::TargetDeleted);
         }
         delete_policy(&mut plan, ours);
+        drift::remove_all_additions(&mut plan, ours);
+    }
+    let managed = state.status.policy.as_ref().is_some_and(|policy| policy.form == PolicyForm::Managed);
+    if managed && state.principal == Principal::Absent {
+        // Somebody deleted the user alone.
+        plan.step(Step::DeletePolicyLeftBehind);
     }
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DeleteSecret(name.clone()));
@@ -69,13 +77,15 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
         return plan;
     }
     let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
+    bound(&mut plan, user, state);
     if !ours.policies.are(document) {
         plan.put(PutPolicy::new(document, None));
     }
+    drift::remove_additions(&mut plan, ours);
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
     }
-    keys::delete_orphans(&mut plan, state);
+    keys::delete_orphans(&mut plan, state, None);
     for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
         if ours.keys.iter().any(|key| key.id == record.id) {
             plan.delete_key(&record.id, KeyEnd::Expired);

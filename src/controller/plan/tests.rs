@@ -14,11 +14,13 @@ use crate::{
     api::{
         Capability,
         backup_store::BackupStoreSpec,
-        backup_target::{BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret},
+        backup_target::{
+            Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
+        },
     },
     cluster::OwnedSecret,
-    controller::{goal::Provide, state::Absence},
-    store::{Key, Managed, Policies, StoredPolicy, User},
+    controller::{changes::Found, goal::Provide, state::Absence},
+    store::{Additions, Key, Managed, Policies, StoredPolicy, User},
 };
 
 const NOW: i64 = 1_000_000;
@@ -92,6 +94,9 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         grant,
         missing: Vec::new(),
         suspended,
+        verification: Verification::Full,
+        verify_at: None,
+        repairs_paused: false,
     }))
 }
 
@@ -101,6 +106,7 @@ fn user() -> UserSpec {
         path: "/p/".into(),
         tags: BTreeMap::new(),
         boundary: Some("arn:boundary".into()),
+        known_id: None,
         policy_arn: "arn:aws:iam::123456789012:policy/p/btgt-1".into(),
     }
 }
@@ -136,6 +142,16 @@ fn published(access: &Access) -> State {
             access: Some(access.to_record()),
             policy: Some(PolicyStatus { digest: document(access).digest(), form: form(access) }),
             keys: vec![record("K1", None, 0, None)],
+            proof: Some(ProofRecord {
+                key: "K1".into(),
+                policy: document(access).digest(),
+                at: ago(60),
+                since: ago(600),
+                works: true,
+                bucket_missing: false,
+                conclusive: true,
+            }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest() }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
@@ -143,12 +159,18 @@ fn published(access: &Access) -> State {
         finalizer: true,
         first_intent: None,
         principal: Principal::Ours(User {
+            id: "AIDA".into(),
+            tagged: true,
+            additions: Additions::default(),
             boundary: user().boundary,
             policies: Policies::with(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
         }),
         secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
+        in_hand: None,
+        is_applied: true,
+        contested_until: None,
     }
 }
 
@@ -160,6 +182,9 @@ fn fresh() -> State {
         principal: Principal::Absent,
         secrets: BTreeMap::new(),
         absence: Absence::default(),
+        in_hand: None,
+        is_applied: true,
+        contested_until: None,
     }
 }
 
@@ -239,8 +264,17 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         };
         ids.into_iter().zip(active).map(listed).collect()
     });
-    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())))
-        .prop_map(|(policies, keys, boundary)| Principal::Ours(User { boundary, policies, keys }));
+    let additions = (option::of(Just("added".to_owned())), option::of(Just("arn:attached".to_owned())));
+    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())), any::<bool>(), additions).prop_map(
+        |(policies, keys, boundary, tagged, (inline, attached))| {
+            let additions = Additions {
+                inline: inline.into_iter().collect(),
+                attached: attached.into_iter().collect(),
+                groups: Vec::new(),
+            };
+            Principal::Ours(User { id: "AIDA".into(), boundary, tagged, policies, keys, additions })
+        },
+    );
     prop_oneof![
         2 => Just(Principal::Absent),
         1 => Just(Principal::Foreign { why: "tags".into() }),
@@ -272,6 +306,8 @@ prop_compose! {
         reissued in option::of(0..2_000_i64),
         until in -1_000..1_000_i64,
         looks in 0..5_u32,
+        is_applied in any::<bool>(),
+        in_hand in any::<bool>(),
     ) -> State {
         let current = keys.iter().find(|key| key.superseded_at.is_none());
         let status = BackupTargetStatus {
@@ -300,6 +336,9 @@ prop_compose! {
             principal,
             secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
+            in_hand: in_hand.then(|| key("ORPHAN")),
+            is_applied,
+            contested_until: None,
         }
     }
 }
@@ -311,6 +350,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
     if on_principal(&step) {
         assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
     }
+    let puts = matches!(step, Step::PutPolicy(_));
     match step {
         Step::Claim(intent) => {
             assert!(!state.finalizer, "claimed twice");
@@ -321,10 +361,16 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
         Step::CreateUser => {
             assert!(state.finalizer, "created before it was claimed");
-            state.user_created("btgt-1", user().boundary);
+            state.user_created("btgt-1", "AIDA".into(), user().boundary);
         }
+        Step::Tag => state.user(|user| user.tagged = true),
+        Step::DeleteAddition(name) => state.user(|user| user.additions.inline.retain(|other| *other != name)),
+        Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
         Step::PutPolicy(put) | Step::Remember(put) => {
+            if let (Principal::Ours(ours), true) = (&state.principal, puts) {
+                assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
+            }
             state.policy_put(&put.document, put.form);
             if let Some((access, previous)) = put.record {
                 state.access_recorded(access, previous);
@@ -348,14 +394,20 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             assert!(state.open_intent().is_some(), "a key without an intent");
             assert!(state.keys().len() < keys::SLOTS, "a third key");
             *serial += 1;
-            state.key_created(&format!("NEW{serial}"), now());
+            state.key_created(key(&format!("NEW{serial}")), now());
+        }
+        Step::Prove { .. } => {
+            let pending = state.pending(now()).cloned();
+            let tried = pending.or_else(|| state.published_key()).expect("there is a key to try");
+            let found = Found { works: true, bucket_missing: false, conclusive: true };
+            state.key_tried(&tried.id, found, now());
         }
         Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
             assert!(state.secret(&name).ours().is_some(), "{name} is not ours to delete");
             state.secret_deleted(&name);
         }
-        Step::DeletePolicy => state.policy_deleted(),
+        Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
         Step::DeleteUser => {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
             state.principal = Principal::Absent;
@@ -369,7 +421,8 @@ fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u
     use secrecy::ExposeSecret;
     let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
     assert!(!matches!(state.secret(&write.name), SecretState::Foreign { .. }), "a foreign Secret was written");
-    let published = write.key.clone().unwrap_or_else(|| key(&format!("NEW{serial}")));
+    let pending = state.pending(now()).cloned();
+    let published = write.key.clone().or(pending).unwrap_or_else(|| key(&format!("NEW{serial}")));
     let content: SecretString = goal.rclone.render(&published).expect("renders");
     state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
     if write.key.is_none() {
@@ -386,6 +439,7 @@ fn on_principal(step: &Step) -> bool {
             | Step::CheckSecret(_)
             | Step::ExtendKey { .. }
             | Step::WriteSecret(_)
+            | Step::DeletePolicyLeftBehind
             | Step::DeleteSecret(_)
             | Step::DisownSecret(_)
             | Step::ReleaseTarget
@@ -461,13 +515,14 @@ proptest! {
             Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
                 let key = state.published_key().expect("a key is published");
                 // A young key that is not listed yet is believed to be there.
-                let young = state.current_key().is_some_and(|record| record.created_at == ago(10));
+                let young = state.current_key().is_some_and(|record| [ago(10), now()].contains(&record.created_at));
                 let listed = state.keys().iter().find(|listed| listed.id == key.id);
                 prop_assert!(listed.map_or(young, |listed| listed.active), "and works");
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
-                prop_assert!(user.policies.are(&wanted.document));
+                prop_assert!(user.policies.are(&wanted.document) && user.tagged);
+                prop_assert_eq!(&user.additions, &Additions::default());
                 prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
             }
             Goal::Withhold { .. } => {

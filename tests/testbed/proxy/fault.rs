@@ -44,6 +44,8 @@ pub enum Fault {
     Gone,
     /// A watch begins and stays silent.
     Silence,
+    /// The answer is this status and this error of S3.
+    S3Error(u16, &'static str),
 }
 
 impl Fault {
@@ -52,6 +54,7 @@ impl Fault {
         match self {
             Self::HoldBefore => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
+            Self::S3Error(status, code) => as_xml(with_status(status, &s3_error(code))?),
             Self::Status(status) => with_status(status, ""),
             Self::RetryAfter(status) => patient(with_status(status, "")?),
             Self::Throttle => throttle(call),
@@ -75,9 +78,13 @@ fn throttle(call: &Call) -> Result<Answer> {
         return as_xml(with_status(400, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?);
     }
     if call.access_key.is_some() {
-        return as_xml(with_status(503, &format!("<Error><Code>SlowDown</Code>{text}</Error>"))?);
+        return as_xml(with_status(503, &s3_error("SlowDown"))?);
     }
     patient(with_status(429, "")?)
+}
+
+fn s3_error(code: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>")
 }
 
 /// What IAM says of something that is not there.

@@ -10,6 +10,10 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::OpenIntent(_) => "intent",
             Step::CreateUser => "user",
             Step::SetBoundary(_) => "boundary",
+            Step::Prove { .. } => "prove",
+            Step::Tag => "tag-again",
+            Step::DeleteAddition(_) => "delete-addition",
+            Step::Detach(_) => "detach",
             Step::PutPolicy(_) => "policy",
             Step::Remember(_) => "remember",
             Step::CheckSecret(_) => "check",
@@ -21,6 +25,7 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::WriteSecret(_) => "secret",
             Step::DeleteSecret(_) => "delete-secret",
             Step::DeletePolicy => "delete-policy",
+            Step::DeletePolicyLeftBehind => "delete-policy-left-behind",
             Step::DeleteUser => "delete-user",
             Step::TagRetained => "tag",
             Step::DisownSecret(_) => "disown",
@@ -33,6 +38,75 @@ fn planned(goal: &Goal, state: &State) -> Plan {
     settle_and_plan(&mut state.clone(), &facing(goal, state), 0)
 }
 
+fn drifted() -> State {
+    let mut state = published(&access("a", &[]));
+    state.status.secret_name = Some(SECRET.into());
+    state.user(|user| {
+        user.boundary = None;
+        user.tagged = false;
+        user.policies.inline = Some(StoredPolicy::Other);
+        user.additions = Additions {
+            inline: vec!["more".into()],
+            attached: vec!["arn:admin".into()],
+            groups: vec!["admins".into()],
+        };
+        user.keys[0].active = false;
+    });
+    state
+}
+
+#[test]
+fn what_somebody_else_changed_is_put_right() {
+    let plan = planned(&provide(&access("a", &[]), false), &drifted());
+    let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy", "activate"];
+    assert_eq!(names_of(&plan), steps);
+    assert_eq!(plan.repairs.len(), steps.len() - 1, "the boundary is a limit, the rest is told: {:?}", plan.repairs);
+    assert_eq!(plan.excess, ["group admins, of which it is a member"]);
+}
+
+#[test]
+fn a_change_that_was_asked_for_is_no_repair() {
+    let acls = access("a", &[Capability::ObjectAcls]);
+    assert!(planned(&provide(&acls, false), &drifted()).repairs.is_empty());
+    let mut older = drifted();
+    older.is_applied = false;
+    assert!(planned(&provide(&access("a", &[]), false), &older).repairs.is_empty());
+}
+
+#[test]
+fn paused_repairs_are_only_told() {
+    let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
+    goal.repairs_paused = true;
+    let plan = planned(&Goal::Provide(goal.clone()), &drifted());
+    assert_eq!(names_of(&plan), ["boundary"], "a limit is never held back");
+    assert_eq!((plan.left.len(), plan.excess.len()), (5, 3), "{:?} {:?}", plan.left, plan.excess);
+    // Nothing is held back that is no repair.
+    let Goal::Provide(mut acls) = provide(&access("a", &[Capability::ObjectAcls]), false) else {
+        panic!("it provides")
+    };
+    acls.repairs_paused = true;
+    assert!(!planned(&Goal::Provide(acls), &drifted()).steps.is_empty());
+}
+
+#[test]
+fn a_fight_is_told_and_not_fought() {
+    let mut state = drifted();
+    state.contested_until = Some(ago(-60));
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert_eq!((names_of(&plan), plan.due), (vec!["boundary"], Some(ago(-60))));
+    assert!(matches!(plan.waiting, Some(Waiting::Contested { .. })));
+}
+
+#[test]
+fn only_a_person_takes_off_the_warning_of_aws() {
+    let mut state = published(&access("a", &[]));
+    let arn = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3";
+    state.user(|user| user.additions.attached = vec![arn.into()]);
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert!(matches!(plan.blocked, Some(Blocked::Compromised { .. })) && plan.steps.is_empty(), "{plan:?}");
+    assert!(names_of(&planned(&Goal::Remove, &state)).contains(&"detach"), "but a user that goes must be free of it");
+}
+
 #[test]
 fn a_policy_that_outgrows_its_form_moves_in_one_step() {
     let short = access("a", &[]);
@@ -40,7 +114,7 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
     assert_eq!((form(&short), form(&long)), (PolicyForm::Inline, PolicyForm::Managed));
     for (before, after) in [(&short, &long), (&long, &short)] {
         let plan = planned(&provide(after, false), &published(before));
-        assert_eq!(names_of(&plan), ["policy", "secret"], "{plan:?}");
+        assert_eq!(names_of(&plan), ["policy", "prove", "secret"]);
     }
     let mut foreign = published(&short);
     foreign.user(|user| user.policies.managed = Managed::Foreign { why: "tags".into() });
@@ -51,7 +125,7 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
 #[test]
 fn a_new_target_takes_the_shortest_way() {
     let plan = planned(&provide(&access("a", &[]), false), &fresh());
-    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "secret"]);
+    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "prove", "secret"]);
 }
 
 #[test]
@@ -63,10 +137,13 @@ fn a_settled_target_needs_nothing() {
 #[test]
 fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
-    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "secret"]);
-    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy"]);
+    assert_eq!(names_of(&planned(&provide(&acls, false), &published(&base))), ["policy", "prove", "secret"]);
+    assert_eq!(names_of(&planned(&provide(&base, false), &published(&acls))), ["secret", "policy", "prove"]);
     let multipart = access("a", &[Capability::MultipartUploads]);
-    assert_eq!(names_of(&planned(&provide(&multipart, false), &published(&acls))), ["policy", "secret", "policy"]);
+    assert_eq!(
+        names_of(&planned(&provide(&multipart, false), &published(&acls))),
+        ["policy", "prove", "secret", "policy"]
+    );
 }
 
 #[test]
@@ -84,7 +161,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
     state.secrets.insert(SECRET.into(), SecretState::Absent);
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 
     let end = converge(&mut state, &goal);
     assert_eq!(end.waiting, None);
@@ -97,7 +174,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
 
     state.status.last_reissue = Some(ago(601));
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "prove", "secret"]);
 }
 
 #[test]
@@ -121,16 +198,16 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     state.secrets.clear();
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "prove", "secret"]);
 
     state.user(|user| user.keys.clear());
     assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
     state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
     state.absence = Absence::default();
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new(), secret: SECRET.into() });
-    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "secret"]);
+    assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 }
 
 #[test]

@@ -1,0 +1,36 @@
+//! Keys that were created and are not published yet: in the memory of this process and nowhere else, and wiped when they go.
+//! A process that ends loses them; the next one finds an orphan and deletes it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::store::aws::CreatedKey;
+
+/// The keys in hand, by the UID of their target.
+#[derive(Default)]
+pub struct Hand(Mutex<HashMap<String, CreatedKey>>);
+
+impl Hand {
+    /// Takes a key in hand, until it is published.
+    pub fn hold(&self, uid: &str, key: CreatedKey) {
+        self.keys().insert(uid.to_owned(), key);
+    }
+
+    /// The key in hand for a target.
+    #[must_use]
+    pub fn of(&self, uid: &str) -> Option<CreatedKey> {
+        self.keys().get(uid).cloned()
+    }
+
+    /// Forgets the key in hand: it is published, or gone.
+    pub fn let_go(&self, uid: &str) {
+        self.keys().remove(uid);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, CreatedKey>> {
+        // The map is whole after every line that holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

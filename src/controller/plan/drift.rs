@@ -1,0 +1,90 @@
+//! Drift: what somebody else changed on what is ours, told apart from changes that were asked for.
+
+use super::{Plan, State, Step, Waiting};
+use crate::{controller::goal::Provide, store::User};
+
+/// AWS attaches this to a user whose key it found in public. It is a warning, and only a person may take it off.
+const QUARANTINE: &str = ":iam::aws:policy/AWSCompromisedKeyQuarantine";
+
+/// The policy with which AWS warns of a key in public, if there is one.
+pub(super) fn quarantine(user: &User) -> Option<&String> {
+    user.additions.attached.iter().find(|arn| arn.contains(QUARANTINE))
+}
+
+/// Takes off what others put on the principal. Groups stay: the right to take a user out of one cannot be limited to our
+/// users, so the operator does not have it and tells instead.
+pub(super) fn remove_additions(plan: &mut Plan, user: &User) {
+    plan.steps.extend(user.additions.inline.iter().cloned().map(Step::DeleteAddition));
+    let attached = user.additions.attached.iter().filter(|arn| !arn.contains(QUARANTINE));
+    plan.steps.extend(attached.cloned().map(Step::Detach));
+}
+
+/// As [`remove_additions`], for a principal that goes: nothing may hang on it then.
+pub(super) fn remove_all_additions(plan: &mut Plan, user: &User) {
+    plan.steps.extend(user.additions.inline.iter().cloned().map(Step::DeleteAddition));
+    plan.steps.extend(user.additions.attached.iter().cloned().map(Step::Detach));
+}
+
+/// What the principal may do besides what its policy says, once the steps are done: groups, and what is not taken off now.
+pub(super) fn excess(plan: &Plan, user: &User) -> Vec<String> {
+    let stays = |name: &String| {
+        !plan.steps.iter().any(|step| matches!(step, Step::DeleteAddition(gone) | Step::Detach(gone) if gone == name))
+    };
+    let inline = user.additions.inline.iter().filter(|name| stays(name)).map(|name| format!("inline policy {name}"));
+    let attached = user.additions.attached.iter().filter(|arn| stays(arn) && !arn.contains(QUARANTINE)).cloned();
+    let groups = user.additions.groups.iter().map(|group| format!("group {group}, of which it is a member"));
+    inline.chain(attached).chain(groups).collect()
+}
+
+/// Holds back what does nothing but undo somebody else's work, where that was asked for, or where it is a fight.
+pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
+    if !is_in_place(goal, state) {
+        return;
+    }
+    let told: Vec<String> =
+        plan.steps.iter().filter(|step| is_repair(step, state)).filter_map(|step| what(step, goal)).collect();
+    if told.is_empty() {
+        return;
+    }
+    if !goal.repairs_paused && state.contested_until.is_none() {
+        plan.repairs = told;
+        return;
+    }
+    plan.steps.retain(|step| what(step, goal).is_none() || !is_repair(step, state));
+    match state.contested_until.filter(|_| !goal.repairs_paused) {
+        None => plan.left = told,
+        Some(until) => {
+            plan.due_at(until);
+            plan.waiting = Some(Waiting::Contested { until });
+        }
+    }
+}
+
+/// Whether nothing was asked for that was not given already: then what differs was changed by somebody else.
+fn is_in_place(goal: &Provide, state: &State) -> bool {
+    let status = &state.status;
+    state.is_applied
+        && status.policy.as_ref().is_some_and(|policy| policy.digest == goal.document.digest())
+        && status.secret_name.as_ref() == Some(&goal.secret_name)
+        && status.access.as_ref() == Some(&goal.record.0)
+        && status.applied.as_ref().is_some_and(|applied| applied.rclone == goal.rclone.digest())
+}
+
+/// A key that the operator itself switched off is not repaired but given back.
+fn is_repair(step: &Step, state: &State) -> bool {
+    let withheld = |id: &String| state.status.keys.iter().any(|record| record.id == *id && record.withheld);
+    !matches!(step, Step::ActivateKey(id) if withheld(id))
+}
+
+/// What a step puts right, if that is all it does.
+fn what(step: &Step, goal: &Provide) -> Option<String> {
+    match step {
+        Step::PutPolicy(_) => Some("its policy".to_owned()),
+        Step::Tag => Some("its tags".to_owned()),
+        Step::DeleteAddition(name) => Some(format!("an inline policy {name} that was added")),
+        Step::Detach(arn) => Some(format!("the policy {arn} that was attached")),
+        Step::ActivateKey(id) => Some(format!("access key {id}, which was inactive")),
+        Step::WriteSecret(write) if write.key.is_some() => Some(format!("Secret {}", goal.secret_name)),
+        _ => None,
+    }
+}

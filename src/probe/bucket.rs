@@ -1,0 +1,25 @@
+//! Whether a bucket exists, asked by nobody in particular.
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::error::SdkError;
+
+/// Whether a bucket of that name is missing; `None` when it could not be found out.
+///
+/// Asked without credentials: S3 answers 404 for a bucket of nobody, and anything else for a bucket of somebody
+/// (reference/iam-s3-rclone.md §1.2).
+pub async fn bucket_is_missing(config: &SdkConfig, endpoint: Option<&str>, bucket: &str) -> Option<bool> {
+    let mut s3 = aws_sdk_s3::config::Builder::from(config).allow_no_auth();
+    s3.set_credentials_provider(None);
+    if let Some(endpoint) = endpoint {
+        s3 = s3.endpoint_url(endpoint).force_path_style(true);
+    }
+    match aws_sdk_s3::Client::from_conf(s3.build()).head_bucket().bucket(bucket).send().await {
+        Ok(_) => Some(false),
+        Err(SdkError::ServiceError(error)) => match error.raw().status().as_u16() {
+            404 => Some(true),
+            500.. | 429 => None,
+            _ => Some(false),
+        },
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,357 @@
+//! What an answer says about a right, as data for each family of stores.
+//!
+//! Only what a family is known to answer after it has checked rights counts as a grant or a refusal; everything else is
+//! inconclusive, whatever it looks like.
+
+use super::probes::Verb;
+
+/// An answer, reduced to what may be read and told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done.
+    Success,
+    /// It was not.
+    Failure {
+        /// HTTP status.
+        status: u16,
+        /// Error code, letters and digits only; empty when there was none.
+        code: String,
+        /// Who refused, where the store told.
+        denier: Option<Denier>,
+    },
+    /// The probe object has another content than ours.
+    Foreign,
+    /// There was none in time.
+    Silence,
+    /// It was not of the API.
+    Gibberish,
+}
+
+impl Answer {
+    /// A failure as a server told it. Of its own words only the code is kept, and who refused, in ours.
+    #[must_use]
+    pub fn failure(status: u16, code: &str, message: &str) -> Self {
+        let code = code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+        Self::Failure { status, code, denier: Denier::read(message) }
+    }
+
+    /// Whether it is this error.
+    #[must_use]
+    pub fn is(&self, wanted: &str) -> bool {
+        matches!(self, Self::Failure { code, .. } if code == wanted)
+    }
+}
+
+/// What refused a request, as AWS tells members of the account that owns the resource (IAM User Guide,
+/// troubleshoot_access-denied).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denier {
+    /// No policy of the key's principal allows it.
+    NoGrant,
+    /// A policy of the key's principal denies it.
+    PrincipalPolicy,
+    /// The bucket's policy denies it.
+    BucketPolicy,
+    /// The permissions boundary does not let it through.
+    Boundary,
+    /// A policy of the organization does not let it through.
+    Organization,
+    /// The policy of the VPC endpoint does not let it through.
+    VpcEndpoint,
+    /// The bucket is in another account, which does not allow it.
+    BucketOwner,
+}
+
+const DENIERS: [(&str, Denier); 10] = [
+    ("no identity-based policy allows", Denier::NoGrant),
+    ("explicit deny in an identity-based policy", Denier::PrincipalPolicy),
+    ("explicit deny in a resource-based policy", Denier::BucketPolicy),
+    ("no resource-based policy allows", Denier::BucketOwner),
+    ("permissions boundary", Denier::Boundary),
+    ("service control policy", Denier::Organization),
+    ("resource control policy", Denier::Organization),
+    ("VPC endpoint policy", Denier::VpcEndpoint),
+    ("no session policy allows", Denier::NoGrant),
+    ("explicit deny in a session policy", Denier::PrincipalPolicy),
+];
+
+impl Denier {
+    fn read(message: &str) -> Option<Self> {
+        DENIERS.iter().find(|(words, _)| message.contains(words)).map(|(_, denier)| *denier)
+    }
+
+    /// Whether waiting for a new policy to spread can change it.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        self == Self::NoGrant
+    }
+}
+
+/// What an answer says about the right to do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The key may.
+    Allowed,
+    /// The key may, and something was done that a fitting store would have turned down.
+    Done,
+    /// The key may, but the bucket has ACLs switched off.
+    AclsDisabled,
+    /// The key may not.
+    Refused(Option<Denier>),
+    /// The store does not know the key, as it does for a while after a key was made.
+    KeyUnknownYet,
+    /// There is no such bucket.
+    BucketMissing,
+    /// The bucket is in another region than the store.
+    WrongRegion,
+    /// The store does not know the request.
+    Unsupported,
+    /// Too many requests.
+    Throttled,
+    /// No answer, not in time, or one that the server failed.
+    Unreachable,
+    /// An answer that says nothing about rights, by its error code; empty for a success that could not be.
+    Inconclusive(String),
+    /// It was not asked.
+    NotTried(Skipped),
+}
+
+/// Why a probe was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// An earlier answer made it pointless.
+    Stopped,
+    /// The time was up.
+    OutOfTime,
+    /// The store was not seen to check the digest of what is uploaded, so the request might write.
+    DigestUnchecked,
+    /// There was nothing to do it to.
+    NothingThere,
+}
+
+impl Reading {
+    /// Whether the key may.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed | Self::Done | Self::AclsDisabled)
+    }
+
+    /// Whether further requests would only get the same answer.
+    #[must_use]
+    pub fn ends_the_proof(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyUnknownYet | Self::BucketMissing | Self::WrongRegion | Self::Throttled | Self::Unreachable
+        )
+    }
+}
+
+/// How a family of stores answers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// Error codes that say the same in answer to every request.
+    pub codes: &'static [(&'static str, Reading)],
+    /// Error codes that say something only in answer to one request.
+    pub answers: &'static [(Verb, &'static str, Reading)],
+    /// Requests whose success is not simply that the key may.
+    pub successes: &'static [(Verb, Reading)],
+    /// Requests whose answers say nothing in this family, and why.
+    pub silent: &'static [(Verb, &'static str)],
+}
+
+/// AWS (Amazon S3 API Reference, ErrorResponses).
+pub const AWS: Family = Family {
+    name: "AWS",
+    codes: &[
+        ("AccessDenied", Reading::Refused(None)),
+        ("InvalidAccessKeyId", Reading::KeyUnknownYet),
+        ("InvalidClientTokenId", Reading::KeyUnknownYet),
+        ("SignatureDoesNotMatch", Reading::KeyUnknownYet),
+        ("InvalidToken", Reading::KeyUnknownYet),
+        ("NoSuchBucket", Reading::BucketMissing),
+        ("PermanentRedirect", Reading::WrongRegion),
+        ("TemporaryRedirect", Reading::WrongRegion),
+        ("AuthorizationHeaderMalformed", Reading::WrongRegion),
+        ("IllegalLocationConstraintException", Reading::WrongRegion),
+        ("NotImplemented", Reading::Unsupported),
+        ("SlowDown", Reading::Throttled),
+        ("Throttling", Reading::Throttled),
+        ("ThrottlingException", Reading::Throttled),
+        ("RequestLimitExceeded", Reading::Throttled),
+    ],
+    answers: &[
+        // InvalidDigest is not among them: a header can be found wrong before rights are looked at.
+        (Verb::PutDamaged, "BadDigest", Reading::Allowed),
+        (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
+        (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
+        (Verb::SetAclOfMissing, "AccessControlListNotSupported", Reading::AclsDisabled),
+        (Verb::SetAclOfMissing, "NoSuchKey", Reading::Allowed),
+        (Verb::ListPartsOfMissing, "NoSuchUpload", Reading::Allowed),
+        (Verb::AbortMissing, "NoSuchUpload", Reading::Allowed),
+    ],
+    successes: &[
+        (Verb::PutDamaged, Reading::Done),
+        (Verb::ListPartsOfMissing, Reading::Inconclusive(String::new())),
+        (Verb::AbortMissing, Reading::Inconclusive(String::new())),
+    ],
+    silent: &[],
+};
+
+impl Family {
+    /// What an answer to a request says.
+    #[must_use]
+    pub fn read(&self, verb: Verb, answer: &Answer) -> Reading {
+        match answer {
+            Answer::Success => self.success(verb),
+            Answer::Failure { status, code, denier } => match self.failure(verb, code) {
+                Some(Reading::Refused(_)) => Reading::Refused(*denier),
+                Some(reading) => reading,
+                None => by_status(*status, code),
+            },
+            Answer::Foreign => Reading::Inconclusive("another content".to_owned()),
+            Answer::Silence => Reading::Unreachable,
+            Answer::Gibberish => Reading::Inconclusive("no S3 answer".to_owned()),
+        }
+    }
+
+    /// Why nothing can be learnt from a request, if so.
+    #[must_use]
+    pub fn cannot_tell(&self, verb: Verb) -> Option<&'static str> {
+        self.silent.iter().find(|(silent, _)| *silent == verb).map(|(_, why)| *why)
+    }
+
+    fn success(&self, verb: Verb) -> Reading {
+        self.successes.iter().find(|row| row.0 == verb).map_or(Reading::Allowed, |row| row.1.clone())
+    }
+
+    fn failure(&self, verb: Verb, code: &str) -> Option<Reading> {
+        let special = self.answers.iter().find(|row| (row.0, row.1) == (verb, code)).map(|row| row.2.clone());
+        special.or_else(|| self.codes.iter().find(|row| row.0 == code).map(|row| row.1.clone()))
+    }
+}
+
+fn by_status(status: u16, code: &str) -> Reading {
+    match status {
+        429 => Reading::Throttled,
+        501 => Reading::Unsupported,
+        500.. => Reading::Unreachable,
+        _ if code.is_empty() => Reading::Inconclusive(format!("HTTP {status}")),
+        _ => Reading::Inconclusive(code.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(verb: Verb, status: u16, code: &str) -> Reading {
+        AWS.read(verb, &Answer::failure(status, code, ""))
+    }
+
+    #[test]
+    fn some_codes_say_the_same_whatever_was_asked() {
+        let table = [
+            (403, "AccessDenied", Reading::Refused(None)),
+            (403, "InvalidAccessKeyId", Reading::KeyUnknownYet),
+            (403, "InvalidClientTokenId", Reading::KeyUnknownYet),
+            (403, "SignatureDoesNotMatch", Reading::KeyUnknownYet),
+            (400, "InvalidToken", Reading::KeyUnknownYet),
+            (404, "NoSuchBucket", Reading::BucketMissing),
+            (301, "PermanentRedirect", Reading::WrongRegion),
+            (400, "AuthorizationHeaderMalformed", Reading::WrongRegion),
+            (501, "NotImplemented", Reading::Unsupported),
+            (503, "SlowDown", Reading::Throttled),
+            (429, "", Reading::Throttled),
+            (500, "InternalError", Reading::Unreachable),
+            (503, "", Reading::Unreachable),
+            (403, "", Reading::Inconclusive("HTTP 403".into())),
+            (404, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (403, "RequestTimeTooSkewed", Reading::Inconclusive("RequestTimeTooSkewed".into())),
+            (403, "AllAccessDisabled", Reading::Inconclusive("AllAccessDisabled".into())),
+        ];
+        for (status, code, reading) in table {
+            for verb in [Verb::List, Verb::Put, Verb::ListUploads, Verb::Identify] {
+                assert_eq!(read(verb, status, code), reading, "{verb:?} {status} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_codes_say_something_about_one_request_only() {
+        let table = [
+            (Verb::PutDamaged, "BadDigest", Reading::Allowed),
+            (Verb::PutDamaged, "InvalidDigest", Reading::Inconclusive("InvalidDigest".into())),
+            (Verb::Put, "BadDigest", Reading::Inconclusive("BadDigest".into())),
+            (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
+            (Verb::Get, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
+            (Verb::SetAclOfMissing, "AccessControlListNotSupported", Reading::AclsDisabled),
+            (Verb::SetAclOfMissing, "NoSuchKey", Reading::Allowed),
+            (Verb::SetAcl, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
+            (Verb::AbortMissing, "NoSuchUpload", Reading::Allowed),
+            (Verb::AbortUpload, "NoSuchUpload", Reading::Inconclusive("NoSuchUpload".into())),
+            (Verb::ListPartsOfMissing, "NoSuchUpload", Reading::Allowed),
+            (Verb::ListParts, "NoSuchUpload", Reading::Inconclusive("NoSuchUpload".into())),
+        ];
+        for (verb, code, reading) in table {
+            assert_eq!(read(verb, 404, code), reading, "{verb:?} {code}");
+        }
+    }
+
+    #[test]
+    fn success_is_not_always_what_it_seems() {
+        assert_eq!(AWS.read(Verb::List, &Answer::Success), Reading::Allowed);
+        assert_eq!(AWS.read(Verb::PutDamaged, &Answer::Success), Reading::Done);
+        assert_eq!(AWS.read(Verb::AbortMissing, &Answer::Success), Reading::Inconclusive(String::new()));
+        assert_eq!(AWS.read(Verb::Get, &Answer::Silence), Reading::Unreachable);
+        for answer in [Answer::Foreign, Answer::Gibberish] {
+            assert!(matches!(AWS.read(Verb::Get, &answer), Reading::Inconclusive(_)), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn who_refused_is_told_where_the_store_says_so() {
+        let why = |words: &str| {
+            let message = format!("User: arn:aws:iam::1:user/x is not authorized to perform: s3:PutObject {words}");
+            AWS.read(Verb::Put, &Answer::failure(403, "AccessDenied", &message))
+        };
+        let table = [
+            ("because no identity-based policy allows the s3:PutObject action", Some(Denier::NoGrant)),
+            ("with an explicit deny in an identity-based policy", Some(Denier::PrincipalPolicy)),
+            ("with an explicit deny in a resource-based policy", Some(Denier::BucketPolicy)),
+            ("because no resource-based policy allows the s3:PutObject action", Some(Denier::BucketOwner)),
+            ("because no permissions boundary allows the s3:PutObject action", Some(Denier::Boundary)),
+            ("with an explicit deny in a service control policy", Some(Denier::Organization)),
+            ("with an explicit deny in a resource control policy", Some(Denier::Organization)),
+            ("because no VPC endpoint policy allows the s3:PutObject action", Some(Denier::VpcEndpoint)),
+            ("for reasons of its own", None),
+        ];
+        for (words, denier) in table {
+            assert_eq!(why(words), Reading::Refused(denier), "{words}");
+        }
+        assert!(Denier::NoGrant.may_pass() && !Denier::BucketPolicy.may_pass());
+    }
+
+    #[test]
+    fn nothing_but_letters_and_digits_of_a_code_is_kept() {
+        let long = format!("A{}", "b".repeat(1000));
+        for (code, kept) in [("Odd \u{1b}[31m<x>\n", "Odd31mx"), (&long, &long[..64])] {
+            assert_eq!(read(Verb::List, 400, code), Reading::Inconclusive(kept.into()));
+        }
+    }
+
+    #[test]
+    fn a_family_may_differ() {
+        let other = Family {
+            answers: &[(Verb::ListUploads, "MethodNotAllowed", Reading::Unsupported)],
+            silent: &[(Verb::AbortMissing, "it misses the upload before it looks at rights")],
+            ..AWS
+        };
+        let answer = Answer::failure(405, "MethodNotAllowed", "");
+        assert_eq!(other.read(Verb::ListUploads, &answer), Reading::Unsupported);
+        assert_eq!(other.read(Verb::List, &answer), Reading::Inconclusive("MethodNotAllowed".into()));
+        assert!(other.cannot_tell(Verb::AbortMissing).is_some() && AWS.cannot_tell(Verb::AbortMissing).is_none());
+    }
+}
