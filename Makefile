@@ -65,3 +65,11 @@ build:
 crds: ## Write crds/ anew from src/api
 	@$(CARGO) run --quiet --locked -- crds | awk '/^---$$/ {n++} {print > (n == 1 ? "crds/backuptargets.yaml" : "crds/backupstores.yaml")}'
 	@cp crds/*.yaml charts/backup-target-operator/files/crds/
+
+.PHONY: rclone-docs
+rclone-docs: ## Write the table of docs/rclone.md anew from tests/rclone
+	@WRITE_RCLONE_DOCS=1 $(CARGO) test --quiet --locked --test rclone
+
+.PHONY: rclone-6gib
+rclone-6gib: tools ## Upload a sparse file of 6 GiB with base access; needs 14 GiB of free memory
+	@$(CARGO) test --quiet --locked --test rclone -- --ignored --nocapture sparse

@@ -70,11 +70,15 @@ impl RcloneConf {
             // The only ACL that buckets with ACLs switched off accept, and the one that backups across accounts want.
             file.value("acl", "bucket-owner-full-control")?;
         }
-        if !self.create_bucket {
+        if self.create_bucket {
+            // It would be that of the objects otherwise, which CreateBucket does not know.
+            file.value("bucket_acl", "private")?;
+            if let Some(location) = self.region.location_constraint() {
+                file.value("location_constraint", location)?;
+            }
+        } else {
             // Without it rclone tries to create the bucket before many an upload (reference §2.2).
             file.value("no_check_bucket", "true")?;
-        } else if let Some(location) = self.region.location_constraint() {
-            file.value("location_constraint", location)?;
         }
         file.section(self.remote.alias());
         file.value("type", "alias")?;
@@ -204,10 +208,12 @@ mod tests {
         assert!(!text(&conf(&[Capability::MultipartUploads])).contains("multipart"));
         let missing = RcloneConf { create_bucket: true, ..conf(&[Capability::CreateBucket]) };
         assert!(text(&missing).contains("\nlocation_constraint = eu-central-1\n"));
+        assert!(text(&missing).contains("\nbucket_acl = private\n"));
         assert!(!text(&missing).contains("no_check_bucket"));
         let home = RcloneConf { region: Region::parse("us-east-1").expect("valid"), ..missing };
         assert!(!text(&home).contains("location_constraint"));
-        assert!(text(&conf(&[Capability::CreateBucket])).contains("no_check_bucket = true"));
+        let exists = text(&conf(&[Capability::CreateBucket]));
+        assert!(exists.contains("no_check_bucket = true") && !exists.contains("bucket_acl"));
     }
 
     #[test]

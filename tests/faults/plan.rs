@@ -52,7 +52,10 @@ const FOR_WRITES: [Mode; 6] = [
     Mode::AppliedLate,
 ];
 /// One after the other in one plan: what a read does not tell now, it tells with the next.
-const FOR_READS: [Mode; 3] = [Mode::ServerError, Mode::Throttled, Mode::NoAnswer];
+const FOR_READS: [Mode; 4] = [Mode::Stale, Mode::ServerError, Mode::Throttled, Mode::NoAnswer];
+/// The proof with the target's own key is the same wherever a phase needs one: it is broken where a first key is proven,
+/// and where one that replaces another is.
+const PROOFS: [Phase; 2] = [Phase::Create, Phase::SecretLost];
 /// Every mode, for plans that are drawn by chance.
 pub const MODES: [Mode; 8] = [
     Mode::KilledBefore,
@@ -109,8 +112,8 @@ impl Break {
 }
 
 /// One plan for each write and each way to break it. Of reads, the first of each kind in each phase: one plan in which it
-/// fails in all ways, one after the other, and one in which it is stale. What a crash at a read leaves is what a crash at
-/// the next write leaves, so one read of each phase stands for all. The slow plans come first.
+/// fails in all ways, one after the other. What a crash at a read leaves is what a crash at the next write leaves, so one
+/// read of each phase stands for all. The slow plans come first.
 pub fn all(calls: &Calls) -> Vec<Plan> {
     let mut plans: Vec<Plan> = calls.iter().flat_map(|(phase, calls)| of_phase(*phase, calls)).collect();
     plans.sort_by_key(|plan| !plan.breaks.iter().any(Break::is_slow));
@@ -122,11 +125,13 @@ fn of_phase(phase: Phase, calls: &[Shape]) -> Vec<Plan> {
     let mut crashed_at_read = false;
     for (nth, call) in numbered(calls) {
         let broken = |mode| vec![Break { call: call.clone(), nth, mode }];
+        if call.is_proof() && !PROOFS.contains(&phase) {
+            continue;
+        }
         if call.writes {
             plans.extend(FOR_WRITES.map(broken));
         } else if nth == 0 {
             plans.push(in_a_row(&call));
-            plans.extend(is_stale_possible(&call).then(|| broken(Mode::Stale)));
             plans.extend((!crashed_at_read).then(|| broken(Mode::KilledBefore)));
             crashed_at_read = true;
         }
@@ -141,12 +146,12 @@ fn in_a_row(call: &Shape) -> Vec<Break> {
         nth += each.times();
         each
     };
-    FOR_READS.into_iter().map(next).collect()
+    FOR_READS.into_iter().filter(|mode| *mode != Mode::Stale || is_stale_possible(call)).map(next).collect()
 }
 
-/// Single objects are read with quorum from Kubernetes, and STS has nothing to lag behind.
+/// Kubernetes reads single objects with quorum, S3 has been consistent for long, and STS has nothing to lag behind.
 pub fn is_stale_possible(call: &Shape) -> bool {
-    !call.writes && call.server == Server::Aws && call.call != "GetCallerIdentity"
+    !call.writes && call.server == Server::Aws && !call.is_proof() && call.call != "GetCallerIdentity"
 }
 
 /// Calls with how many of the same kind came before.

@@ -30,6 +30,11 @@ impl Shape {
         };
         Some(Self { server, call: name, writes: call.is_write() })
     }
+
+    /// Whether it is a call to S3, which the operator makes only with the target's own key.
+    pub fn is_proof(&self) -> bool {
+        self.server == Server::Aws && self.call.starts_with("s3 ")
+    }
 }
 
 impl fmt::Display for Shape {

@@ -13,6 +13,7 @@ mod inputs;
 mod keys;
 mod lifecycle;
 mod policies;
+mod proof;
 mod restart;
 mod space;
 mod world;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         lifecycle::TESTS,
         keys::TESTS,
         policies::TESTS,
+        proof::TESTS,
         claims::TESTS,
         deletion::TESTS,
         drift::TESTS,

@@ -191,6 +191,17 @@ async fn a_move_that_was_cut_off_is_taken_up() {
     assert!(observed(&iam, &spec).await.policies.are(&large(0)));
 }
 
+#[tokio::test]
+async fn a_policy_of_our_name_that_lost_its_tags_still_counts() {
+    let (client, iam, spec) = user("lost-tags").await.expect("created");
+    put(&iam, &spec, &large(0)).await.expect("written");
+    let keys = spec.tags.keys().cloned().collect();
+    client.untag_policy().policy_arn(&spec.policy_arn).set_tag_keys(Some(keys)).send().await.expect("untagged");
+    let seen = observed(&iam, &spec).await;
+    assert!(matches!(seen.policies.managed, Managed::Foreign { .. }), "{seen:?}");
+    assert_eq!(seen.additions.attached, std::slice::from_ref(&spec.policy_arn), "what it gives is not forgotten");
+}
+
 fn tags(spec: &UserSpec) -> Vec<aws_sdk_iam::types::Tag> {
     let tag = |(key, value): (&String, &String)| aws_sdk_iam::types::Tag::builder().key(key).value(value).build();
     spec.tags.iter().map(|pair| tag(pair).expect("key and value")).collect()

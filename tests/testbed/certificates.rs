@@ -31,7 +31,12 @@ impl Authority {
 
     /// An identity for a server on this machine.
     pub fn identity(&self) -> Result<Identity> {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        self.identity_of(&["127.0.0.1", "localhost"])
+    }
+
+    /// An identity for a server that has these names.
+    pub fn identity_of(&self, names: &[&str]) -> Result<Identity> {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, "testbed");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;

@@ -21,4 +21,5 @@ pub mod proxy;
 pub mod rclone;
 pub mod run;
 pub mod tools;
+pub mod tunnel;
 pub mod wait;

@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     child::command,
+    process::Process,
     program::{self, Ran},
     tools::tool,
 };
@@ -23,7 +25,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub struct Rclone {
     program: PathBuf,
     folder: TempDir,
-    authority: Option<PathBuf>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Rclone {
@@ -37,15 +39,19 @@ impl Rclone {
         let folder = TempDir::new()?;
         let path = folder.path().join("rclone.conf");
         File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(config.as_bytes())?;
-        Ok(Self { program, folder, authority: None })
+        Ok(Self { program, folder, environment: Vec::new() })
     }
 
     /// Trusts an authority (PEM), for a store with TLS.
-    pub fn trusting(mut self, authority: &str) -> Result<Self> {
+    pub fn trusting(self, authority: &str) -> Result<Self> {
         let path = self.folder.path().join("ca.crt");
         fs::write(&path, authority)?;
-        self.authority = Some(path);
-        Ok(self)
+        Ok(self.env("RCLONE_CA_CERT", &path.display().to_string()))
+    }
+
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
     }
 
     pub fn folder(&self) -> &Path {
@@ -53,15 +59,29 @@ impl Rclone {
     }
 
     pub async fn run(&self, args: &[&str]) -> Result<Ran> {
+        program::run("rclone", self.command(args), DEADLINE).await
+    }
+
+    /// As [`Self::run`], with a file to read from its standard input.
+    pub async fn run_with_input(&self, args: &[&str], input: &Path) -> Result<Ran> {
+        let mut rclone = self.command(args);
+        rclone.stdin(File::open(input)?);
+        program::run("rclone", rclone, DEADLINE).await
+    }
+
+    /// Starts one that does not end by itself, or shall be ended before; what it prints goes to `log`.
+    pub fn start(&self, args: &[&str], log: &Path) -> Result<Process> {
+        Process::start("rclone", self.command(args), log)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut rclone = command(&self.program);
         rclone
             .args(args)
             .current_dir(self.folder())
             .env("HOME", self.folder())
-            .env("RCLONE_CONFIG", self.folder().join("rclone.conf"));
-        if let Some(authority) = &self.authority {
-            rclone.env("RCLONE_CA_CERT", authority);
-        }
-        program::run("rclone", rclone, DEADLINE).await
+            .env("RCLONE_CONFIG", self.folder().join("rclone.conf"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        rclone
     }
 }

@@ -39,6 +39,11 @@ helm)
     name="Helm $v"
     stamps="-X helm.sh/helm/v4/internal/version.version=$v"
     ;;
+rclone-*)
+    v=$(version github.com/rclone/rclone)
+    name="rclone $v"
+    stamps="-X github.com/rclone/rclone/fs.Version=$v"
+    ;;
 esac
 
 echo "Building $name; the first time this takes about $duration on two cores."

@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{
+    Method, Request, StatusCode,
+    header::{self, HeaderName},
+};
 
 use super::fault::Fault;
 
@@ -10,12 +13,16 @@ use super::fault::Fault;
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
+    /// Whom the client takes the server for; S3 has the bucket in it.
+    pub host: String,
     pub path: String,
     pub query: String,
     /// The `Action` of a request to IAM or STS.
     pub action: Option<String>,
     /// The id of the access key that signed a request to AWS.
     pub access_key: Option<String>,
+    /// The canned ACL that a request to S3 carries.
+    pub acl: Option<String>,
     /// Absent while there is no answer, and for good when there was none.
     pub status: Option<u16>,
     /// How the proxy broke it, if it did.
@@ -27,10 +34,12 @@ impl Call {
         let query = request.uri().query().unwrap_or_default();
         Self {
             method: request.method().clone(),
+            host: text(request, header::HOST).unwrap_or_default().to_owned(),
             path: request.uri().path().to_owned(),
             query: query.to_owned(),
             action: action(form.unwrap_or_default()).or_else(|| action(query)),
             access_key: access_key(request),
+            acl: text(request, HeaderName::from_static("x-amz-acl")).map(str::to_owned),
             status: None,
             fault: None,
         }
@@ -104,7 +113,10 @@ fn action(form: &str) -> Option<String> {
 }
 
 fn access_key<B>(request: &Request<B>) -> Option<String> {
-    let authorization = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (_, credential) = authorization.split_once("Credential=")?;
+    let (_, credential) = text(request, header::AUTHORIZATION)?.split_once("Credential=")?;
     credential.split('/').next().map(str::to_owned)
+}
+
+fn text<B>(request: &Request<B>, name: HeaderName) -> Option<&str> {
+    request.headers().get(name)?.to_str().ok()
 }

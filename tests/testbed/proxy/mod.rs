@@ -9,7 +9,14 @@ mod history;
 mod ledger;
 mod rules;
 
-use std::{collections::BTreeSet, future::pending, net::Ipv4Addr, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    net::{Ipv4Addr, SocketAddr},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
@@ -54,6 +61,7 @@ pub struct Upstream {
 /// A running proxy. Dropping it ends it and cuts all its connections. It belongs to the async runtime it was started in.
 pub struct Proxy {
     url: String,
+    address: SocketAddr,
     handler: Arc<Handler>,
     accepting: JoinHandle<()>,
 }
@@ -71,7 +79,8 @@ impl Proxy {
 
     async fn listen(upstream: &Upstream, scheme: &str, tls: Option<TlsAcceptor>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let url = format!("{scheme}://{}", listener.local_addr()?);
+        let address = listener.local_addr()?;
+        let url = format!("{scheme}://{address}");
         let handler = Arc::new(Handler {
             ledger: Ledger::default(),
             rules: Rules::default(),
@@ -80,11 +89,15 @@ impl Proxy {
             cut: Notify::new(),
         });
         let accepting = tokio::spawn(accept(listener, tls, handler.clone()));
-        Ok(Self { url, handler, accepting })
+        Ok(Self { url, address, handler, accepting })
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The requests so far that are `wanted`, in the order in which they came.
