@@ -21,6 +21,10 @@ demo: tools build ## The main job once, visibly: from kubectl apply to a backup 
 test: tools lint ## All tests: formatting, lints, units, properties, and the operator against real servers
 	$(CARGO) test --locked
 
+.PHONY: chaos
+chaos: tools build ## Faults by chance: pairs and schedules of them, SEED=n PLANS=n; a failed plan names its own seed
+	CHAOS=1 SEED=$(SEED) PLANS=$(PLANS) $(CARGO) test --locked --test faults
+
 .PHONY: lint
 lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation, licences and duplicate dependencies
 	$(CARGO) fmt --check

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
     runtime::events::{Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -82,6 +82,21 @@ impl Cluster {
         let namespaces: Api<Namespace> = Api::all(self.client());
         let found = within("read namespace kube-system", namespaces.get_metadata("kube-system")).await?;
         Ok(found.uid().unwrap_or_default())
+    }
+
+    /// Asks the API server whether it takes a selector of labels: a watch with a wrong one would be tried for ever.
+    ///
+    /// # Errors
+    /// When it does not. Being out of reach says nothing about the selector.
+    pub async fn check_selector(&self, selector: &str) -> Result<(), String> {
+        let targets: Api<BackupTarget> = Api::all(self.client());
+        let some = ListParams::default().labels(selector).limit(1);
+        match within("list BackupTargets by label", targets.list_metadata(&some)).await {
+            Err(error) if error.kind == Kind::Invalid => {
+                Err(format!("`{selector}` is no selector of labels; write one such as shard=a or `shard in (a, b)`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Labels of a namespace.

@@ -35,6 +35,12 @@ pub struct Arguments {
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
 
+    /// Work only on BackupTargets and BackupStores with these labels, such as `shard=a` [default: on all]. Several operators
+    /// can share the work of one cluster: give each its own labels and all the same cluster id, and give a BackupStore and
+    /// all targets that use it the same labels.
+    #[arg(long, env = "WATCH_LABEL_SELECTOR", value_parser = label_selector)]
+    watch_label_selector: Option<String>,
+
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -49,6 +55,15 @@ pub(super) fn cluster_id(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
         return Err("a cluster id has 1 to 64 letters, digits, '-', '_' and '.'".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether it is a selector of labels at all, the API server says at the start.
+fn label_selector(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("write labels such as shard=a, or leave the option out to work on everything".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -70,8 +85,12 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     telemetry::init(arguments.log_format, &arguments.log_filter)?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = arguments.namespace, "starting");
     let cluster = Cluster::connect(&arguments.namespace).await?;
-    let settings =
-        Settings { cluster_id: arguments.cluster_id, resync: arguments.resync, concurrency: arguments.concurrency };
+    let settings = Settings {
+        cluster_id: arguments.cluster_id,
+        resync: arguments.resync,
+        concurrency: arguments.concurrency,
+        selector: arguments.watch_label_selector,
+    };
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
         asked_to_stop().await;

@@ -22,10 +22,10 @@ use crate::{
         backup_target::{DeletionPolicy, KeyIntent},
         condition::reason,
     },
-    cluster::{Cluster, NewSecret, Note},
+    cluster::{self, Cluster, NewSecret, Note},
     probe::{self, Depth, Limits, Proof, Reach},
     store::{
-        Principal, UserSpec,
+        self, Principal, UserSpec,
         aws::{CreatedKey, Iam},
     },
 };
@@ -98,22 +98,24 @@ impl<'a> Executor<'a> {
         if let Step::Claim(intent) | Step::OpenIntent(intent) = &step {
             self.intent = Some((intent.nonce.clone(), self.state.status.last_reissue));
         }
-        let creates_key = matches!(step, Step::CreateKey);
+        let (creates_user, creates_key) = (matches!(step, Step::CreateUser), matches!(step, Step::CreateKey));
         let result = self.act(step).await;
         if let Err(error) = &result {
-            self.settle_intent(error, creates_key);
+            // A principal that was there all along, and that IAM did not show, is no key, and none was asked for yet.
+            let only_user = creates_user && is_there_already(error);
+            self.settle_intent(only_user || error.is_definite(), only_user || creates_key);
         }
         result
     }
 
-    /// Nothing came of the intent of this plan when what failed certainly changed nothing.
-    fn settle_intent(&mut self, error: &Error, creates_key: bool) {
+    /// Nothing came of the intent of this plan when what failed certainly made no key.
+    fn settle_intent(&mut self, is_definite: bool, without_key: bool) {
         let Some((nonce, last_reissue)) = &self.intent else { return };
         let is_open = self.state.open_intent().is_some_and(|intent| intent.nonce == *nonce);
-        if !is_open || !error.is_definite() || !self.state.orphans().is_empty() {
+        if !is_open || !is_definite || !self.state.orphans().is_empty() {
             return;
         }
-        if creates_key {
+        if without_key {
             // No key was made, so none counts against the limit.
             self.state.status.last_reissue = *last_reissue;
         }
@@ -153,7 +155,13 @@ impl<'a> Executor<'a> {
             }
             Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
             Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
-            Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
+            Step::DeleteKey { id, why } => {
+                self.delete_key(&id, why).await?;
+                if why == KeyEnd::Orphan {
+                    // Nobody ever had it, so it does not count against the limit.
+                    self.state.status.last_reissue = None;
+                }
+            }
             Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
             Step::Prove { depth, publishes } => self.prove(depth, publishes).await?,
@@ -288,6 +296,10 @@ impl<'a> Executor<'a> {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
                 self.hand.let_go(&self.uid());
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
+                if came_in_between(&error) {
+                    // Most likely an earlier write of our own that took effect late: it is looked at anew, without a limit.
+                    self.state.status.last_reissue = None;
+                }
             }
             return Err(error);
         }
@@ -387,6 +399,15 @@ impl<'a> Executor<'a> {
     fn warn(&mut self, reason: &str, message: String) {
         self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
     }
+}
+
+fn came_in_between(error: &Error) -> bool {
+    use cluster::Kind;
+    matches!(error, Error::Cluster(error) if matches!(error.kind, Kind::AlreadyExists | Kind::Conflict))
+}
+
+fn is_there_already(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.kind == store::Kind::AlreadyExists)
 }
 
 fn humane(duration: Duration) -> String {

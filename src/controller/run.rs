@@ -44,6 +44,8 @@ pub struct Settings {
     pub resync: Duration,
     /// How many targets of one store are worked on at once.
     pub concurrency: u16,
+    /// Labels of the targets and stores that are worked on; `None` is all of them.
+    pub selector: Option<String>,
 }
 
 /// Runs until `stop` says so.
@@ -55,10 +57,14 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         Some(id) => id,
         None => cluster.cluster_uid().await.map_err(|error| error.to_string())?,
     };
+    if let Some(selector) = &settings.selector {
+        cluster.check_selector(selector).await?;
+    }
+    let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
-    let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), watched())
+    let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(TARGETS_AT_ONCE));
-    let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), watched())
+    let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
     let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
     let context = Arc::new(Context::new(
@@ -77,7 +83,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
             watched().labels(&managed_selector()),
             |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
         )
-        .watches(Api::<BackupStore>::all(client.clone()), watched(), targets_of_store(all_targets.clone()))
+        .watches(Api::<BackupStore>::all(client.clone()), ours(), targets_of_store(all_targets.clone()))
         .watches(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
             watched(),
@@ -93,7 +99,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
     let stores = store_controller
         .watches(secrets, watched(), stores_of_secret(all_stores.clone()))
-        .watches(Api::<BackupTarget>::all(client), watched(), |target: BackupTarget| {
+        .watches(Api::<BackupTarget>::all(client), ours(), |target: BackupTarget| {
             [ObjectRef::<BackupStore>::new(&target.spec.store_ref.name)]
         })
         .graceful_shutdown_on(stopped(stop))
@@ -131,7 +137,7 @@ fn log<K: Resource<DynamicType = ()>>(
 ) {
     match finished {
         Ok((object, action)) => debug!(%object, ?action, "reconciled"),
-        // The object went away before its turn.
+        // The object went away before its turn, or other labels are watched than it has.
         Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "gone"),
         Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is taken up again"),
     }

@@ -43,10 +43,10 @@ pub struct State {
     pub contested_until: Option<Timestamp>,
 }
 
-/// Looks that did not show what an intent may still bring.
+/// Looks that did not show what an intent may still bring, or a principal that is young.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absence {
-    /// Nonce of the intent.
+    /// Nonce of the intent, or name of the principal.
     pub intent: String,
     /// When it was first missed.
     pub since: Option<Timestamp>,
@@ -123,10 +123,24 @@ impl State {
         self.keys().iter().filter(|key| !self.is_recorded(&key.id))
     }
 
-    /// Whether the principal of an interrupted creation may still appear.
+    /// Whether the principal of an interrupted creation may still appear, or one that is too young for every list of IAM.
     #[must_use]
     pub fn user_may_still_appear(&self, now: Timestamp) -> bool {
-        self.principal == Principal::Absent && self.is_uncertain(now)
+        let young = || self.young_user(now).is_some_and(|name| !self.absence.is_believed(name, now));
+        self.principal == Principal::Absent && (self.is_uncertain(now) || young())
+    }
+
+    /// What a look that shows nothing is counted for: the nonce of the open intent, or the name of a principal that this
+    /// operator made just now.
+    #[must_use]
+    pub fn in_doubt(&self, now: Timestamp) -> Option<String> {
+        let young = || self.young_user(now).filter(|_| self.principal == Principal::Absent).map(str::to_owned);
+        self.open_intent().map(|intent| intent.nonce.clone()).or_else(young)
+    }
+
+    fn young_user(&self, now: Timestamp) -> Option<&str> {
+        let created_at = self.status.key_created_at?;
+        self.status.principal.as_deref().filter(|_| !at_least(MAY_STILL_APPEAR, created_at, now))
     }
 
     /// Whether a key of an interrupted creation may still appear.

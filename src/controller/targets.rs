@@ -202,8 +202,8 @@ impl Reconcile<'_> {
             now: now(),
         };
         let mut state = observation.observe(look, memory.absence.clone()).await?;
-        if live && let Some(nonce) = state.open_intent().map(|intent| intent.nonce.clone()) {
-            state.absence = state.absence.and_another(&nonce, now());
+        if live && let Some(expected) = state.in_doubt(now()) {
+            state.absence = state.absence.and_another(&expected, now());
         }
         let overlap = match work.goal {
             Goal::Provide(provide) => provide.grant.key_overlap,

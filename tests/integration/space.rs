@@ -1,6 +1,6 @@
 //! A test's own corner: a namespace, a bucket, a store with its own AWS account, and a proxy in front of that.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType, User};
@@ -8,26 +8,25 @@ use backup_target_operator::{
     access::Terms,
     api::{
         BackupStore, BackupTarget,
-        backup_target::BackupTargetStatus,
-        condition::{self, READY, RECONCILING, STALLED},
+        condition::{RECONCILING, STALLED},
     },
 };
-use k8s_openapi::{
-    api::core::v1::{Namespace, Secret},
-    apimachinery::pkg::apis::meta::v1::Condition,
-};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use crate::testbed::objects::{
+    condition, create, has, is, is_ready, labels, message, principal, rclone_conf, stalled_with, status,
+};
 use crate::{
     testbed::{
         aws::{Aws, REGION, ROOT_KEY},
         canary::Canary,
         install::NAMESPACE,
+        objects::{merge, option},
         proxy::{Call, Proxy},
         rclone::Rclone,
         wait::wait_until,
@@ -303,9 +302,7 @@ impl Space {
     /// A backup that runs all the time with what a Secret holds now.
     pub async fn canary(&self, secret: &str, prefix: &str) -> Result<Canary> {
         let conf = self.rclone_conf(secret).await?;
-        let value =
-            |name: &str| conf.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap_or_default();
-        let s3 = self.world.aws.s3_as(value("access_key_id"), value("secret_access_key"));
+        let s3 = self.world.aws.s3_as(option(&conf, "access_key_id"), option(&conf, "secret_access_key"));
         Ok(Canary::start(s3, &self.bucket, prefix))
     }
 
@@ -375,68 +372,4 @@ impl Account {
         let (iam, s3) = aws.account(id);
         Self { iam, s3 }
     }
-}
-
-pub fn status(target: &BackupTarget) -> BackupTargetStatus {
-    target.status.clone().unwrap_or_default()
-}
-
-/// The IAM user of a target.
-pub fn principal(target: &BackupTarget) -> String {
-    format!("btgt-{}", target.uid().unwrap_or_default())
-}
-
-pub fn condition(target: &BackupTarget, type_: &str) -> Option<Condition> {
-    condition::find(&status(target).conditions, type_).cloned()
-}
-
-pub fn is(target: &BackupTarget, type_: &str, value: &str) -> bool {
-    condition(target, type_).is_some_and(|condition| condition.status == value)
-}
-
-pub fn has(target: &BackupTarget, type_: &str, value: &str, reason: &str) -> bool {
-    condition(target, type_).is_some_and(|condition| condition.status == value && condition.reason == reason)
-}
-
-pub fn is_ready(target: &BackupTarget) -> bool {
-    is(target, READY, "True") && condition(target, RECONCILING).is_none() && condition(target, STALLED).is_none()
-}
-
-pub fn stalled_with(target: &BackupTarget, reason: &str) -> bool {
-    has(target, READY, "False", reason) && has(target, STALLED, "True", reason)
-}
-
-/// The message of a condition; the test fails when there is none.
-pub fn message(target: &BackupTarget, type_: &str) -> Result<String> {
-    Ok(condition(target, type_).with_context(|| format!("there is no condition {type_}"))?.message)
-}
-
-pub fn rclone_conf(secret: &Secret) -> Option<String> {
-    String::from_utf8(secret.data.as_ref()?.get("rclone.conf")?.0.clone()).ok()
-}
-
-pub async fn create<K>(api: &Api<K>, body: Value) -> Result<K>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
-{
-    let mut object = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&())});
-    merge(&mut object, body);
-    Ok(api.create(&PostParams::default(), &serde_json::from_value(object)?).await?)
-}
-
-/// Puts the fields of one object over those of another; `null` removes one.
-fn merge(into: &mut Value, fields: Value) {
-    let (Value::Object(into), Value::Object(fields)) = (into, fields) else { return };
-    for (name, value) in fields {
-        if value.is_null() {
-            into.remove(&name);
-        } else {
-            into.insert(name, value);
-        }
-    }
-}
-
-/// The labels of a Secret.
-pub fn labels(secret: &Secret) -> BTreeMap<String, String> {
-    secret.metadata.labels.clone().unwrap_or_default()
 }

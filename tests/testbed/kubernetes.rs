@@ -7,6 +7,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -31,8 +32,9 @@ const START: Duration = Duration::from_mins(1);
 
 /// A running control plane; dropping it ends its servers and removes their data. Several can run side by side.
 pub struct ControlPlane {
-    apiserver: Process,
+    apiserver: Mutex<Process>,
     etcd: Process,
+    etcd_url: String,
     data: TempDir,
     authority: Authority,
     url: String,
@@ -65,7 +67,8 @@ impl ControlPlane {
             Ok((apiserver, url))
         })
         .await?;
-        let control_plane = Self { apiserver, etcd, data, authority, url, token, run: run.clone(), room };
+        let (apiserver, run) = (Mutex::new(apiserver), run.clone());
+        let control_plane = Self { apiserver, etcd, etcd_url, data, authority, url, token, run, room };
         control_plane.write_kubeconfig(&control_plane.room, "admin", &control_plane.url, &control_plane.token)?;
         Ok(control_plane)
     }
@@ -110,7 +113,22 @@ impl ControlPlane {
 
     /// The servers, to disturb or to report.
     pub fn servers(&mut self) -> [&mut Process; 2] {
-        [&mut self.apiserver, &mut self.etcd]
+        [self.apiserver.get_mut().unwrap_or_else(PoisonError::into_inner), &mut self.etcd]
+    }
+
+    /// Ends the API server as a crash would. Etcd stays.
+    pub fn kill_apiserver(&self) {
+        self.apiserver.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+
+    /// Starts the API server again, at the same place.
+    pub async fn start_apiserver(&self) -> Result<()> {
+        let port = self.url.rsplit(':').next().context("a port")?.parse()?;
+        let (mut apiserver, _) = start_apiserver(&self.room, &self.etcd_url, port)?;
+        let client = self.client()?;
+        apiserver.until_ready(START, async || readyz(&client).await).await?;
+        *self.apiserver.lock().unwrap_or_else(PoisonError::into_inner) = apiserver;
+        Ok(())
     }
 
     fn write_kubeconfig(&self, folder: &Path, user: &str, server: &str, token: &str) -> Result<PathBuf> {
@@ -134,8 +152,9 @@ impl ControlPlane {
 impl Drop for ControlPlane {
     fn drop(&mut self) {
         // A graceful end takes seconds, and nothing in them is worth it.
-        self.apiserver.kill();
-        self.etcd.kill();
+        for server in self.servers() {
+            server.kill();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod child;
 pub mod install;
 pub mod kubernetes;
 pub mod moto;
+pub mod objects;
 pub mod operator;
 pub mod ports;
 pub mod process;

@@ -12,6 +12,16 @@ const INTERVAL: Duration = Duration::from_millis(25);
 pub async fn wait_until<T, F: Future<Output = Result<T>>>(
     what: &str,
     deadline: Duration,
+    check: impl FnMut() -> F,
+) -> Result<T> {
+    wait_patiently_until(what, deadline, INTERVAL, check).await
+}
+
+/// The same, for many who wait at once and long: looking costs those who are looked at.
+pub async fn wait_patiently_until<T, F: Future<Output = Result<T>>>(
+    what: &str,
+    deadline: Duration,
+    interval: Duration,
     mut check: impl FnMut() -> F,
 ) -> Result<T> {
     let end = Instant::now() + deadline;
@@ -22,7 +32,7 @@ pub async fn wait_until<T, F: Future<Output = Result<T>>>(
             Ok(Err(not_yet)) => seen = format!("{not_yet:#}"),
             Err(_) => break,
         }
-        sleep(INTERVAL).await;
+        sleep(interval).await;
     }
     bail!("waited {deadline:?} for {what}; last seen: {seen}")
 }

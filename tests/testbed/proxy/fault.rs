@@ -1,94 +1,110 @@
-//! Ways to break a request, and which requests to break.
+//! Ways to break a request.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{future::pending, time::Duration};
 
 use anyhow::{Result, bail};
-use hyper::{Response, StatusCode};
+use hyper::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 
 use super::{
     forward::{Answer, whole},
     ledger::Call,
 };
 
-/// What happens to a request, mostly instead of being passed on.
+/// What happens to a request instead of just being passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection is closed without an answer.
+    /// The connection is closed without an answer, and nobody heard the request.
     Refuse,
-    /// The request is passed on, and its answer is lost.
-    LoseAnswer,
     /// There is never an answer.
     Hang,
     /// The answer is a success in a language nobody speaks.
     Garbage,
     /// The answer is this status, with an empty body.
     Status(u16),
+    /// The same, asking for a second of patience.
+    RetryAfter(u16),
+    /// Too many requests, as this API says it.
+    Throttle,
+    /// It is passed on after this time.
+    Delay(Duration),
+    /// It takes effect, and the answer is lost.
+    LoseAnswer,
+    /// The connection is closed at once; after this time it takes effect.
+    Late(Duration),
+    /// The answer is that of the same question before the last [`super::Proxy::freeze`]; what was never asked, never was.
+    Stale,
+    /// It is held for ever, before it takes effect.
+    HoldBefore,
+    /// It is held for ever, after it took effect.
+    HoldAfter,
+    /// A watch begins and says that what it would tell is forgotten.
+    Gone,
+    /// A watch begins and stays silent.
+    Silence,
     /// The answer is this status and this error of S3.
     S3Error(u16, &'static str),
 }
 
 impl Fault {
-    pub async fn answer(self) -> Result<Answer> {
+    /// The answer of a fault for which the server behind is not asked.
+    pub async fn answer(self, call: &Call) -> Result<Answer> {
         match self {
-            Self::Refuse | Self::LoseAnswer => bail!("refused"),
-            Self::Hang => pending().await,
+            Self::HoldBefore => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
-            Self::Status(status) => failure(status, String::new()),
-            Self::S3Error(status, code) => {
-                failure(status, format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"))
-            }
+            Self::S3Error(status, code) => as_xml(with_status(status, &s3_error(code))?),
+            Self::Status(status) => with_status(status, ""),
+            Self::RetryAfter(status) => patient(with_status(status, "")?),
+            Self::Throttle => throttle(call),
+            Self::Gone => Ok(Response::new(whole(GONE))),
+            _ => bail!("refused"),
         }
     }
 }
 
-fn failure(status: u16, body: String) -> Result<Answer> {
-    let mut answer = Response::new(whole(body));
+const GONE: &str = concat!(
+    r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
+    r#""message":"too old resource version: 1 (2)","reason":"Expired","code":410}}"#,
+    "\n"
+);
+
+/// Kubernetes has a status for it; IAM and S3 have words.
+fn throttle(call: &Call) -> Result<Answer> {
+    let text = "<Message>Rate exceeded</Message>";
+    if call.action.is_some() {
+        let error = format!("<Error><Type>Sender</Type><Code>Throttling</Code>{text}</Error>");
+        return as_xml(with_status(400, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?);
+    }
+    if call.access_key.is_some() {
+        return as_xml(with_status(503, &s3_error("SlowDown"))?);
+    }
+    patient(with_status(429, "")?)
+}
+
+fn s3_error(code: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>")
+}
+
+/// What IAM says of something that is not there.
+pub fn no_such_entity() -> Result<Answer> {
+    let error = "<Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>not found</Message></Error>";
+    as_xml(with_status(404, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?)
+}
+
+fn with_status(status: u16, body: &str) -> Result<Answer> {
+    let mut answer = Response::new(whole(body.to_owned()));
     *answer.status_mut() = StatusCode::from_u16(status)?;
     Ok(answer)
 }
 
-/// A fault in force; it ends when this is dropped.
-pub struct Active {
-    rule: Arc<Rule>,
+fn patient(mut answer: Answer) -> Result<Answer> {
+    answer.headers_mut().insert(RETRY_AFTER, "1".parse()?);
+    Ok(answer)
 }
 
-impl Active {
-    /// How many requests it has broken.
-    pub fn hits(&self) -> usize {
-        self.rule.hits.load(Ordering::Relaxed)
-    }
-}
-
-struct Rule {
-    fault: Fault,
-    matches: Box<dyn Fn(&Call) -> bool + Send + Sync>,
-    hits: AtomicUsize,
-}
-
-#[derive(Default)]
-pub struct Faults {
-    rules: Mutex<Vec<Weak<Rule>>>,
-}
-
-impl Faults {
-    pub fn add(&self, fault: Fault, matches: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Active {
-        let rule = Arc::new(Rule { fault, matches: Box::new(matches), hits: AtomicUsize::new(0) });
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&rule));
-        Active { rule }
-    }
-
-    /// The fault for a request, if one is in force; the newest wins.
-    pub fn of(&self, call: &Call) -> Option<Fault> {
-        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.retain(|rule| rule.strong_count() > 0);
-        let rule = rules.iter().rev().filter_map(Weak::upgrade).find(|rule| (rule.matches)(call))?;
-        rule.hits.fetch_add(1, Ordering::Relaxed);
-        Some(rule.fault)
-    }
+fn as_xml(mut answer: Answer) -> Result<Answer> {
+    answer.headers_mut().insert(CONTENT_TYPE, "text/xml".parse()?);
+    Ok(answer)
 }

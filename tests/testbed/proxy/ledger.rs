@@ -58,6 +58,11 @@ impl Call {
         }
     }
 
+    /// Whether the answer goes on for as long as somebody listens.
+    pub fn is_watch(&self) -> bool {
+        self.query.contains("watch=")
+    }
+
     /// Whether the answer was one that says that it went well.
     pub fn succeeded(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))

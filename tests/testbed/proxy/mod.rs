@@ -5,20 +5,27 @@
 
 mod fault;
 mod forward;
+mod history;
 mod ledger;
+mod rules;
 
 use std::{
+    collections::BTreeSet,
+    future::pending,
     net::{Ipv4Addr, SocketAddr},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use hyper::{server::conn::http1, service::service_fn};
+use anyhow::{Context, Result, bail};
+use http_body_util::BodyExt;
+use hyper::{Request, body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
@@ -30,10 +37,16 @@ use tokio_rustls::{
     },
 };
 
-use self::{fault::Faults, forward::Forward, ledger::Ledger};
 pub use self::{
-    fault::{Active, Fault},
+    fault::Fault,
     ledger::{Call, Mark},
+    rules::Active,
+};
+use self::{
+    forward::{Answer, Body, Forward, whole},
+    history::History,
+    ledger::Ledger,
+    rules::{Rule, Rules},
 };
 use super::certificates::Identity;
 
@@ -68,8 +81,13 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let url = format!("{scheme}://{address}");
-        let handler =
-            Arc::new(Handler { ledger: Ledger::default(), faults: Faults::default(), forward: Forward::to(upstream)? });
+        let handler = Arc::new(Handler {
+            ledger: Ledger::default(),
+            rules: Rules::default(),
+            history: History::default(),
+            forward: Forward::to(upstream)?,
+            cut: Notify::new(),
+        });
         let accepting = tokio::spawn(accept(listener, tls, handler.clone()));
         Ok(Self { url, address, handler, accepting })
     }
@@ -100,7 +118,38 @@ impl Proxy {
     /// Breaks the requests that match, for as long as the answer of this function is kept.
     #[must_use = "the fault ends when this is dropped"]
     pub fn fault(&self, fault: Fault, matches: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Active {
-        self.handler.faults.add(fault, matches)
+        self.fault_some(fault, 0..usize::MAX, matches)
+    }
+
+    /// Breaks some of the requests that match, counted from now and from 0.
+    #[must_use = "the fault ends when this is dropped"]
+    pub fn fault_some(
+        &self,
+        fault: Fault,
+        which: Range<usize>,
+        matches: impl Fn(&Call) -> bool + Send + Sync + 'static,
+    ) -> Active {
+        self.handler.rules.add(fault, which, matches)
+    }
+
+    /// Cuts all connections there are.
+    pub fn cut(&self) {
+        self.handler.cut.notify_one();
+    }
+
+    /// Keeps answers from now on, for [`Fault::Stale`] and [`Self::secrets`].
+    pub fn keep_answers(&self) {
+        self.handler.history.begin();
+    }
+
+    /// The answers so far are the old ones that [`Fault::Stale`] gives.
+    pub fn freeze(&self) {
+        self.handler.history.freeze();
+    }
+
+    /// The secret halves of the access keys that were created through it.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        self.handler.history.secrets()
     }
 }
 
@@ -113,29 +162,112 @@ impl Drop for Proxy {
 /// What all connections share.
 struct Handler {
     ledger: Ledger,
-    faults: Faults,
+    rules: Rules,
+    history: History,
     forward: Forward,
+    cut: Notify,
 }
 
 impl Handler {
-    async fn answer(&self, request: forward::Incoming) -> Result<forward::Answer> {
+    async fn answer(self: Arc<Self>, request: forward::Incoming) -> Result<Answer> {
         let (request, form) = forward::read(request).await?;
         let mut call = Call::of(&request, form.as_deref());
-        call.fault = self.faults.of(&call);
-        let fault = call.fault;
-        let entry = self.ledger.enter(call);
-        let answer = match fault {
-            Some(fault) => {
-                if fault == Fault::LoseAnswer {
-                    self.forward.send(request).await;
-                }
-                fault.answer().await?
-            }
-            None => self.forward.send(request).await,
+        let rule = self.rules.of(&call);
+        call.fault = rule.as_ref().map(|rule| rule.fault);
+        let question = format!("{} {} {}", call.method, request.uri(), form.unwrap_or_default());
+        let entry = self.ledger.enter(call.clone());
+        let answer = match rule {
+            None => self.pass(&call, question, request).await?,
+            Some(rule) => self.clone().broken(&rule, call, question, request).await?,
         };
         self.ledger.answered(entry, answer.status());
         Ok(answer)
     }
+
+    async fn pass(&self, call: &Call, question: String, request: Request<Body>) -> Result<Answer> {
+        let answer = self.forward.send(request).await;
+        self.history.keep(call, question, answer).await
+    }
+
+    async fn broken(
+        self: Arc<Self>,
+        rule: &Arc<Rule>,
+        call: Call,
+        question: String,
+        request: Request<Body>,
+    ) -> Result<Answer> {
+        match rule.fault {
+            Fault::Delay(time) => {
+                sleep(time).await;
+                rule.has_happened();
+                self.pass(&call, question, request).await
+            }
+            Fault::LoseAnswer => {
+                self.apply(rule, call, question, request, Duration::ZERO).await?.await?;
+                bail!("the answer is lost")
+            }
+            Fault::Late(time) => {
+                self.apply(rule, call, question, request, time).await?;
+                bail!("it takes effect later")
+            }
+            Fault::HoldAfter => {
+                self.apply(rule, call, question, request, Duration::ZERO).await?;
+                pending().await
+            }
+            Fault::Silence => {
+                let answer = self.forward.send(request).await;
+                rule.has_happened();
+                Ok(answer.map(|_| BodyExt::boxed(silent())))
+            }
+            Fault::Stale => {
+                rule.has_happened();
+                self.history.old(&question)
+            }
+            Fault::Hang => {
+                // It has happened once nobody waits for it any more.
+                let _given_up = GivenUp(rule.clone());
+                pending().await
+            }
+            fault => {
+                rule.has_happened();
+                fault.answer(&call).await
+            }
+        }
+    }
+
+    /// Has the request take effect after some time, whatever becomes of who asked.
+    async fn apply(
+        self: Arc<Self>,
+        rule: &Arc<Rule>,
+        call: Call,
+        question: String,
+        request: Request<Body>,
+        after: Duration,
+    ) -> Result<JoinHandle<()>> {
+        let rule = rule.clone();
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.context("the client broke off")?.to_bytes();
+        Ok(tokio::spawn(async move {
+            sleep(after).await;
+            // What became of it is for the server behind to know: the answer is thrown away.
+            let _ = self.pass(&call, question, Request::from_parts(head, whole(body))).await;
+            rule.has_happened();
+        }))
+    }
+}
+
+/// Tells that a request was given up, by being dropped with it.
+struct GivenUp(Arc<Rule>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.has_happened();
+    }
+}
+
+/// A body that never says anything and never ends.
+fn silent() -> http_body_util::StreamBody<futures::stream::Pending<Result<hyper::body::Frame<Bytes>, hyper::Error>>> {
+    http_body_util::StreamBody::new(futures::stream::pending())
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Handler>) {
@@ -150,6 +282,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, handler: Arc<Ha
                 // Out of file descriptors, most likely: some may come free.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
+            () = handler.cut.notified() => connections.abort_all(),
             Some(_) = connections.join_next() => {}
         }
     }
@@ -167,8 +300,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, handler: Arc<Ha
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Handler) {
-    let service = service_fn(|request| handler.answer(request));
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Arc<Handler>) {
+    let service = service_fn(|request| handler.clone().answer(request));
     // How a connection ends is the client's affair: the ledger has what matters.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
