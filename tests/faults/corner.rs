@@ -149,6 +149,8 @@ impl Corner {
             "region": REGION,
             "endpoints": {"s3": url, "iam": url, "sts": url},
             "credentials": {"secretRef": {"name": self.store}},
+            // So that a store's rate does not stretch the resync.
+            "iam": {"requestsPerSecond": 1000},
             "allow": [{
                 "namespaces": {"names": [self.namespace]}, "buckets": [self.bucket], "prefixes": [""],
                 "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
