@@ -155,13 +155,7 @@ impl<'a> Executor<'a> {
             }
             Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
             Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
-            Step::DeleteKey { id, why } => {
-                self.delete_key(&id, why).await?;
-                if why == KeyEnd::Orphan {
-                    // Nobody ever had it, so it does not count against the limit.
-                    self.state.status.last_reissue = None;
-                }
-            }
+            Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
             Step::CheckSecret(name) => self.check_secret(&name).await?,
             Step::CreateKey => self.create_key().await?,
             Step::Prove { depth, publishes } => self.prove(depth, publishes).await?,
@@ -233,10 +227,14 @@ impl<'a> Executor<'a> {
         self.iam.delete_key(&self.user.name, id).await?;
         self.state.key_deleted(id);
         match why {
-            KeyEnd::Orphan => self.note(
-                reason::ORPHAN_DELETED,
-                format!("access key {id}, left by an interrupted creation and never published, was deleted"),
-            ),
+            KeyEnd::Orphan => {
+                // Nobody ever had it, so it does not count against the limit.
+                self.state.status.last_reissue = None;
+                self.note(
+                    reason::ORPHAN_DELETED,
+                    format!("access key {id}, left by an interrupted creation and never published, was deleted"),
+                );
+            }
             KeyEnd::MakesRoom => self.warn(
                 reason::KEY_REVOKED,
                 format!("access key {id} was deleted before its overlap ended, to make room for a new one"),
@@ -292,14 +290,12 @@ impl<'a> Executor<'a> {
     async fn publish(&mut self, goal: &Provide, name: &str, created: CreatedKey) -> Result<(), Error> {
         let reissue = self.state.status.access_key_id.is_some();
         if let Err(error) = self.write_content(goal, name, &created.key).await {
-            if matches!(&error, Error::Cluster(error) if error.is_definite()) {
+            // What came in between may be an earlier write of our own that took effect late: it is looked at before the key
+            // that it may hold goes.
+            if matches!(&error, Error::Cluster(error) if error.is_definite()) && !came_in_between(&error) {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
                 self.hand.let_go(&self.uid());
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
-                if came_in_between(&error) {
-                    // Most likely an earlier write of our own that took effect late: it is looked at anew, without a limit.
-                    self.state.status.last_reissue = None;
-                }
             }
             return Err(error);
         }
