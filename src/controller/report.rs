@@ -296,8 +296,10 @@ fn failed(
     } else {
         not_ready(conditions, error, &error.to_string());
     }
-    match (outcome.goal, outcome.proof, error) {
-        (Some(Goal::Provide(goal)), Some(proof), Error::NotProven(failure)) if !failure.is_silence() => {
+    let silence = matches!(error, Error::NotProven(failure) if failure.is_silence());
+    match (outcome.goal, outcome.proof) {
+        // Whatever failed after the proof: it is remembered and not soon repeated, so this is the time to tell it.
+        (Some(Goal::Provide(goal)), Some(proof)) if !silence => {
             if let Some(access) = &goal.current {
                 proven(conditions, status, access, proof, now);
             }
