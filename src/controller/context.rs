@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::runtime::reflector::Store;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{hand::Hand, state::Absence};
 use crate::{
@@ -39,6 +39,7 @@ pub struct Context {
     pub resync: Duration,
     /// Keys that are created and not published yet.
     pub hand: Hand,
+    listed: watch::Sender<bool>,
     per_store: usize,
     slots: Mutex<HashMap<String, Arc<Semaphore>>>,
     memory: Mutex<HashMap<String, Memory>>,
@@ -78,11 +79,24 @@ impl Context {
             cluster_id,
             resync,
             hand: Hand::default(),
+            listed: watch::Sender::new(false),
             per_store: usize::from(per_store),
             slots: Mutex::default(),
             memory: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// All targets are known.
+    pub fn targets_are_listed(&self) {
+        self.listed.send_replace(true);
+    }
+
+    /// Waits until all targets are known. The reflector's own way to wait wakes only the last one of several who do, and the
+    /// others wait for ever.
+    pub async fn until_targets_are_listed(&self) {
+        // The sender lives as long as this.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does

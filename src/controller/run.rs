@@ -106,12 +106,13 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         .run(
             |store, context| async { Ok::<Action, Never>(stores::reconcile(store, context).await) },
             |_, never, _| match *never {},
-            context,
+            context.clone(),
         )
         .for_each(|finished| async move { log(finished) });
     let ready = async {
         let both = futures::future::join(all_stores.wait_until_ready(), all_targets.wait_until_ready());
         if let (Ok(()), Ok(())) = both.await {
+            context.targets_are_listed();
             info!(cluster_id, targets = all_targets.len(), stores = all_stores.len(), "watching");
         }
     };

@@ -45,10 +45,8 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
             return Action::requeue(context.failed(&uid).min(TRY_AGAIN));
         }
     };
-    if context.targets.wait_until_ready().await.is_err() {
-        // The watch of targets ends only when the operator does; a count that is not whole must let no store go.
-        return Action::await_change();
-    }
+    // A count that is not whole must let no store go.
+    context.until_targets_are_listed().await;
     let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
