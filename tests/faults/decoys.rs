@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::types::Tag;
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -58,5 +58,13 @@ pub async fn look(corner: &Corner) -> Result<Value> {
 pub async fn are_untouched(corner: &Corner) -> Result<()> {
     let now = look(corner).await?;
     ensure!(now == corner.decoys, "before: {}\nnow: {now}", corner.decoys);
+    Ok(())
+}
+
+/// Takes those away that every operator of this cluster hears of.
+pub async fn clear(corner: &Corner) -> Result<()> {
+    for name in SECRETS {
+        corner.secrets().delete(name, &DeleteParams::default()).await?;
+    }
     Ok(())
 }

@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_mins(1);
 const RESYNCS: u32 = 3;
 const RESYNC: Duration = Duration::from_secs(1);
-/// Long enough for what is on its way to be told.
-const SETTLES: Duration = Duration::from_secs(20);
+/// An answer of a proof that may change by itself is asked for again after 20 s, for two minutes.
+const SETTLES: Duration = Duration::from_secs(150);
 
 /// Live users are live targets, and live keys are keys in Secrets (or were, and are in their overlap).
 pub async fn nothing_leaks(corner: &Corner) -> Result<()> {

@@ -53,9 +53,10 @@ const FOR_WRITES: [Mode; 6] = [
 ];
 /// One after the other in one plan: what a read does not tell now, it tells with the next.
 const FOR_READS: [Mode; 4] = [Mode::Stale, Mode::ServerError, Mode::Throttled, Mode::NoAnswer];
-/// The proof with the target's own key is the same wherever a phase needs one: it is broken where a first key is proven,
-/// and where one that replaces another is.
-const PROOFS: [Phase; 2] = [Phase::Create, Phase::SecretLost];
+/// The proof with the target's own key is the same wherever a phase needs one: it is broken in all ways where a first key
+/// is proven, and where one that replaces another is, a crash is enough.
+const FOR_PROOFS: [Mode; 1] = [Mode::KilledBefore];
+
 /// Every mode, for plans that are drawn by chance.
 pub const MODES: [Mode; 8] = [
     Mode::KilledBefore,
@@ -124,15 +125,17 @@ fn of_phase(phase: Phase, calls: &[Shape]) -> Vec<Plan> {
     let mut plans: Vec<Vec<Break>> = Vec::new();
     let mut crashed_at_read = false;
     for (nth, call) in numbered(calls) {
-        let broken = |mode| vec![Break { call: call.clone(), nth, mode }];
-        if call.is_proof() && !PROOFS.contains(&phase) {
-            continue;
-        }
+        let broken = |mode: &Mode| vec![Break { call: call.clone(), nth, mode: *mode }];
+        let modes: &[Mode] = match (call.is_proof(), phase) {
+            (false, _) | (true, Phase::Create) => &FOR_WRITES,
+            (true, Phase::SecretLost) => &FOR_PROOFS,
+            (true, _) => &[],
+        };
         if call.writes {
-            plans.extend(FOR_WRITES.map(broken));
-        } else if nth == 0 {
+            plans.extend(modes.iter().map(broken));
+        } else if nth == 0 && modes.len() == FOR_WRITES.len() {
             plans.push(in_a_row(&call));
-            plans.extend((!crashed_at_read).then(|| broken(Mode::KilledBefore)));
+            plans.extend((!crashed_at_read).then(|| broken(&Mode::KilledBefore)));
             crashed_at_read = true;
         }
     }

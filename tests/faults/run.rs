@@ -194,10 +194,10 @@ async fn check(corner: &Corner) -> Result<()> {
 
 /// Every life ends: what the phase left must not keep the target from going, and nothing may stay.
 async fn finish(corner: &Corner, phase: Phase) -> Result<()> {
-    if phase.ends_without_target() {
-        return Ok(());
+    if !phase.ends_without_target() {
+        corner.delete_target().await?;
+        corner.until_gone(UNDISTURBED).await.map_err(|error| anyhow!("the deletion in the end: {error:#}"))?;
+        check(corner).await.context("after the deletion in the end")?;
     }
-    corner.delete_target().await?;
-    corner.until_gone(UNDISTURBED).await.map_err(|error| anyhow!("the deletion in the end: {error:#}"))?;
-    check(corner).await.context("after the deletion in the end")
+    decoys::clear(corner).await
 }

@@ -240,7 +240,7 @@ async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<(
     create(&corner.targets(), body).await?;
     oracles::is_quiet(&corner).await?;
     let other = corner.targets().get("other").await?;
-    ensure!(other.metadata.finalizers.is_none() && status(&other).observed_generation.is_none(), "{:?}", other.status);
+    ensure!(other.metadata.finalizers.is_none() && status(&other).principal.is_none(), "{:?}", other.status);
     ensure!(corner.users().await?.len() == 1, "{:?}", corner.users().await?);
 
     let ours = json!({"metadata": {"labels": corner.labels()}});
