@@ -12,10 +12,13 @@ pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{
-    Api, Client, Config, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    Api, Client, Config, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
     runtime::events::{Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -265,28 +268,69 @@ impl Cluster {
     pub async fn write_store_status(&self, store: &BackupStore, status: &BackupStoreStatus) -> Result<(), Error> {
         write_status(&self.stores(), store, status).await.map(|_| ())
     }
+
+    // === objects that cannot be read ===
+
+    /// Writes other conditions into the status of an object, if they are others. All else in it stays, also what this version
+    /// of the operator cannot read.
+    ///
+    /// # Errors
+    /// When the object cannot be read or its status cannot be written.
+    pub async fn rewrite_conditions<K>(
+        &self,
+        meta: &ObjectMeta,
+        rewrite: impl Fn(&[Condition]) -> Vec<Condition>,
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = match &meta.namespace {
+            Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
+            None => Api::all_with(self.client(), &resource),
+        };
+        let name = meta.name.as_deref().unwrap_or_default();
+        let object = within("read an object that cannot be worked on", api.get(name)).await?;
+        let mut status = object.data["status"].clone();
+        let before: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
+        let after = rewrite(&before);
+        if after == before {
+            return Ok(());
+        }
+        status["conditions"] = json!(after);
+        status["observedGeneration"] = json!(meta.generation);
+        apply_status(&api, &resource, &object.metadata, &status).await.map(|_| ())
+    }
 }
 
 fn by_us() -> PatchParams {
     PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() }
 }
 
-/// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
-/// writes nothing.
 async fn write_status<K, S>(api: &Api<K>, object: &K, status: &S) -> Result<K, Error>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     S: Serialize,
 {
-    let meta = object.meta();
+    apply_status(api, &ApiResource::erase::<K>(&()), object.meta(), status).await
+}
+
+/// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
+/// writes nothing.
+async fn apply_status<K, S>(api: &Api<K>, resource: &ApiResource, meta: &ObjectMeta, status: &S) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+    S: Serialize,
+{
+    let name = meta.name.as_deref().unwrap_or_default();
     let apply = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version },
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": { "name": name, "uid": meta.uid, "resourceVersion": meta.resource_version },
         "status": status,
     });
     let params = PatchParams::apply(OPERATOR).force();
-    within("write status", api.patch_status(&object.name_any(), &params, &Patch::Apply(&apply))).await
+    within("write status", api.patch_status(name, &params, &Patch::Apply(&apply))).await
 }
 
 async fn within<T>(what: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::runtime::reflector::Store;
+use kube::{
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{hand::Hand, state::Absence};
@@ -30,9 +33,9 @@ pub struct Context {
     /// The stores' APIs.
     pub connections: Connections,
     /// All BackupStores, as the watch sees them.
-    pub stores: Store<BackupStore>,
+    pub stores: Store<DeserializeGuard<BackupStore>>,
     /// All BackupTargets, as the watch sees them.
-    pub targets: Store<BackupTarget>,
+    pub targets: Store<DeserializeGuard<BackupTarget>>,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
@@ -65,8 +68,8 @@ impl Context {
     pub fn new(
         cluster: Cluster,
         connections: Connections,
-        stores: Store<BackupStore>,
-        targets: Store<BackupTarget>,
+        stores: Store<DeserializeGuard<BackupStore>>,
+        targets: Store<DeserializeGuard<BackupTarget>>,
         cluster_id: String,
         resync: Duration,
         per_store: u16,
@@ -112,7 +115,8 @@ impl Context {
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
     fn slots_of(&self, store: &str) -> usize {
-        let known = self.stores.state().into_iter().find(|known| known.metadata.name.as_deref() == Some(store));
+        let known = self.stores.get(&ObjectRef::new(store));
+        let known = known.as_ref().and_then(|known| known.0.as_ref().ok());
         known.map_or(self.per_store, |known| self.per_store.min(usize::from(known.spec.iam.requests_per_second).max(1)))
     }
 

@@ -5,6 +5,7 @@ pub mod context;
 pub mod error;
 pub mod execute;
 pub mod goal;
+pub mod guard;
 pub mod hand;
 pub mod observe;
 pub mod plan;

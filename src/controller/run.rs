@@ -10,18 +10,18 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         Controller,
         controller::{self, Action},
-        reflector::{ObjectRef, Store},
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use super::{context::Context, stores, targets};
+use super::{context::Context, guard, stores, targets};
 use crate::{
     api::{BackupStore, BackupTarget, condition},
     cluster::{Cluster, managed_selector},
@@ -35,6 +35,10 @@ const WATCH_SECONDS: u32 = 45;
 const TARGETS_AT_ONCE: u16 = 8_192;
 /// A BackupStore's reconcile is one call, and those of stores that do not answer keep no other waiting.
 const STORES_AT_ONCE: u16 = 64;
+
+/// What is watched; one that cannot be read does not break the watch of all others.
+type Target = DeserializeGuard<BackupTarget>;
+type Store = DeserializeGuard<BackupStore>;
 
 /// What the operator needs to know to run.
 pub struct Settings {
@@ -62,9 +66,9 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     }
     let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
-    let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), ours())
+    let target_controller = Controller::new(Api::<Target>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(TARGETS_AT_ONCE));
-    let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), ours())
+    let store_controller = Controller::new(Api::<Store>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
     let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
     let context = Arc::new(Context::new(
@@ -83,7 +87,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
             watched().labels(&managed_selector()),
             |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
         )
-        .watches(Api::<BackupStore>::all(client.clone()), ours(), targets_of_store(all_targets.clone()))
+        .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(all_targets.clone()))
         .watches(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
             watched(),
@@ -91,7 +95,10 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         )
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            |target, context| async { Ok::<Action, Never>(Box::pin(targets::reconcile(target, context)).await) },
+            |target, context| async {
+                let work = |target, context| Box::pin(targets::reconcile(target, context));
+                Ok::<Action, Never>(guard::reconcile(target, context, work).await)
+            },
             |_, never, _| match *never {},
             context.clone(),
         )
@@ -99,12 +106,12 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
     let stores = store_controller
         .watches(secrets, watched(), stores_of_secret(all_stores.clone()))
-        .watches(Api::<BackupTarget>::all(client), ours(), |target: BackupTarget| {
-            [ObjectRef::<BackupStore>::new(&target.spec.store_ref.name)]
+        .watches(Api::<Target>::all(client), ours(), |target: Target| {
+            target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.name))
         })
         .graceful_shutdown_on(stopped(stop))
         .run(
-            |store, context| async { Ok::<Action, Never>(stores::reconcile(store, context).await) },
+            |store, context| async { Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await) },
             |_, never, _| match *never {},
             context.clone(),
         )
@@ -161,32 +168,32 @@ where
 }
 
 /// A store's targets, when its rules changed, or whether it is ready.
-fn targets_of_store(all: Store<BackupTarget>) -> impl Fn(BackupStore) -> Vec<ObjectRef<BackupTarget>> {
+fn targets_of_store(all: reflector::Store<Target>) -> impl Fn(Store) -> Vec<ObjectRef<Target>> {
     let changed = when_changed(|store: &BackupStore| {
         let status = store.status.clone().unwrap_or_default();
         let ready = condition::find(&status.conditions, condition::READY).map(|ready| ready.status.clone());
         (store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready)
     });
-    move |store| {
-        let uses = |target: &Arc<BackupTarget>| target.spec.store_ref.name == store.name_any();
-        if changed(&store) { refs(&all, uses) } else { Vec::new() }
+    move |store| match store.0 {
+        Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.name == store.name_any()),
+        _ => Vec::new(),
     }
 }
 
 /// A namespace's targets, when its labels changed.
 fn targets_of_namespace(
-    all: Store<BackupTarget>,
-) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<BackupTarget>> {
+    all: reflector::Store<Target>,
+) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<Target>> {
     let changed = when_changed(|namespace: &PartialObjectMeta<Namespace>| namespace.metadata.labels.clone());
     move |namespace| {
-        let within = |target: &Arc<BackupTarget>| target.namespace() == Some(namespace.name_any());
+        let within = |target: &BackupTarget| target.namespace() == Some(namespace.name_any());
         if changed(&namespace) { refs(&all, within) } else { Vec::new() }
     }
 }
 
 /// Whose Secret it is: by its owner, by its label should somebody have taken the owner off, and by its name should the
 /// label have been too short for the target's.
-fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupTarget>> {
+fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Target>> {
     let kind = BackupTarget::kind(&());
     let owners = secret.owner_references().iter().filter(|owner| owner.kind == kind).map(|owner| owner.name.clone());
     let label = secret.labels().get(TARGET_LABEL).cloned();
@@ -195,18 +202,23 @@ fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Backup
     names.iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
 }
 
-fn stores_of_secret(all: Store<BackupStore>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupStore>> {
+fn stores_of_secret(all: reflector::Store<Store>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<Store>> {
     move |secret| {
-        let named = |store: &Arc<BackupStore>| {
+        refs(&all, |store: &BackupStore| {
             store.spec.credentials.as_ref().is_some_and(|credentials| credentials.secret_ref.name == secret.name_any())
-        };
-        refs(&all, named)
+        })
     }
 }
 
-fn refs<K>(all: &Store<K>, wanted: impl Fn(&Arc<K>) -> bool) -> Vec<ObjectRef<K>>
+/// Of all that can be read, those that are wanted.
+fn refs<K>(
+    all: &reflector::Store<DeserializeGuard<K>>,
+    wanted: impl Fn(&K) -> bool,
+) -> Vec<ObjectRef<DeserializeGuard<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    all.state().iter().filter(|object| wanted(object)).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+    let state = all.state();
+    let wanted = state.iter().filter(|object| object.0.as_ref().is_ok_and(&wanted));
+    wanted.map(|object| ObjectRef::from_obj(object.as_ref())).collect()
 }

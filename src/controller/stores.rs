@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::{ResourceExt, core::error_boundary::InvalidObject, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        BackupStore,
+        BackupStore, BackupTarget,
         backup_store::BackupStoreStatus,
         condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
     },
@@ -33,7 +33,7 @@ const LAST_TARGET: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Reconciles a store. Never fails: every outcome is in the store's status.
-pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let uid = seen.uid().unwrap_or_default();
     let name = seen.name_any();
     // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
@@ -47,9 +47,14 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     };
     // A count that is not whole must let no store go.
     context.until_targets_are_listed().await;
-    let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
+    let uses = |target: &Result<BackupTarget, InvalidObject>| match target {
+        Ok(target) => target.spec.store_ref.name == name,
+        // It may use any store, and then that must not go before it.
+        Err(_) => deleting,
+    };
+    let targets = context.targets.state().iter().filter(|target| uses(&target.0)).count();
 
     if deleting && targets == 0 {
         context.forget(&uid);

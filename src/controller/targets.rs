@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 const STILL_BLOCKED: Duration = Duration::from_mins(1);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
-pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
     let _slot = context.slot(&seen.spec.store_ref.name).await;
