@@ -31,8 +31,8 @@ pub struct Context {
     pub connections: Connections,
     /// All BackupStores, as the watch sees them.
     pub stores: Store<BackupStore>,
-    /// All BackupTargets, as the watch sees them.
-    pub targets: Store<BackupTarget>,
+    /// All BackupTargets, as the watches see them: one for each namespace that is watched, or one for all.
+    targets: Vec<Store<BackupTarget>>,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
@@ -66,7 +66,7 @@ impl Context {
         cluster: Cluster,
         connections: Connections,
         stores: Store<BackupStore>,
-        targets: Store<BackupTarget>,
+        targets: Vec<Store<BackupTarget>>,
         cluster_id: String,
         resync: Duration,
         per_store: u16,
@@ -85,6 +85,13 @@ impl Context {
             memory: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// The targets that use a store.
+    #[must_use]
+    pub fn targets_of(&self, store: &str) -> usize {
+        let all = self.targets.iter().flat_map(Store::state);
+        all.filter(|target| target.spec.store_ref.name == store).count()
     }
 
     /// All targets are known.

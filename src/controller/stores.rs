@@ -47,7 +47,7 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     };
     // A count that is not whole must let no store go.
     context.until_targets_are_listed().await;
-    let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
+    let targets = context.targets_of(&name);
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
 
