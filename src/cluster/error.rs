@@ -73,7 +73,7 @@ impl std::fmt::Display for Error {
             Kind::Conflict => write!(f, "failed to {what}: somebody else changed it; looking again"),
             Kind::Forbidden => write!(
                 f,
-                "failed to {what}: Kubernetes forbids it; check the operator's ClusterRole (the chart's rbac.yaml), or the \
+                "failed to {what}: Kubernetes forbids it; check the operator's rights (the chart's rbac.yaml), or the \
                  namespace is being deleted"
             ),
             Kind::Invalid => write!(

@@ -92,9 +92,8 @@ impl Cluster {
     /// # Errors
     /// When it does not. Being out of reach says nothing about the selector.
     pub async fn check_selector(&self, selector: &str) -> Result<(), String> {
-        let targets: Api<BackupTarget> = Api::all(self.client());
         let some = ListParams::default().labels(selector).limit(1);
-        match within("list BackupTargets by label", targets.list_metadata(&some)).await {
+        match within("list BackupStores by label", self.stores().list_metadata(&some)).await {
             Err(error) if error.kind == Kind::Invalid => {
                 Err(format!("`{selector}` is no selector of labels; write one such as shard=a or `shard in (a, b)`"))
             }

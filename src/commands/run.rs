@@ -41,6 +41,11 @@ pub struct Arguments {
     #[arg(long, env = "WATCH_LABEL_SELECTOR", value_parser = label_selector)]
     watch_label_selector: Option<String>,
 
+    /// Work only on BackupTargets in these namespaces, such as `team-a,team-b` [default: in all]. The operator then needs no
+    /// right on the Secrets and targets of any other namespace (chart value `namespaces`).
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    watch_namespaces: Vec<String>,
+
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -68,6 +73,15 @@ fn label_selector(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = text.trim();
+    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
+        return Err("write the names of namespaces, such as team-a,team-b, or leave the option out for all".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration =
         text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
@@ -90,6 +104,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         resync: arguments.resync,
         concurrency: arguments.concurrency,
         selector: arguments.watch_label_selector,
+        namespaces: arguments.watch_namespaces,
     };
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {

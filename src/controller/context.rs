@@ -34,8 +34,8 @@ pub struct Context {
     pub connections: Connections,
     /// All BackupStores, as the watch sees them.
     pub stores: Store<DeserializeGuard<BackupStore>>,
-    /// All BackupTargets, as the watch sees them.
-    pub targets: Store<DeserializeGuard<BackupTarget>>,
+    /// All BackupTargets, as the watches see them: one for each namespace that is watched, or one for all.
+    targets: Vec<Store<DeserializeGuard<BackupTarget>>>,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
@@ -69,7 +69,7 @@ impl Context {
         cluster: Cluster,
         connections: Connections,
         stores: Store<DeserializeGuard<BackupStore>>,
-        targets: Store<DeserializeGuard<BackupTarget>>,
+        targets: Vec<Store<DeserializeGuard<BackupTarget>>>,
         cluster_id: String,
         resync: Duration,
         per_store: u16,
@@ -88,6 +88,16 @@ impl Context {
             memory: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// How many targets use a store. One that cannot be read may use any: whether those count is for the caller to say.
+    #[must_use]
+    pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
+        let uses = |target: &DeserializeGuard<BackupTarget>| match &target.0 {
+            Ok(target) => target.spec.store_ref.name == store,
+            Err(_) => with_unreadable,
+        };
+        self.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
     }
 
     /// All targets are known.

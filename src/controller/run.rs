@@ -9,8 +9,8 @@ use std::{
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         Controller,
         controller::{self, Action},
@@ -50,6 +50,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// Labels of the targets and stores that are worked on; `None` is all of them.
     pub selector: Option<String>,
+    /// Namespaces of the targets that are worked on; none named is all of them.
+    pub namespaces: Vec<String>,
 }
 
 /// Runs until `stop` says so.
@@ -66,11 +68,18 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     }
     let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
-    let target_controller = Controller::new(Api::<Target>::all(client.clone()), ours())
-        .with_config(controller::Config::default().concurrency(TARGETS_AT_ONCE));
+    let scopes = Scope::of(&settings.namespaces);
+    let target_controllers: Vec<_> = scopes
+        .iter()
+        .map(|scope| {
+            let config = controller::Config::default().concurrency(TARGETS_AT_ONCE);
+            Controller::new(scope.api::<Target>(client.clone()), ours()).with_config(config)
+        })
+        .collect();
     let store_controller = Controller::new(Api::<Store>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
-    let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
+    let all_targets: Vec<_> = target_controllers.iter().map(Controller::store).collect();
+    let all_stores = store_controller.store();
     let context = Arc::new(Context::new(
         cluster.clone(),
         Connections::new()?,
@@ -81,35 +90,43 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         settings.concurrency,
     ));
 
-    let targets = target_controller
-        .watches(
-            Api::<PartialObjectMeta<Secret>>::all(client.clone()),
-            watched().labels(&managed_selector()),
-            |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
-        )
-        .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(all_targets.clone()))
-        .watches(
-            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-            watched(),
-            targets_of_namespace(all_targets.clone()),
-        )
-        .graceful_shutdown_on(stopped(stop.clone()))
-        .run(
-            |target, context| async {
-                let work = |target, context| Box::pin(targets::reconcile(target, context));
-                Ok::<Action, Never>(guard::reconcile(target, context, work).await)
-            },
-            |_, never, _| match *never {},
-            context.clone(),
-        )
-        .for_each(|finished| async move { log(finished) });
+    // A controller for each namespace, or one for all.
+    let targets = scopes.iter().zip(target_controllers).map(|(scope, controller)| {
+        let known = controller.store();
+        controller
+            .watches(
+                scope.api::<PartialObjectMeta<Secret>>(client.clone()),
+                watched().labels(&managed_selector()),
+                |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
+            )
+            .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone()))
+            .watches(
+                Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+                scope.namespace_itself(),
+                targets_of_namespace(known),
+            )
+            .graceful_shutdown_on(stopped(stop.clone()))
+            .run(
+                |target, context| async {
+                    let work = |target, context| Box::pin(targets::reconcile(target, context));
+                    Ok::<Action, Never>(guard::reconcile(target, context, work).await)
+                },
+                |_, never, _| match *never {},
+                context.clone(),
+            )
+            .for_each(|finished| async move { log(finished) })
+    });
+    let targets = futures::future::join_all(targets);
     let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
-    let stores = store_controller
-        .watches(secrets, watched(), stores_of_secret(all_stores.clone()))
-        .watches(Api::<Target>::all(client), ours(), |target: Target| {
-            target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.name))
+    let store_controller = store_controller.watches(secrets, watched(), stores_of_secret(all_stores.clone()));
+    let stores = scopes
+        .iter()
+        .fold(store_controller, |controller, scope| {
+            controller.watches(scope.api(client.clone()), ours(), |target: Target| {
+                target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.name))
+            })
         })
-        .graceful_shutdown_on(stopped(stop))
+        .graceful_shutdown_on(stopped(stop.clone()))
         .run(
             |store, context| async { Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await) },
             |_, never, _| match *never {},
@@ -117,14 +134,50 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         )
         .for_each(|finished| async move { log(finished) });
     let ready = async {
-        let both = futures::future::join(all_stores.wait_until_ready(), all_targets.wait_until_ready());
-        if let (Ok(()), Ok(())) = both.await {
+        let targets = futures::future::try_join_all(all_targets.iter().map(reflector::Store::wait_until_ready));
+        if let (Ok(()), Ok(_)) = futures::future::join(all_stores.wait_until_ready(), targets).await {
             context.targets_are_listed();
-            info!(cluster_id, targets = all_targets.len(), stores = all_stores.len(), "watching");
+            let targets: usize = all_targets.iter().map(reflector::Store::len).sum();
+            info!(cluster_id, targets, stores = all_stores.len(), namespaces = ?settings.namespaces, "watching");
         }
     };
     futures::future::join3(targets, stores, ready).await;
     Ok(())
+}
+
+/// Where targets are watched.
+enum Scope {
+    Everywhere,
+    Namespace(String),
+}
+
+impl Scope {
+    fn of(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self::Everywhere];
+        }
+        // Two controllers for one namespace would work against each other.
+        let once: BTreeSet<&String> = namespaces.iter().collect();
+        once.into_iter().cloned().map(Self::Namespace).collect()
+    }
+
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::Everywhere => Api::all(client),
+            Self::Namespace(name) => Api::namespaced(client, name),
+        }
+    }
+
+    /// The namespaces of which the labels matter.
+    fn namespace_itself(&self) -> watcher::Config {
+        match self {
+            Self::Everywhere => watched(),
+            Self::Namespace(name) => watched().fields(&format!("metadata.name={name}")),
+        }
+    }
 }
 
 /// Reconciles report to status and never fail.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{ResourceExt, core::error_boundary::InvalidObject, runtime::controller::Action};
+use kube::{ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        BackupStore, BackupTarget,
+        BackupStore,
         backup_store::BackupStoreStatus,
         condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
     },
@@ -49,12 +49,8 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     context.until_targets_are_listed().await;
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
-    let uses = |target: &Result<BackupTarget, InvalidObject>| match target {
-        Ok(target) => target.spec.store_ref.name == name,
-        // It may use any store, and then that must not go before it.
-        Err(_) => deleting,
-    };
-    let targets = context.targets.state().iter().filter(|target| uses(&target.0)).count();
+    // One that cannot be read must not lose the store that it may use.
+    let targets = context.targets_of(&name, deleting);
 
     if deleting && targets == 0 {
         context.forget(&uid);
