@@ -22,6 +22,8 @@ pub enum Kind {
     Forbidden,
     /// The API server does not take the object.
     Invalid,
+    /// This replica may not act any more, so nothing was sent.
+    NotLeading,
     /// What the API server answered is not what this version of the operator knows.
     Unreadable,
     /// No answer in time, or an answer that the server failed.
@@ -80,6 +82,7 @@ impl std::fmt::Display for Error {
                 f,
                 "failed to {what}: the API server does not take it; check that the CRDs are those of this version"
             ),
+            Kind::NotLeading => write!(f, "failed to {what}: this replica does not lead any more; another one goes on"),
             Kind::Unreadable => write!(
                 f,
                 "failed to {what}: this version of the operator does not know its fields; mend the object, or let operator and \

@@ -1,5 +1,6 @@
 //! The pipeline: observe → parse → plan → execute → report, for targets and for stores.
 
+pub mod census;
 pub mod changes;
 pub mod context;
 pub mod error;

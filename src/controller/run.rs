@@ -21,12 +21,17 @@ use kube::{
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use super::{context::Context, guard, stores, targets};
+use super::{
+    context::{Context, Seen},
+    guard, stores, targets,
+};
 use crate::{
     api::{BackupStore, BackupTarget, condition},
     cluster::{Cluster, managed_selector},
+    leader::fence::Fence,
     names::TARGET_LABEL,
     store::connect::Connections,
+    telemetry::{Telemetry, health::Phase},
 };
 
 /// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
@@ -54,11 +59,18 @@ pub struct Settings {
     pub namespaces: Vec<String>,
 }
 
-/// Runs until `stop` says so.
+/// Runs until `stop` says so, and acts only while the fence is open.
 ///
 /// # Errors
 /// When the operator cannot start.
-pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<bool>) -> Result<(), String> {
+pub async fn run(
+    cluster: Cluster,
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+    fence: Fence,
+    stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let cluster = cluster.behind(fence.clone());
     let cluster_id = match settings.cluster_id {
         Some(id) => id,
         None => cluster.cluster_uid().await.map_err(|error| error.to_string())?,
@@ -82,13 +94,15 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     let all_stores = store_controller.store();
     let context = Arc::new(Context::new(
         cluster.clone(),
-        Connections::new()?,
-        all_stores.clone(),
-        all_targets.clone(),
+        Connections::new(telemetry.metrics.clone(), fence)?,
+        Seen { stores: all_stores.clone(), targets: all_targets.clone() },
         cluster_id.clone(),
         settings.resync,
         settings.concurrency,
+        telemetry.clone(),
     ));
+    let counted = context.clone();
+    telemetry.count_with(Box::new(move || counted.census()));
 
     // A controller for each namespace, or one for all.
     let targets = scopes.iter().zip(target_controllers).map(|(scope, controller)| {
@@ -137,6 +151,7 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
         let targets = futures::future::try_join_all(all_targets.iter().map(reflector::Store::wait_until_ready));
         if let (Ok(()), Ok(_)) = futures::future::join(all_stores.wait_until_ready(), targets).await {
             context.targets_are_listed();
+            telemetry.health.is_now(Phase::Working);
             let targets: usize = all_targets.iter().map(reflector::Store::len).sum();
             info!(cluster_id, targets, stores = all_stores.len(), namespaces = ?settings.namespaces, "watching");
         }

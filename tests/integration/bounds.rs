@@ -38,8 +38,8 @@ const FROM_THE_FUTURE: &str = "Teleport";
 async fn of_a_later_version<K: CustomResourceExt>(lab: &Lab, field: &str) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(lab.control_plane.client()?);
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}/enum/-");
-    let patch = serde_json::from_value(json!([{"op": "add", "path": path, "value": FROM_THE_FUTURE}]))?;
-    definitions.patch(K::crd_name(), &PatchParams::default(), &Patch::<()>::Json(patch)).await?;
+    let one_more = serde_json::from_value(json!([{"op": "add", "path": path, "value": FROM_THE_FUTURE}]))?;
+    definitions.patch(K::crd_name(), &PatchParams::default(), &Patch::<()>::Json(one_more)).await?;
     Ok(())
 }
 
