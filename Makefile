@@ -66,6 +66,10 @@ crds: ## Write crds/ anew from src/api
 	@$(CARGO) run --quiet --locked -- crds | awk '/^---$$/ {n++} {print > (n == 1 ? "crds/backuptargets.yaml" : "crds/backupstores.yaml")}'
 	@cp crds/*.yaml charts/backup-target-operator/files/crds/
 
+.PHONY: chart-snapshot
+chart-snapshot: $(TOOLS)/bin/helm ## Write tests/chart/defaults.yaml anew: what the chart renders by default
+	@WRITE_CHART_SNAPSHOT=1 $(CARGO) test --quiet --locked --test chart
+
 .PHONY: rclone-docs
 rclone-docs: ## Write the table of docs/rclone.md anew from tests/rclone
 	@WRITE_RCLONE_DOCS=1 $(CARGO) test --quiet --locked --test rclone

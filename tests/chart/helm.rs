@@ -1,0 +1,73 @@
+//! Helm, as users call it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::testbed::{
+    child::command,
+    install::{NAMESPACE, RELEASE, objects},
+    program::{self, Ran},
+    tools::{project, tool},
+};
+
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// Helm with a folder of its own, and with a cluster if it has one.
+pub struct Helm {
+    home: TempDir,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Helm {
+    /// For what needs no cluster.
+    pub fn offline() -> Result<Self> {
+        Ok(Self { home: TempDir::new()?, kubeconfig: None })
+    }
+
+    pub fn with(kubeconfig: PathBuf) -> Result<Self> {
+        Ok(Self { kubeconfig: Some(kubeconfig), ..Self::offline()? })
+    }
+
+    /// Runs Helm in the operator's namespace.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let mut helm = command(tool("helm")?);
+        helm.env("HOME", self.home.path()).args(["--namespace", NAMESPACE]).args(arguments);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            helm.env("KUBECONFIG", kubeconfig);
+        }
+        program::run("helm", helm, DEADLINE).await
+    }
+
+    /// The objects of a release with these values, in a cluster that knows the operator's kinds.
+    pub async fn render(&self, values: &Value) -> Result<Vec<Value>> {
+        let values = self.values("values.yaml", values)?;
+        let kinds = "--api-versions=backup-target.dev/v1alpha1/BackupStore";
+        let rendered = self.run(&["template", RELEASE, text(&chart())?, "--values", text(&values)?, kinds]).await?;
+        // A template that renders to nothing leaves an empty document.
+        Ok(objects(&rendered.succeeded()?)?.into_iter().filter(|object| !object.is_null()).collect())
+    }
+
+    /// A file with these values.
+    pub fn values(&self, name: &str, values: &Value) -> Result<PathBuf> {
+        let path = self.home.path().join(name);
+        fs::write(&path, serde_json::to_string(values)?)?;
+        Ok(path)
+    }
+}
+
+/// The chart as it is in the project.
+pub fn chart() -> PathBuf {
+    project().join("charts").join(RELEASE)
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is not UTF-8")
+}
