@@ -3,13 +3,12 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use tokio::time::sleep;
 
 use super::{child::Child, wait::wait_until};
 
@@ -48,7 +47,7 @@ impl Process {
         let what = format!("`{}` to be ready", self.name);
         tokio::select! {
             ready = wait_until(&what, deadline, check) => ready.with_context(|| self.log_end()),
-            status = self.end() => bail!("`{}` ended ({status}) before it was ready; {}", self.name, self.log_end()),
+            status = self.child.ended() => bail!("`{}` ended ({status}) before it was ready; {}", self.name, self.log_end()),
         }
     }
 
@@ -94,15 +93,6 @@ impl Process {
     /// Ends the program as Kubernetes would.
     pub fn stop(&mut self) {
         self.child.stop();
-    }
-
-    async fn end(&mut self) -> ExitStatus {
-        loop {
-            if let Some(status) = self.child.exited() {
-                return status;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
     }
 
     fn log_end(&self) -> String {
