@@ -134,7 +134,8 @@ fn provided(
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
         let generation = target.metadata.generation.unwrap_or_default();
-        status.applied = Some(Applied { generation, rclone: goal.rclone.digest() });
+        let boundary = goal.terms.boundary.as_ref().map(ToString::to_string);
+        status.applied = Some(Applied { generation, rclone: goal.rclone.digest(), boundary });
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
         ready_if_it_works(conditions, access);

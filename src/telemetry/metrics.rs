@@ -272,7 +272,40 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Alerts and dashboard speak of what is told, and of nothing else.
+    #[test]
+    fn the_chart_asks_for_metrics_that_there_are() {
+        let metrics = Metrics::default();
+        metrics.reconciled("BackupTarget", true, "Provisioned");
+        metrics.took("BackupTarget", Duration::ZERO);
+        metrics.called("default", "iam:CreateUser", "OK");
+        metrics.repaired("default");
+        metrics.proven("BaseAccess", "Works");
+        let (_under_way, _waiting) = (metrics.under_way("BackupTarget"), metrics.waiting("default"));
+        let of = OfConditions { condition: "BaseAccess".to_owned(), status: "True".to_owned() };
+        let census = Census {
+            targets: BTreeMap::from([(OfTargets::default(), 1)]),
+            conditions: BTreeMap::from([(of, 1)]),
+            oldest_keys: BTreeMap::from([("default".to_owned(), 1)]),
+            stores: BTreeMap::from([("default".to_owned(), true)]),
+        };
+        let text = metrics.exposition(&census);
+        let told: BTreeSet<&str> =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+        let files = [
+            include_str!("../../charts/backup-target-operator/files/alerts.yaml"),
+            include_str!("../../charts/backup-target-operator/files/dashboard.json"),
+        ];
+        for file in files {
+            let names = file.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let asked: BTreeSet<&str> = names.filter(|name| name.starts_with(&format!("{PREFIX}_"))).collect();
+            assert!(!asked.is_empty() && asked.is_subset(&told), "{:?}", asked.difference(&told));
+        }
+    }
 
     #[test]
     fn names_are_by_convention_and_what_is_gone_is_not_told() {

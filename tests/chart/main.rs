@@ -7,6 +7,7 @@
 mod testbed;
 
 mod admission;
+mod alerts;
 mod helm;
 mod history;
 mod lab;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS].concat();
+    let tests = [alerts::TESTS, render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS].concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {
         let (runtime, world) = (runtime.clone(), world.clone());

@@ -28,7 +28,11 @@ use crate::{
     world::World,
 };
 
-tests![one_that_cannot_be_read_stops_nobody_else, a_store_that_does_not_answer_keeps_no_other_waiting];
+tests![
+    one_that_cannot_be_read_stops_nobody_else,
+    a_store_that_does_not_answer_keeps_no_other_waiting,
+    after_a_restart_a_new_target_goes_before_looks_at_old_ones,
+];
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What a later version of the operator may know.
@@ -177,6 +181,36 @@ async fn a_store_that_does_not_answer_keeps_no_other_waiting(_: Arc<World>) -> R
     ensure!(busy.zip(idle).is_some_and(|(busy, idle)| *busy <= *idle * 2), "{busy:?} instead of {idle:?}");
     drop(silence);
     Ok(())
+}
+
+const OLD: usize = 60;
+
+/// With ten requests in a second, to look at all of them takes more than half a minute.
+async fn after_a_restart_a_new_target_goes_before_looks_at_old_ones(_: Arc<World>) -> Result<()> {
+    let mut lab = Lab::start("restart-order", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    for number in 0..OLD {
+        lab.create_target(&format!("old-{number}")).await?;
+    }
+    lab.until_all_ready(OLD).await?;
+    lab.operator.kill();
+    let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
+    let slow = json!({"spec": {"iam": {"requestsPerSecond": 10}}});
+    stores.patch("default", &PatchParams::default(), &Patch::Merge(slow)).await?;
+    let mark = lab.aws.mark();
+    lab.operator.restart().await?;
+    lab.create_target("new").await?;
+    let targets = lab.targets()?;
+    wait_until("the new target to be ready", PATIENCE, async || {
+        let target = targets.get("new").await?;
+        ensure!(is_ready(&target), "{:?}", target.status);
+        Ok(())
+    })
+    .await?;
+    let looks = lab.aws.calls_since(mark, |call| call.is("GetUser")).len();
+    ensure!(looks < OLD / 2, "{looks} old targets were looked at before the new one was ready");
+    lab.until_all_ready(OLD + 1).await
 }
 
 async fn create_dead_store(lab: &Lab, endpoint: &str) -> Result<()> {

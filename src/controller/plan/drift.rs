@@ -41,13 +41,14 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
     if !is_in_place(goal, state) {
         return;
     }
+    plan.repairs.extend(boundary(plan, goal, state));
     let told: Vec<String> =
         plan.steps.iter().filter(|step| is_repair(step, state)).filter_map(|step| what(step, goal)).collect();
     if told.is_empty() {
         return;
     }
     if !goal.repairs_paused && state.contested_until.is_none() {
-        plan.repairs = told;
+        plan.repairs.extend(told);
         return;
     }
     let lost =
@@ -61,6 +62,14 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
             plan.waiting = Some(Waiting::Contested { until });
         }
     }
+}
+
+/// The boundary is a limit, and put back whatever holds repairs; told as one, unless the store has only now been given it.
+fn boundary(plan: &Plan, goal: &Provide, state: &State) -> Option<String> {
+    let given = state.status.applied.as_ref().and_then(|applied| applied.boundary.clone());
+    let is_known = given == goal.terms.boundary.as_ref().map(ToString::to_string);
+    let is_set = plan.steps.iter().any(|step| matches!(step, Step::SetBoundary(_)));
+    (is_known && is_set).then(|| "its permissions boundary".to_owned())
 }
 
 /// Whether nothing was asked for that was not given already: then what differs was changed by somebody else.

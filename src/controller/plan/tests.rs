@@ -151,7 +151,7 @@ fn published(access: &Access) -> State {
                 bucket_missing: false,
                 conclusive: true,
             }),
-            applied: Some(Applied { generation: 1, rclone: rclone(access).digest() }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), boundary: user().boundary }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
