@@ -11,7 +11,7 @@ TESTBED := $(CARGO) run --quiet --locked --example testbed --
 
 .PHONY: help
 help: ## Say all this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: tools build ## The main job once, visibly: from kubectl apply to a backup that rclone restores
