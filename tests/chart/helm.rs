@@ -17,7 +17,8 @@ use crate::testbed::{
     tools::{project, tool},
 };
 
-const DEADLINE: Duration = Duration::from_mins(3);
+/// Longer than any timeout that Helm is given.
+const DEADLINE: Duration = Duration::from_mins(6);
 
 /// Helm with a folder of its own, and with a cluster if it has one.
 pub struct Helm {
@@ -37,8 +38,12 @@ impl Helm {
 
     /// Runs Helm in the operator's namespace.
     pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        self.run_in(NAMESPACE, arguments).await
+    }
+
+    pub async fn run_in(&self, namespace: &str, arguments: &[&str]) -> Result<Ran> {
         let mut helm = command(tool("helm")?);
-        helm.env("HOME", self.home.path()).args(["--namespace", NAMESPACE]).args(arguments);
+        helm.env("HOME", self.home.path()).args(["--namespace", namespace]).args(arguments);
         if let Some(kubeconfig) = &self.kubeconfig {
             helm.env("KUBECONFIG", kubeconfig);
         }

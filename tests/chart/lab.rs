@@ -20,6 +20,8 @@ use crate::{
 };
 
 pub const BUCKET: &str = "my-backups";
+/// A bucket that may be claimed and is not there yet.
+pub const LATER: &str = "made-later";
 /// The Secret with the operator's credentials.
 const CREDENTIALS: &str = "aws-credentials";
 
@@ -86,7 +88,7 @@ impl Lab {
             "credentials": {"secretRef": {"name": CREDENTIALS}},
             "allow": [{
                 "namespaces": {"names": namespaces},
-                "buckets": [BUCKET],
+                "buckets": [BUCKET, LATER],
                 "prefixes": ["{namespace}/"],
                 "capabilities": ["MultipartUploads"],
             }],

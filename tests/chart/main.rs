@@ -1,4 +1,5 @@
-//! The chart: what it renders, whether the API server takes it, and what installing, upgrading and removing it does.
+//! The chart: what it renders, whether the API server takes it, and what installing, upgrading and removing it does; and
+//! how targets get on with Helm, Argo CD and Flux.
 //!
 //! Helm and the API server are the real ones. There is no node, so the operator that a release stands for is a process of
 //! this machine, with the ServiceAccount and the rights that the release made.
@@ -7,8 +8,10 @@
 mod testbed;
 
 mod admission;
+mod gitops;
 mod helm;
 mod history;
+mod kubectl;
 mod lab;
 mod life;
 mod render;
@@ -40,7 +43,8 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS].concat();
+    let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS];
+    let tests = [&of_the_chart, gitops::TESTS].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {
         let (runtime, world) = (runtime.clone(), world.clone());
