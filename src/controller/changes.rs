@@ -35,6 +35,12 @@ impl State {
         self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
     }
 
+    /// The principal was deleted, and is not waited for any more.
+    pub fn user_deleted(&mut self) {
+        self.status.key_created_at = None;
+        self.principal = Principal::Absent;
+    }
+
     /// The policy was written.
     pub fn policy_put(&mut self, document: &PolicyDocument, form: PolicyForm) {
         self.status.policy = Some(PolicyStatus { digest: document.digest(), form });

@@ -151,7 +151,9 @@ fn store_reason(kind: &store::Kind) -> &'static str {
         Kind::Throttled => reason::THROTTLED,
         Kind::Unreachable => reason::STORE_UNREACHABLE,
         Kind::LimitExceeded => reason::LIMIT_EXCEEDED,
-        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::Refused(_) => reason::STORE_ERROR,
+        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::NotLeading | Kind::Refused(_) => {
+            reason::STORE_ERROR
+        }
         Kind::DeleteConflict => reason::PRINCIPAL_CONFLICT,
     }
 }

@@ -173,7 +173,7 @@ impl<'a> Executor<'a> {
             }
             Step::DeleteUser => {
                 self.iam.delete_user(user).await?;
-                self.state.principal = Principal::Absent;
+                self.state.user_deleted();
             }
             Step::TagRetained => self.iam.tag_retained(user).await?,
             Step::DisownSecret(name) => self.disown_secret(&name).await?,

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{
     context::{Context, jittered},
     error::{Error, Retry},
+    guard::Kind,
     now,
 };
 use crate::{
@@ -33,7 +34,7 @@ const LAST_TARGET: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Reconciles a store. Never fails: every outcome is in the store's status.
-pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let uid = seen.uid().unwrap_or_default();
     let name = seen.name_any();
     // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
@@ -47,9 +48,10 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     };
     // A count that is not whole must let no store go.
     context.until_targets_are_listed().await;
-    let targets = context.targets_of(&name);
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
+    // One that cannot be read must not lose the store that it may use.
+    let targets = context.targets_of(&name, deleting);
 
     if deleting && targets == 0 {
         context.forget(&uid);
@@ -66,6 +68,8 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     }
     let answer = check(&context, &store).await;
     let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
+    let why = condition::find(&status.conditions, READY).map(|ready| ready.reason.as_str()).unwrap_or_default();
+    context.telemetry.metrics.reconciled(BackupStore::KIND, answer.is_ok(), why);
     let wait = tell(&context, &store, &status).await;
     match &answer {
         // The count of targets may lag behind the event that the last one went.

@@ -15,6 +15,7 @@ use super::{
     error::{Error, Retry},
     execute::{Executor, Tools},
     goal::{self, Facts, Goal},
+    guard::Kind,
     now,
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
@@ -27,7 +28,7 @@ use crate::{
         Terms,
         allow::{self, Namespace},
     },
-    api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
+    api::{BackupStore, BackupTarget, Tier, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
     probe::{Proof, Reach},
@@ -44,7 +45,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 const STILL_BLOCKED: Duration = Duration::from_mins(1);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
-pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
     let _slot = context.slot(&seen.spec.store_ref.name).await;
@@ -236,10 +237,16 @@ impl Reconcile<'_> {
         }
         self.target = executor.target;
         self.memory = executor.state.status;
+        if let Some(proof) = &executor.proof {
+            for tier in Tier::ALL {
+                self.context.telemetry.metrics.proven(tier.name(), proof.tier(tier).name());
+            }
+        }
         self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
         if result.is_ok() && !plan.repairs.is_empty() {
             self.context.repaired(&self.uid);
+            self.context.telemetry.metrics.repaired(&self.target.spec.store_ref.name);
             let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
             self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
         }
@@ -310,12 +317,18 @@ impl Reconcile<'_> {
             proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone) => return true,
+                Ok(Progress::Gone) => {
+                    self.context.telemetry.metrics.reconciled(BackupTarget::KIND, true, condition::reason::DELETED);
+                    return true;
+                }
                 Err(error) => Err(error),
             },
         };
         let stored = self.target.status.clone().unwrap_or_default();
         let status = report(&self.target, self.memory.clone(), &outcome, now());
+        let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
+        let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
+        self.context.telemetry.metrics.reconciled(BackupTarget::KIND, well, why);
         if status == stored {
             return true;
         }

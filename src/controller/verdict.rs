@@ -11,8 +11,12 @@ use crate::{
         Tier,
         condition::{Conditions, LEAST_PRIVILEGE, Truth, reason},
     },
-    probe::{Limits, Proof, Standing, reading::Reading},
+    probe::{Finding, Limits, Proof, Standing, reading::Reading},
 };
+
+/// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
+/// proportion: AWS says that changes can take some minutes.
+const KEY_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Why a key is not proven.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,8 @@ pub struct Failure {
     pub message: String,
     /// Whether it may pass by itself.
     pub retry: Retry,
+    /// For how long it may.
+    patience: Duration,
 }
 
 impl Failure {
@@ -33,10 +39,10 @@ impl Failure {
         [reason::STORE_UNREACHABLE, reason::THROTTLED].contains(&self.reason)
     }
 
-    /// Rights that have not come after some patience do not come by themselves.
+    /// What has not come after some patience does not come by itself.
     #[must_use]
     pub fn after(self, since: Option<Timestamp>, now: Timestamp) -> Self {
-        let late = since.is_some_and(|since| at_least(PATIENCE, since, now));
+        let late = since.is_some_and(|since| at_least(self.patience, since, now));
         if late && self.reason == reason::PROPAGATING {
             return Self { reason: reason::NOT_WORKING, retry: Retry::Stalled, ..self };
         }
@@ -51,31 +57,33 @@ pub fn failure(proof: &Proof, publishes: bool) -> Option<Failure> {
     if publishes && proof.publishable() {
         return None;
     }
-    let failure = match proof.tier(Tier::BaseAccess) {
+    let (finding, reason, retry) = match proof.tier(Tier::BaseAccess) {
         Standing::NotYet(finding) => {
             let reason = match finding.reading {
                 Reading::Unreachable | Reading::NotTried(_) => reason::STORE_UNREACHABLE,
                 Reading::Throttled => reason::THROTTLED,
                 _ => reason::PROPAGATING,
             };
-            Failure { reason, message: finding.to_string(), retry: Retry::Backoff }
+            (finding, reason, Retry::Backoff)
         }
         Standing::Broken(finding) if finding.reading == Reading::BucketMissing => {
-            Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled }
+            (finding, reason::BUCKET_NOT_FOUND, Retry::Stalled)
         }
-        Standing::Broken(finding) | Standing::Unsupported(finding) => {
-            Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled }
-        }
-        Standing::Unknown(finding) => {
-            Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled }
-        }
+        Standing::Broken(finding) | Standing::Unsupported(finding) => (finding, reason::NOT_WORKING, Retry::Stalled),
+        Standing::Unknown(finding) => (finding, reason::INCONCLUSIVE, Retry::Stalled),
         Standing::Works
         | Standing::WorksWithoutEffect(_)
         | Standing::Denied
         | Standing::Allowed(_)
         | Standing::Untried(_) => return None,
     };
+    let failure = Failure { reason, message: finding.to_string(), retry, patience: patience(finding) };
     (publishes || failure.is_silence()).then_some(failure)
+}
+
+/// How long it may take until a grant works.
+fn patience(finding: &Finding) -> Duration {
+    if finding.reading == Reading::KeyUnknownYet { KEY_PATIENCE } else { PATIENCE }
 }
 
 /// How long this key has had this policy.
@@ -101,11 +109,12 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
 }
 
 fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'static str, String) {
-    let waits = age < PATIENCE;
     match standing {
         Standing::Works => (Truth::True, reason::VERIFIED, "tried with the key itself: it works".to_owned()),
         Standing::WorksWithoutEffect(finding) => (Truth::True, reason::ACLS_DISABLED, finding.to_string()),
-        Standing::NotYet(finding) if waits => (Truth::Unknown, reason::PROPAGATING, finding.to_string()),
+        Standing::NotYet(finding) if age < patience(finding) => {
+            (Truth::Unknown, reason::PROPAGATING, finding.to_string())
+        }
         Standing::NotYet(finding) | Standing::Broken(finding) => {
             (Truth::False, reason::NOT_WORKING, finding.to_string())
         }
@@ -116,7 +125,7 @@ fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'st
         ),
         Standing::Allowed(found) => {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-            if waits {
+            if age < PATIENCE {
                 return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {}", found.join(", ")));
             }
             let message = format!(

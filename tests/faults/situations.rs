@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use backup_target_operator::api::BackupTarget;
+use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -12,6 +12,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Test,
@@ -20,7 +21,7 @@ use crate::{
     scenario::Phase,
     testbed::{
         install,
-        objects::{create, is_ready, status},
+        objects::{create, has, is_ready, status},
         operator::{Operator, Options},
         proxy::{Call, Fault},
         tools::project,
@@ -54,6 +55,9 @@ tests![
     all_connections_are_cut,
     the_clock_was_a_day_ahead,
     the_clock_was_a_day_behind,
+    a_key_is_known_after_five_seconds,
+    a_key_is_known_after_a_minute,
+    a_key_is_known_after_three_minutes,
     targets_with_other_labels_are_left_alone,
     a_selector_that_is_none_is_refused_at_the_start,
 ];
@@ -231,6 +235,37 @@ async fn the_clock_was_a_day_behind(world: Arc<World>) -> Result<()> {
     let before = Phase::SecretLost.begin(&corner).await?;
     Phase::SecretLost.until_over(&corner, &before, SOON).await?;
     run::settled(&corner, Phase::SecretLost).await
+}
+
+async fn a_key_is_known_after_five_seconds(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_secs(5)).await
+}
+
+async fn a_key_is_known_after_a_minute(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_mins(1)).await
+}
+
+async fn a_key_is_known_after_three_minutes(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_mins(3)).await
+}
+
+/// It is waited for and told, and there is never a second one.
+async fn a_key_is_known_after(world: &Arc<World>, time: Duration) -> Result<()> {
+    let corner = prepared(world, Phase::Create).await?;
+    let with_its_key = |call: &Call| call.action.is_none() && call.access_key.is_some();
+    let unknown = corner.aws.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_its_key);
+    let begun = Instant::now();
+    corner.create_target(json!({})).await?;
+    let propagating = |target: &BackupTarget| has(target, RECONCILING, "True", "Propagating");
+    corner.until(SOON, "told to wait for its key", propagating).await?;
+    sleep_until(begun + time).await;
+    ensure!(propagating(&corner.target().await?), "{:?}", corner.target().await?.status);
+    ensure!(corner.secrets().get_opt(SECRET).await?.is_none(), "published before it works");
+    drop(unknown);
+    corner.until(SOON, "ready", is_ready).await?;
+    let created = corner.aws.calls(|call| call.is("CreateAccessKey")).len();
+    ensure!(created == 1, "{created} keys were made");
+    run::settled(&corner, Phase::Create).await
 }
 
 async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<()> {

@@ -5,6 +5,7 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod bounds;
 mod claims;
 mod deletion;
 mod drift;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         keys::TESTS,
         policies::TESTS,
         proof::TESTS,
+        bounds::TESTS,
         claims::TESTS,
         deletion::TESTS,
         drift::TESTS,

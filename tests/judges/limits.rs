@@ -15,7 +15,7 @@ use backup_target_operator::{
     store::{
         Error, Kind, Managed, Policies, Principal, StoredPolicy, User, UserSpec,
         aws::{Iam, Questions},
-        throttle::Throttle,
+        gate::Gate,
     },
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn client() -> Client {
 /// A user of the operator's kind, created with the operator's own verbs.
 async fn user(name: &str) -> Result<(Client, Iam, UserSpec)> {
     let client = client().await;
-    let iam = Iam::new(client.clone(), Arc::new(Throttle::new(1_000)));
+    let iam = Iam::new(client.clone(), Arc::new(Gate::new(1_000, Meter::default(), Fence::default())));
     let tags = [names::tag::UID, names::tag::CLUSTER].map(|tag| (tag.to_owned(), "1".to_owned()));
     let path = names::default_path("cluster");
     let policy_arn = format!("arn:aws:iam::{MOTO_ACCOUNT}:policy{path}{name}");

@@ -410,7 +410,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
         Step::DeleteUser => {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
-            state.principal = Principal::Absent;
+            state.user_deleted();
         }
         Step::TagRetained => {}
         Step::ReleaseTarget => state.finalizer = false,
