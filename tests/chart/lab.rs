@@ -60,9 +60,7 @@ impl Lab {
     }
 
     /// The operator that the release stands for: the node's work is done by hand here.
-    pub async fn operator(&self, arguments: &[&str]) -> Result<Operator> {
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let options = Options { args: arguments, ..Options::default() };
+    pub async fn operator(&self, options: Options) -> Result<Operator> {
         Box::pin(Operator::start(&self.control_plane, options)).await
     }
 

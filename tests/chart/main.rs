@@ -18,6 +18,7 @@ mod render;
 mod rights;
 mod snapshot;
 mod stories;
+mod used;
 mod world;
 
 use std::{env, process::ExitCode, sync::Arc};
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS];
+    let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS];
     let tests = [&of_the_chart, gitops::TESTS].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {

@@ -26,6 +26,7 @@ use crate::{
     testbed::{
         install::{NAMESPACE, RELEASE},
         objects::{create, is_ready, principal, status},
+        operator::Options,
         wait::wait_until,
     },
     tests,
@@ -44,7 +45,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     let former = Former::fetch().await?;
     lab.install_chart(&former.chart()?, &[]).await?;
     lab.write_credentials().await?;
-    let mut operator = lab.operator(&[]).await?;
+    let mut operator = lab.operator(Options::default()).await?;
     lab.create_namespace("backups").await?;
     let stores = Api::<BackupStore>::all(lab.client.clone());
     create(&stores, json!({"metadata": {"name": "default"}, "spec": lab.store_spec(&["backups"])})).await?;
@@ -81,7 +82,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     ensure!(lab.aws.iam.get_user().user_name(principal(&target)).send().await.is_ok(), "the IAM user went");
 
     lab.install(&[]).await.context("what was left is in the way of installing it again")?;
-    let _operator = lab.operator(&[]).await?;
+    let _operator = lab.operator(Options::default()).await?;
     patch_capabilities(&lab, "backups", &[]).await?;
     let again = until_ready(&lab, "backups").await?;
     ensure!(status(&again).access_key_id == status(&before).access_key_id, "installing it again cost a key");
@@ -106,7 +107,7 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
 
     lab.write_credentials().await?;
     // What the Deployment has in its environment.
-    let _operator = lab.operator(&["--watch-namespaces", "team-a,team-b"]).await?;
+    let _operator = lab.operator(Options::default().env("WATCH_NAMESPACES", "team-a,team-b")).await?;
     for namespace in ["team-a", "team-b", "team-c"] {
         create_target(&lab, namespace).await?;
     }

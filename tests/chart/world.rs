@@ -8,7 +8,10 @@ use tokio::sync::OnceCell;
 
 use crate::{
     lab::Lab,
-    testbed::{objects::create, operator::Operator},
+    testbed::{
+        objects::create,
+        operator::{Operator, Options},
+    },
 };
 
 #[derive(Default)]
@@ -39,7 +42,7 @@ impl World {
                 let stores = Api::<BackupStore>::all(lab.client.clone());
                 let spec = lab.store_spec(&NAMESPACES);
                 create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
-                lab.operator(&[]).await
+                lab.operator(Options::default()).await
             })
             .await?;
         lab.create_namespace(namespace).await?;
