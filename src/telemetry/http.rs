@@ -16,7 +16,7 @@ use tokio::{
     sync::Semaphore,
     time::sleep,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Telemetry;
 
@@ -33,9 +33,12 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When that is not possible.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| {
+    let bound = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = bound.map_err(|error| {
         format!("--http-address {address} cannot be listened at: {error}; choose another address, or end who has it")
-    })
+    })?;
+    info!(%address, "answering /livez, /readyz and /metrics");
+    Ok(listener)
 }
 
 /// Answers for as long as the operator runs.

@@ -15,6 +15,7 @@ mod keys;
 mod lifecycle;
 mod policies;
 mod proof;
+mod replicas;
 mod restart;
 mod space;
 mod world;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         deletion::TESTS,
         drift::TESTS,
         inputs::TESTS,
+        replicas::TESTS,
         restart::TESTS,
         environment::TESTS,
     ]

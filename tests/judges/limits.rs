@@ -11,12 +11,14 @@ use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 use backup_target_operator::{
     access::{Meaning, PolicyDocument},
     api::backup_target::PolicyForm,
+    leader::fence::Fence,
     names,
     store::{
         Error, Kind, Managed, Policies, Principal, StoredPolicy, User, UserSpec,
         aws::{Iam, Questions},
         gate::Gate,
     },
+    telemetry::metrics::Meter,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
