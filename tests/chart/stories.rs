@@ -105,9 +105,14 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
     ensure!(!again.contains("Run the same command once more"), "{again}");
     stores.get("default").await.context("the store of the values is not there")?;
 
+    let early = lab.check("1s").await?;
+    let says = "error: BackupStore default is not ready: no operator has looked at it as it is now";
+    ensure!(early.code == Some(1) && early.stderr.starts_with(says), "{early:?}");
     lab.write_credentials().await?;
     // What the Deployment has in its environment.
     let _operator = lab.operator(Options::default().env("WATCH_NAMESPACES", "team-a,team-b")).await?;
+    let checked = lab.check("60s").await?.succeeded()?;
+    ensure!(checked.starts_with("BackupStore default is ready: the credentials work"), "{checked}");
     for namespace in ["team-a", "team-b", "team-c"] {
         create_target(&lab, namespace).await?;
     }
