@@ -49,6 +49,8 @@ fn everything() -> Value {
             "service": {"annotations": {"a": "b"}},
             "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
             "podMonitor": {"enabled": true},
+            "alerts": {"enabled": true, "labels": {"release": "prometheus"}},
+            "dashboard": {"enabled": true, "annotations": {"grafana_folder": "Backups"}},
         },
         "networkPolicy": {
             "enabled": true,
