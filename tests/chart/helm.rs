@@ -1,7 +1,7 @@
 //! Helm, as users call it.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use crate::testbed::{
     child::command,
     install::{NAMESPACE, RELEASE, objects},
     program::{self, Ran},
-    tools::{project, tool},
+    tools::{project, tool, tools},
 };
 
 /// Longer than any timeout that Helm is given.
@@ -48,6 +48,20 @@ impl Helm {
             helm.env("KUBECONFIG", kubeconfig);
         }
         program::run("helm", helm, DEADLINE).await
+    }
+
+    /// Runs the README's own command for the installation, as it stands there.
+    pub async fn run_as_the_readme_says(&self) -> Result<Ran> {
+        let readme = fs::read_to_string(project().join("README.md"))?;
+        let start =
+            readme.find("helm upgrade --install").context("the README does not say how to install with Helm")?;
+        let block = readme[start..].split("```").next().unwrap_or_default();
+        let mut shell = command("bash");
+        let path = env::var("PATH").unwrap_or_default();
+        shell.args(["-euc", block]).current_dir(project()).env("HOME", self.home.path());
+        shell.env("PATH", format!("{}:{path}", tools().display()));
+        shell.envs(self.kubeconfig.iter().map(|kubeconfig| ("KUBECONFIG", kubeconfig)));
+        program::run("bash", shell, DEADLINE).await
     }
 
     /// The objects of a release with these values, in a cluster that knows the operator's kinds.
