@@ -1,11 +1,17 @@
 # syntax=docker/dockerfile:1
 
-# Both can be replaced by mirrors or by images pinned by digest.
+# Both can be replaced: by mirrors, by images pinned by digest, or by ones that were assembled where nothing can be pulled.
+# The base needs glibc, libgcc and CA certificates.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
+
+# Writes the list of dependencies into the program, where scanners of images find it.
+ARG CARGO_AUDITABLE_VERSION=0.7.7
+ENV CARGO_AUDITABLE=/opt/auditable/bin/cargo-auditable
+RUN cargo install --locked --root /opt/auditable --version "${CARGO_AUDITABLE_VERSION}" cargo-auditable
 
 # The dependencies, built with an empty program in our place: this layer stays until Cargo.toml or Cargo.lock change.
 # The tests are not in the build context, and cargo does not accept a manifest that names files which are not there.
@@ -20,16 +26,18 @@ RUN awk '/^\[/ { skip = ($0 ~ /^\[\[(test|bench|example)\]\]/) } !skip' Cargo.to
 # The operator. Cargo compares times, and the source may be older than the layer above.
 COPY src src
 RUN touch src/main.rs src/lib.rs \
-    && cargo build --release --locked
+    && "${CARGO_AUDITABLE}" auditable build --release --locked
 
 FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="backup-target-operator" \
       org.opencontainers.image.description="Least-privilege IAM credentials for backups, declared as Kubernetes objects and handed to rclone" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY LICENSE /LICENSE
 COPY --from=build /src/target/release/backup-target-operator /backup-target-operator
 # By number, so that Kubernetes can see that it is not root.

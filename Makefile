@@ -21,6 +21,16 @@ demo: tools build ## The main job once, visibly: from kubectl apply to a backup 
 test: tools lint ## All tests: formatting, lints, units, properties, and the operator against real servers
 	$(CARGO) test --locked
 
+.PHONY: e2e
+e2e: tools node ## The image and the chart on a real node, a backup in a CronJob, failover, upgrade, removal; needs root
+	@$(CARGO) run --quiet --locked --example e2e
+
+.PHONY: sbom
+sbom: $(TOOLS)/bin/cargo-cyclonedx ## A bill of materials (CycloneDX) of the operator, from the dependencies in Cargo.lock
+	@$(TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename sbom --quiet
+	@mkdir -p target/sbom; mv sbom.json target/sbom/backup-target-operator.cdx.json
+	@echo 'It is target/sbom/backup-target-operator.cdx.json.'
+
 .PHONY: chaos
 chaos: tools build ## Faults by chance: pairs and schedules of them, SEED=n PLANS=n; a failed plan names its own seed
 	CHAOS=1 SEED=$(SEED) PLANS=$(PLANS) $(CARGO) test --locked --test faults
@@ -42,7 +52,7 @@ down: ## End what `make up` started
 
 .PHONY: scale
 scale: tools ## A benchmark: TARGETS=1000 new targets at once, with the release build
-	@$(CARGO) build --quiet --locked --release --bins --examples
+	@$(CARGO) build --quiet --locked --release --bins --example testbed
 	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(TARGETS)
 
 # Each mutant is built and tried by itself, in a copy of the project: first with the unit tests, which are quick, and what
@@ -59,7 +69,7 @@ mutants: tools $(TOOLS)/bin/cargo-mutants ## Small changes of src/access, one at
 .PHONY: build
 build:
 	@echo 'Building the operator and the testbed (the first time takes some minutes).'
-	@$(CARGO) build --locked --bins --examples
+	@$(CARGO) build --locked --bins --example testbed
 
 .PHONY: crds
 crds: ## Write crds/ anew from src/api

@@ -38,6 +38,8 @@ use crate::{
 
 /// No call takes longer (design §6.6); kube itself sets no limit.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may be silent; a watch lasts 45 s.
+const SILENCE: Duration = Duration::from_secs(55);
 /// How often a status is written anew when the object changes under our hands.
 const STATUS_TRIES: usize = 4;
 
@@ -62,6 +64,8 @@ impl Cluster {
         // kube would retry one call for minutes on 429 and 5xx; retrying is the queue's work here, where it is told.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
+        // A watch that says nothing is ended by the server before; what is silent for longer is dead, also while it begins.
+        config.read_timeout = Some(SILENCE);
         let client =
             Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
         let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));

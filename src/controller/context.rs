@@ -16,7 +16,7 @@ use super::{census, hand::Hand, now, state::Absence};
 use crate::{
     api::{BackupStore, BackupTarget},
     cluster::Cluster,
-    store::{Principal, connect::Connections},
+    store::{Principal, connect::Connections, throttle::Urgency},
     telemetry::{Telemetry, metrics::Census},
 };
 
@@ -45,7 +45,7 @@ pub struct Context {
     pub telemetry: Arc<Telemetry>,
     listed: watch::Sender<bool>,
     per_store: usize,
-    slots: Mutex<HashMap<String, Arc<Semaphore>>>,
+    slots: Mutex<HashMap<(String, Urgency), Arc<Semaphore>>>,
     memory: Mutex<HashMap<String, Memory>>,
     counts: Mutex<HashMap<String, Instant>>,
 }
@@ -138,11 +138,12 @@ impl Context {
     }
 
     /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does
-    /// not answer keeps nobody else waiting.
-    pub async fn slot(&self, store: &str) -> Option<OwnedSemaphorePermit> {
+    /// not answer keeps nobody else waiting, and so has each urgency, so that looks at what is well keep no change waiting.
+    pub async fn slot(&self, store: &str, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
         let slots = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.slots_of(store)))).clone()
+            let new = || Arc::new(Semaphore::new(self.slots_of(store, urgency)));
+            slots.entry((store.to_owned(), urgency)).or_insert_with(new).clone()
         };
         let _waiting = self.telemetry.metrics.waiting(store);
         // Never closed, so there always is one.
@@ -150,10 +151,12 @@ impl Context {
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
-    fn slots_of(&self, store: &str) -> usize {
+    fn slots_of(&self, store: &str, urgency: Urgency) -> usize {
         let known = self.seen.stores.get(&ObjectRef::new(store));
         let known = known.as_ref().and_then(|known| known.0.as_ref().ok());
-        known.map_or(self.per_store, |known| self.per_store.min(usize::from(known.spec.iam.requests_per_second).max(1)))
+        let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
+        let slots = self.per_store.min(rate).max(1);
+        if urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
     }
 
     /// What is remembered of the object with that UID.

@@ -174,19 +174,25 @@ fn status(
         conditions: conditions.finish(),
         account_id,
         iam_path: Some(iam_path(store, context)),
-        drift_interval: Some(drift_interval(store, context, targets)),
+        drift_interval: Some(drift_interval(store, context, u64::try_from(targets).unwrap_or_default())),
         targets: Some(targets),
     }
 }
 
 /// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
 /// beyond the resync itself, so that one target more or less changes nothing.
-fn drift_interval(store: &BackupStore, context: &Context, targets: i64) -> kube::core::Duration {
-    let reads = u64::try_from(targets).unwrap_or_default() * READS_PER_LOOK * 10;
-    let seconds = reads.div_ceil(u64::from(store.spec.iam.requests_per_second) * DRIFT_SHARE_TENTHS);
-    let stretched = Duration::from_mins(seconds.div_ceil(60));
-    let interval = if Duration::from_secs(seconds) > context.resync { stretched } else { context.resync };
+fn drift_interval(store: &BackupStore, context: &Context, targets: u64) -> kube::core::Duration {
+    let time = time_for_looks(store, targets);
+    let stretched = Duration::from_mins(time.as_secs().div_ceil(60));
+    let interval = if time > context.resync { stretched } else { context.resync };
     interval.into()
+}
+
+/// How long it takes to look at so many targets once with the share of the store's rate that looks may take.
+#[must_use]
+pub fn time_for_looks(store: &BackupStore, targets: u64) -> Duration {
+    let requests = targets * READS_PER_LOOK * 10;
+    Duration::from_secs(requests.div_ceil(u64::from(store.spec.iam.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
 }
 
 /// Whether anything limits what the principals can do, and with them whoever has the operator's credentials.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{error::Retry, plan::PATIENCE, state::at_least};
+use super::{error::Retry, plan::PATIENCE};
 use crate::{
     access::Access,
     api::{
@@ -28,8 +28,6 @@ pub struct Failure {
     pub message: String,
     /// Whether it may pass by itself.
     pub retry: Retry,
-    /// For how long it may.
-    patience: Duration,
 }
 
 impl Failure {
@@ -38,47 +36,52 @@ impl Failure {
     pub fn is_silence(&self) -> bool {
         [reason::STORE_UNREACHABLE, reason::THROTTLED].contains(&self.reason)
     }
-
-    /// What has not come after some patience does not come by itself.
-    #[must_use]
-    pub fn after(self, since: Option<Timestamp>, now: Timestamp) -> Self {
-        let late = since.is_some_and(|since| at_least(self.patience, since, now));
-        if late && self.reason == reason::PROPAGATING {
-            return Self { reason: reason::NOT_WORKING, retry: Retry::Stalled, ..self };
-        }
-        self
-    }
 }
 
-/// What keeps a proof from being one: of a key that is to be published anything but working base access, of a published
-/// one only that nobody answered.
+/// What keeps a proof from being one. Before a key, or a Secret with other access, is published, base access has to work, and
+/// what else was granted too, as long as it may only need time: rclone makes use of a tier at once. Of what is published
+/// already, only that the store did not answer is a failure; all else is told by the conditions.
 #[must_use]
-pub fn failure(proof: &Proof, publishes: bool) -> Option<Failure> {
-    if publishes && proof.publishable() {
-        return None;
-    }
-    let (finding, reason, retry) = match proof.tier(Tier::BaseAccess) {
-        Standing::NotYet(finding) => {
-            let reason = match finding.reading {
-                Reading::Unreachable | Reading::NotTried(_) => reason::STORE_UNREACHABLE,
-                Reading::Throttled => reason::THROTTLED,
-                _ => reason::PROPAGATING,
-            };
-            (finding, reason, Retry::Backoff)
-        }
+pub fn failure(proof: &Proof, publishes: bool, age: Duration) -> Option<Failure> {
+    let base = of_base(proof, age).filter(|failure| failure.is_silence() || publishes && !proof.publishable());
+    base.or_else(|| Tier::ALL.into_iter().find_map(|tier| of_optional(&proof.tier(tier), publishes, age)))
+}
+
+fn of_base(proof: &Proof, age: Duration) -> Option<Failure> {
+    match proof.tier(Tier::BaseAccess) {
+        Standing::NotYet(finding) => Some(not_yet(finding, age)),
         Standing::Broken(finding) if finding.reading == Reading::BucketMissing => {
-            (finding, reason::BUCKET_NOT_FOUND, Retry::Stalled)
+            Some(Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled })
         }
-        Standing::Broken(finding) | Standing::Unsupported(finding) => (finding, reason::NOT_WORKING, Retry::Stalled),
-        Standing::Unknown(finding) => (finding, reason::INCONCLUSIVE, Retry::Stalled),
+        Standing::Broken(finding) | Standing::Unsupported(finding) => {
+            Some(Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled })
+        }
+        Standing::Unknown(finding) => {
+            Some(Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled })
+        }
         Standing::Works
         | Standing::WorksWithoutEffect(_)
         | Standing::Denied
         | Standing::Allowed(_)
-        | Standing::Untried(_) => return None,
+        | Standing::Untried(_) => None,
+    }
+}
+
+fn of_optional(standing: &Standing<'_>, publishes: bool, age: Duration) -> Option<Failure> {
+    let Standing::NotYet(finding) = standing else { return None };
+    let failure = not_yet(finding, age);
+    (failure.is_silence() || publishes && failure.retry == Retry::Backoff).then_some(failure)
+}
+
+/// What has not come after some patience does not come by itself.
+fn not_yet(finding: &Finding, age: Duration) -> Failure {
+    let (reason, retry) = match finding.reading {
+        Reading::Unreachable | Reading::NotTried(_) => (reason::STORE_UNREACHABLE, Retry::Backoff),
+        Reading::Throttled => (reason::THROTTLED, Retry::Backoff),
+        _ if age < patience(finding) => (reason::PROPAGATING, Retry::Backoff),
+        _ => (reason::NOT_WORKING, Retry::Stalled),
     };
-    let failure = Failure { reason, message: finding.to_string(), retry, patience: patience(finding) };
-    (publishes || failure.is_silence()).then_some(failure)
+    Failure { reason, message: finding.to_string(), retry }
 }
 
 /// How long it may take until a grant works.

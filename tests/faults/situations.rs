@@ -21,7 +21,7 @@ use crate::{
     scenario::Phase,
     testbed::{
         install,
-        objects::{create, has, is_ready, status},
+        objects::{create, has, is_ready, principal, status},
         operator::{Operator, Options},
         proxy::{Call, Fault},
         tools::project,
@@ -32,7 +32,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(30);
 /// A watch ends after 45 s by itself.
-const A_WATCH: Duration = Duration::from_secs(75);
+const A_WATCH: Duration = Duration::from_secs(65);
 /// A key in doubt takes a minute.
 const IN_DOUBT: Duration = Duration::from_secs(150);
 
@@ -45,6 +45,7 @@ macro_rules! tests {
 
 tests![
     iam_shows_old_lists_for_a_while,
+    iam_does_not_show_the_user_of_a_key_that_spreads,
     the_api_server_restarts_while_a_key_is_made,
     the_namespace_is_being_terminated,
     the_definition_is_deleted_with_live_targets,
@@ -52,6 +53,7 @@ tests![
     a_watch_is_told_that_its_events_are_gone,
     a_watch_swallows_the_loss_of_a_secret,
     a_watch_swallows_a_new_target,
+    watches_hang_while_they_begin,
     all_connections_are_cut,
     the_clock_was_a_day_ahead,
     the_clock_was_a_day_behind,
@@ -83,6 +85,24 @@ async fn iam_shows_old_lists_for_a_while(world: Arc<World>) -> Result<()> {
         run::settled(&corner, phase).await?;
     }
     Ok(())
+}
+
+async fn iam_does_not_show_the_user_of_a_key_that_spreads(world: Arc<World>) -> Result<()> {
+    let corner = prepared(&world, Phase::Create).await?;
+    let with_its_key = |call: &Call| call.action.is_none() && call.access_key.is_some();
+    let unknown = corner.aws.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_its_key);
+    corner.aws.freeze();
+    corner.create_target(json!({})).await?;
+    let propagating = |target: &BackupTarget| has(target, RECONCILING, "True", "Propagating");
+    corner.until(SOON, "told to wait for its key", propagating).await?;
+    let hidden = corner.aws.fault_some(Fault::Stale, 0..1, |call| call.is("GetUser"));
+    hidden.happened().await;
+    drop(unknown);
+    let ready = corner.until(IN_DOUBT, "ready", is_ready).await?;
+    let made = corner.aws.calls(|call| call.is("CreateAccessKey")).len();
+    ensure!(made == 1, "{made} keys were made");
+    ensure!(corner.keys_of(&principal(&ready)).await?.len() == 1, "one of them is known to nobody");
+    run::settled(&corner, Phase::Create).await
 }
 
 async fn the_api_server_restarts_while_a_key_is_made(_: Arc<World>) -> Result<()> {
@@ -183,6 +203,24 @@ async fn a_watch_swallows_a_new_target(world: Arc<World>) -> Result<()> {
     .await?;
     corner.create_target(json!({})).await?;
     corner.until(A_WATCH, "ready", is_ready).await?;
+    run::settled(&corner, Phase::Create).await
+}
+
+async fn watches_hang_while_they_begin(world: Arc<World>) -> Result<()> {
+    let corner = prepared(&world, Phase::Create).await?;
+    let about_targets = |call: &Call| call.method == "GET" && call.path.ends_with("/backuptargets");
+    // Two controllers watch them.
+    let hung = corner.api.fault_some(Fault::Hang, 0..2, about_targets);
+    corner.api.cut();
+    wait_until("both to hang", SOON, async || {
+        let calls = corner.api.calls(|call| call.fault == Some(Fault::Hang)).len();
+        ensure!(calls == 2, "{calls}");
+        Ok(())
+    })
+    .await?;
+    corner.create_target(json!({})).await?;
+    corner.until(A_WATCH, "ready", is_ready).await?;
+    drop(hung);
     run::settled(&corner, Phase::Create).await
 }
 

@@ -1,6 +1,6 @@
 //! AWS, played by a program on loopback that enforces the policies it is given.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_sdk_iam::{
@@ -34,14 +34,19 @@ pub struct Aws {
 
 impl Aws {
     pub async fn start(run: &Run) -> Result<Self> {
-        let room = run.room("aws")?;
-        with_free_port(async |port| Self::start_at(&room, port).await).await
+        Self::start_at(run, Ipv4Addr::LOCALHOST).await
     }
 
-    async fn start_at(room: &Path, port: u16) -> Result<Self> {
-        let url = format!("http://127.0.0.1:{port}");
+    /// At an address of this machine that others than its own programs reach, too.
+    pub async fn start_at(run: &Run, address: Ipv4Addr) -> Result<Self> {
+        let room = run.room("aws")?;
+        with_free_port(async |port| Self::start_server(&room, address, port).await).await
+    }
+
+    async fn start_server(room: &Path, address: Ipv4Addr, port: u16) -> Result<Self> {
+        let url = format!("http://{address}:{port}");
         let (iam, s3) = clients(&url, ROOT_KEY, ROOT_KEY);
-        let mut aws = Self { server: start_server(room, port)?, iam, s3, url };
+        let mut aws = Self { server: start_server(room, address, port)?, iam, s3, url };
         let iam = aws.iam.clone();
         aws.server.until_prints(START, &format!("Running on {}", aws.url)).await?;
         // The first request takes longer than all others, and no test should be the one to wait for it.
@@ -125,6 +130,11 @@ impl Aws {
         Ok(())
     }
 
+    pub async fn size(&self, bucket: &str, key: &str) -> Result<i64> {
+        let head = self.s3.head_object().bucket(bucket).key(key).send().await?;
+        head.content_length.context("an object without a length")
+    }
+
     /// The objects of a bucket: the key, and what changes when the object is written again. Equal means untouched.
     pub async fn objects(&self, bucket: &str) -> Result<BTreeMap<String, String>> {
         let mut pages = self.s3.list_objects_v2().bucket(bucket).into_paginator().send();
@@ -140,11 +150,11 @@ impl Aws {
     }
 }
 
-fn start_server(room: &Path, port: u16) -> Result<Process> {
+fn start_server(room: &Path, address: Ipv4Addr, port: u16) -> Result<Process> {
     let mut server = command(tool("ministack")?);
     server
         .env("AUTH", "true")
-        .env("BIND_HOST", "127.0.0.1")
+        .env("BIND_HOST", address.to_string())
         .env("GATEWAY_PORT", port.to_string())
         .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
         .env("MINISTACK_REGION", REGION)

@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
 
 /// How long a program may take to end by itself when asked to.
 const GRACE: Duration = Duration::from_secs(3);
@@ -47,6 +48,16 @@ impl Child {
     /// How the program ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
+    }
+
+    /// Waits until the program ends by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.exited() {
+                return status;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Sends a signal, unless the program has ended: its number may belong to another one by then.

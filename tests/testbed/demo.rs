@@ -4,33 +4,31 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     sample::{self, BACKUPS, BUCKET, PREFIX},
     serve::timed,
     testbed::{
         aws::Aws,
-        child::command,
+        kubectl::Kubectl,
         kubernetes::ControlPlane,
         operator::{Operator, Options},
-        program,
         rclone::Rclone,
         run::Run,
-        tools::tool,
+        story::{Story, indented},
     },
 };
 
-const CALL: Duration = Duration::from_mins(1);
 const LARGE: usize = 20 << 20;
 
 /// Tells the story. `Ok(false)` when a part of it was not seen.
 pub async fn demo() -> Result<bool> {
-    let mut story = Story::new();
+    let mut story = Story::new("demo");
     story.chapter("Start real servers, and the operator with exactly the chart's rights");
     let stage = Stage::start().await?;
 
@@ -55,7 +53,8 @@ pub async fn demo() -> Result<bool> {
 struct Stage {
     _operator: Operator,
     aws: Aws,
-    control_plane: ControlPlane,
+    _control_plane: ControlPlane,
+    kubectl: Kubectl,
 }
 
 impl Stage {
@@ -70,12 +69,13 @@ impl Stage {
         aws.create_bucket(BUCKET).await?;
         aws.create_bucket("another-bucket").await?;
         aws.put_object(BUCKET, "backups/dataset-10/neighbour", "somebody else's").await?;
-        Ok(Self { _operator: operator, aws, control_plane })
+        let kubectl = Kubectl::new(&control_plane);
+        Ok(Self { _operator: operator, aws, _control_plane: control_plane, kubectl })
     }
 
     async fn apply(&self, story: &mut Story) -> Result<()> {
         let objects: Vec<Value> = sample::store(self.aws.url()).into_iter().chain([sample::target()]).collect();
-        self.kubectl_apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects})).await?;
+        self.kubectl.apply(&objects).await?;
         println!("{}", indented(&self.wanted().await?));
         story.check("kubectl apply, and it is ready", async || self.wait_for("Ready").await).await;
         Ok(())
@@ -223,25 +223,8 @@ impl Stage {
         Ok(serde_json::from_str(&self.kubectl(arguments).await?)?)
     }
 
-    async fn kubectl_apply(&self, objects: &Value) -> Result<()> {
-        let file = tempfile::NamedTempFile::new()?;
-        fs::write(file.path(), objects.to_string())?;
-        self.kubectl_anywhere(&["apply", "--server-side", "--filename", &file.path().display().to_string()]).await?;
-        Ok(())
-    }
-
     async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.kubectl_anywhere(&[&["--namespace", BACKUPS], arguments].concat()).await
-    }
-
-    async fn kubectl_anywhere(&self, arguments: &[&str]) -> Result<String> {
-        let mut kubectl = command(tool("kubectl")?);
-        kubectl
-            .env("KUBECONFIG", self.control_plane.admin_kubeconfig())
-            // Where it keeps its cache.
-            .env("HOME", self.control_plane.run().path())
-            .args(arguments);
-        program::run("kubectl", kubectl, CALL).await?.succeeded()
+        self.kubectl.run(&[&["--namespace", BACKUPS], arguments].concat()).await
     }
 }
 
@@ -333,50 +316,4 @@ fn tree(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         }
     }
     Ok(found)
-}
-
-fn indented(text: &str) -> String {
-    text.trim_end().lines().map(|line| format!("      {line}")).collect::<Vec<_>>().join("\n")
-}
-
-/// Says what happens, and counts what was seen.
-struct Story {
-    start: Instant,
-    checks: usize,
-    failed: usize,
-}
-
-impl Story {
-    fn new() -> Self {
-        Self { start: Instant::now(), checks: 0, failed: 0 }
-    }
-
-    fn chapter(&self, title: &str) {
-        println!("\n[{:4.1} s] {title}", self.start.elapsed().as_secs_f32());
-    }
-
-    async fn check(&mut self, what: &str, check: impl AsyncFnOnce() -> Result<()>) {
-        let start = Instant::now();
-        let seen = check().await;
-        self.checks += 1;
-        let took = start.elapsed().as_secs_f32();
-        match seen {
-            Ok(()) => println!("  ok  {what} ({took:.1} s)"),
-            Err(error) => {
-                self.failed += 1;
-                println!("  FAILED  {what} ({took:.1} s): {error:#}");
-            }
-        }
-    }
-
-    /// The closing line; whether all of it was seen.
-    fn end(&self) -> bool {
-        println!(
-            "\n[{:4.1} s] demo: {} checks, {} failed",
-            self.start.elapsed().as_secs_f32(),
-            self.checks,
-            self.failed
-        );
-        self.failed == 0
-    }
 }

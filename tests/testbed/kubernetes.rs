@@ -3,8 +3,11 @@
 //! There are no controllers: a Namespace that is deleted stays `Terminating`, and the objects of a deleted owner stay.
 
 use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
     fs::{self, File},
     io::{Read, Write},
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -29,6 +32,20 @@ use super::{
 };
 
 const START: Duration = Duration::from_mins(1);
+const ADMIN: &str = "admin";
+
+/// The first address of the range of Services: every pod finds the API server there.
+const SERVICES: &str = "10.0.0.0/24";
+const KUBERNETES_SERVICE: &str = "10.0.0.1";
+
+/// What a control plane has to know of the cluster's nodes. Without any, it serves only what runs on this machine.
+#[derive(Clone)]
+pub struct Nodes {
+    /// Where pods and nodes reach this machine.
+    pub address: Ipv4Addr,
+    /// Who talks to the API server besides the administrator: users, each with its group.
+    pub users: Vec<(String, &'static str)>,
+}
 
 /// A running control plane; dropping it ends its servers and removes their data. Several can run side by side.
 pub struct ControlPlane {
@@ -38,7 +55,9 @@ pub struct ControlPlane {
     data: TempDir,
     authority: Authority,
     url: String,
-    token: String,
+    /// By user.
+    tokens: BTreeMap<String, String>,
+    nodes: Option<Nodes>,
     run: Run,
     room: PathBuf,
 }
@@ -55,39 +74,61 @@ impl ControlPlane {
 
     /// A cluster with nothing of ours in it.
     pub async fn bare(run: &Run) -> Result<Self> {
+        Self::for_nodes(run, None).await
+    }
+
+    /// The same, for a cluster with nodes.
+    pub async fn for_nodes(run: &Run, nodes: Option<Nodes>) -> Result<Self> {
         let room = run.room("kubernetes")?;
         let data = TempDir::new_in(&room)?;
         let authority = Authority::new("testbed")?;
-        let token = write_credentials(&room, &authority)?;
+        let tokens = write_credentials(&room, &authority, nodes.as_ref())?;
         let (etcd, etcd_url) = with_free_port(async |port| start_etcd(&room, data.path(), port).await).await?;
         let (apiserver, url) = with_free_port(async |port| {
-            let (mut apiserver, url) = start_apiserver(&room, &etcd_url, port)?;
-            let client = client(&url, &authority, &token)?;
+            let (mut apiserver, url) = start_apiserver(&room, &etcd_url, nodes.as_ref(), port)?;
+            let client = client(&url, &authority, &tokens[ADMIN])?;
             apiserver.until_ready(START, async || readyz(&client).await).await?;
             Ok((apiserver, url))
         })
         .await?;
         let (apiserver, run) = (Mutex::new(apiserver), run.clone());
-        let control_plane = Self { apiserver, etcd, etcd_url, data, authority, url, token, run, room };
-        control_plane.write_kubeconfig(&control_plane.room, "admin", &control_plane.url, &control_plane.token)?;
+        let control_plane = Self { apiserver, etcd, etcd_url, data, authority, url, tokens, nodes, run, room };
+        for user in control_plane.tokens.keys() {
+            control_plane.write_kubeconfig(
+                &control_plane.room,
+                user,
+                &control_plane.url,
+                &control_plane.tokens[user],
+            )?;
+        }
         Ok(control_plane)
     }
 
     /// A client of the administrator. It belongs to the async runtime it is made in.
     pub fn client(&self) -> Result<Client> {
-        client(&self.url, &self.authority, &self.token)
+        client(&self.url, &self.authority, &self.tokens[ADMIN])
     }
 
     /// A client of any user that RBAC knows, by the administrator's right to impersonate.
     pub fn client_as(&self, user: &str) -> Result<Client> {
-        let mut config = config(&self.url, &self.authority, &self.token)?;
+        let mut config = config(&self.url, &self.authority, &self.tokens[ADMIN])?;
         config.auth_info.impersonate = Some(user.to_owned());
         Ok(Client::try_from(config)?)
     }
 
     /// The administrator's kubeconfig, for kubectl and helm.
     pub fn admin_kubeconfig(&self) -> PathBuf {
-        self.room.join("admin.kubeconfig")
+        self.kubeconfig_of(ADMIN)
+    }
+
+    /// The kubeconfig of the administrator or of a user of [`Nodes`].
+    pub fn kubeconfig_of(&self, user: &str) -> PathBuf {
+        self.room.join(format!("{user}.kubeconfig"))
+    }
+
+    /// The certificate of the authority that signed the API server's, and the key that signs tokens of ServiceAccounts.
+    pub fn authority_and_token_key(&self) -> [PathBuf; 2] {
+        ["ca.crt", "tokens.key"].map(|file| self.room.join(file))
     }
 
     /// A new kubeconfig, in `folder`, with the operator's own rights. `server` is where it finds the API server: usually
@@ -124,7 +165,7 @@ impl ControlPlane {
     /// Starts the API server again, at the same place.
     pub async fn start_apiserver(&self) -> Result<()> {
         let port = self.url.rsplit(':').next().context("a port")?.parse()?;
-        let (mut apiserver, _) = start_apiserver(&self.room, &self.etcd_url, port)?;
+        let (mut apiserver, _) = start_apiserver(&self.room, &self.etcd_url, self.nodes.as_ref(), port)?;
         let client = self.client()?;
         apiserver.until_ready(START, async || readyz(&client).await).await?;
         *self.apiserver.lock().unwrap_or_else(PoisonError::into_inner) = apiserver;
@@ -174,16 +215,23 @@ async fn start_etcd(room: &Path, data: &Path, port: u16) -> Result<(Process, Str
     Ok((etcd, url))
 }
 
-fn start_apiserver(room: &Path, etcd_url: &str, port: u16) -> Result<(Process, String)> {
+fn start_apiserver(room: &Path, etcd_url: &str, nodes: Option<&Nodes>, port: u16) -> Result<(Process, String)> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", room.join(name).display());
     let mut apiserver = command(tool("kube-apiserver")?);
+    if let Some(nodes) = nodes {
+        apiserver
+            .args(["--bind-address=0.0.0.0", &format!("--advertise-address={}", nodes.address)])
+            .args(["--authorization-mode=Node,RBAC", "--kubelet-preferred-address-types=InternalIP"]);
+    } else {
+        apiserver
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--authorization-mode=RBAC"])
+            // A loopback address is no endpoint of the `kubernetes` Service, and nobody looks for one.
+            .arg("--endpoint-reconciler-type=none");
+    }
     apiserver
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", &format!("--secure-port={port}")])
-        // A loopback address is no endpoint of the `kubernetes` Service, and nobody looks for one.
-        .arg("--endpoint-reconciler-type=none")
-        .arg("--service-cluster-ip-range=10.0.0.0/24")
+        .arg(format!("--secure-port={port}"))
+        .arg(format!("--service-cluster-ip-range={SERVICES}"))
         .arg(format!("--etcd-servers={etcd_url}"))
-        .arg("--authorization-mode=RBAC")
         // Off by default, on in some clusters: the chart's rights must be enough for these, too.
         .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
         .arg(file("token-auth-file", "tokens.csv"))
@@ -213,18 +261,29 @@ fn config(url: &str, authority: &Authority, token: &str) -> Result<Config> {
     Ok(config)
 }
 
-/// Writes what the API server reads, and returns the administrator's token.
-fn write_credentials(room: &Path, authority: &Authority) -> Result<String> {
-    let identity = authority.identity()?;
-    let token = random_token()?;
+/// Writes what the API server reads, and returns the token of each user.
+fn write_credentials(room: &Path, authority: &Authority, nodes: Option<&Nodes>) -> Result<BTreeMap<String, String>> {
+    let mut names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let mut users = vec![(ADMIN.to_owned(), "system:masters")];
+    if let Some(nodes) = nodes {
+        names.extend([nodes.address.to_string(), KUBERNETES_SERVICE.to_owned()]);
+        users.extend(nodes.users.iter().cloned());
+    }
+    let identity = authority.identity_of(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     fs::write(room.join("ca.crt"), authority.pem())?;
     fs::write(room.join("server.crt"), identity.certificate)?;
     write_private(&room.join("server.key"), &identity.key)?;
-    let tokens = SigningKey::new()?;
-    write_private(&room.join("tokens.key"), &tokens.private)?;
-    fs::write(room.join("tokens.pub"), tokens.public)?;
-    write_private(&room.join("tokens.csv"), &format!("{token},admin,admin,system:masters\n"))?;
-    Ok(token)
+    let keys = SigningKey::new()?;
+    write_private(&room.join("tokens.key"), &keys.private)?;
+    fs::write(room.join("tokens.pub"), keys.public)?;
+    let (mut file, mut tokens) = (String::new(), BTreeMap::new());
+    for (user, group) in users {
+        let token = random_token()?;
+        writeln!(file, "{token},{user},{user},{group}")?;
+        tokens.insert(user, token);
+    }
+    write_private(&room.join("tokens.csv"), &file)?;
+    Ok(tokens)
 }
 
 fn random_token() -> Result<String> {

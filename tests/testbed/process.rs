@@ -3,13 +3,13 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{child::Child, wait::wait_until};
 
@@ -48,7 +48,7 @@ impl Process {
         let what = format!("`{}` to be ready", self.name);
         tokio::select! {
             ready = wait_until(&what, deadline, check) => ready.with_context(|| self.log_end()),
-            status = self.end() => bail!("`{}` ended ({status}) before it was ready; {}", self.name, self.log_end()),
+            status = self.child.ended() => bail!("`{}` ended ({status}) before it was ready; {}", self.name, self.log_end()),
         }
     }
 
@@ -98,17 +98,8 @@ impl Process {
 
     /// Waits until the program has ended by itself.
     pub async fn until_ended(&mut self, deadline: Duration) -> Result<()> {
-        let ended = timeout(deadline, self.end()).await;
+        let ended = timeout(deadline, self.child.ended()).await;
         ended.map(|_| ()).with_context(|| format!("`{}` runs after {deadline:?}; {}", self.name, self.log_end()))
-    }
-
-    async fn end(&mut self) -> ExitStatus {
-        loop {
-            if let Some(status) = self.child.exited() {
-                return status;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
     }
 
     fn log_end(&self) -> String {

@@ -10,21 +10,13 @@ out=$PWD/target/tools/rclone-$release
 package=rclone=$release+dfsg-2+b5
 checksum=703722dcab0c487322690fe68c7f8d6787e54e1ecd1297800d1382687ddbd81a # of amd64
 
-# apt with folders of its own: it reads and writes nothing of the machine's state, only the machine's list of sources.
 room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
-mkdir -p "$room"/{state/lists/partial,cache/archives/partial,package}
-private_apt() {
-    (cd "$room/package" && apt-get -qq -o Dir::State="$room/state" -o Dir::Cache="$room/cache" \
-        -o Dir::State::status=/dev/null -o APT::Sandbox::User= -o Debug::NoLocking=true "$@")
-}
 
 from_debian() {
     [[ $(dpkg --print-architecture 2>/dev/null) == amd64 ]] || return
     echo "Fetching rclone $release as Debian 12 packs it; this takes about 10 s."
-    # What apt says about other sources of this machine that do not answer is of no interest here.
-    private_apt update >"$room/log" 2>&1 || true
-    private_apt download "$package" >>"$room/log" 2>&1 || return
+    "$here/apt-download.sh" "$room/package" "$package" 2>/dev/null || return
     echo "$checksum  $(echo "$room"/package/*.deb)" | sha256sum --check --quiet || exit 1
     dpkg-deb -x "$room"/package/*.deb "$room/unpacked"
     cp "$room/unpacked/usr/bin/rclone" "$out/bin/rclone"

@@ -1,6 +1,6 @@
 //! Drift: what somebody else changed on what is ours, told apart from changes that were asked for.
 
-use super::{Plan, State, Step, Waiting};
+use super::{KeyEnd, Plan, State, Step, Waiting};
 use crate::{controller::goal::Provide, store::User};
 
 /// AWS attaches this to a user whose key it found in public. It is a warning, and only a person may take it off.
@@ -50,7 +50,10 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
         plan.repairs = told;
         return;
     }
-    plan.steps.retain(|step| what(step, goal).is_none() || !is_repair(step, state));
+    let lost =
+        |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::ActivateKey(_) | Step::WriteSecret(_));
+    plan.lost = plan.steps.iter().any(|step| lost(step) && is_repair(step, state));
+    plan.steps.retain(|step| !is_repair(step, state) || what(step, goal).is_none() && !prepares(step));
     match state.contested_until.filter(|_| !goal.repairs_paused) {
         None => plan.left = told,
         Some(until) => {
@@ -76,6 +79,13 @@ fn is_repair(step: &Step, state: &State) -> bool {
     !matches!(step, Step::ActivateKey(id) if withheld(id))
 }
 
+/// What is done only so that something can be replaced.
+fn prepares(step: &Step) -> bool {
+    use Step::{CheckSecret, DeleteKey, OpenIntent, Prove};
+    let makes_room = matches!(step, DeleteKey { why: KeyEnd::MakesRoom, .. });
+    makes_room || matches!(step, CheckSecret(_) | OpenIntent(_) | Prove { publishes: true, .. })
+}
+
 /// What a step puts right, if that is all it does.
 fn what(step: &Step, goal: &Provide) -> Option<String> {
     match step {
@@ -84,7 +94,9 @@ fn what(step: &Step, goal: &Provide) -> Option<String> {
         Step::DeleteAddition(name) => Some(format!("an inline policy {name} that was added")),
         Step::Detach(arn) => Some(format!("the policy {arn} that was attached")),
         Step::ActivateKey(id) => Some(format!("access key {id}, which was inactive")),
-        Step::WriteSecret(write) if write.key.is_some() => Some(format!("Secret {}", goal.secret_name)),
+        Step::CreateUser => Some("its IAM user, which was deleted".to_owned()),
+        Step::CreateKey => Some("its access key, or the Secret that held it".to_owned()),
+        Step::WriteSecret(_) => Some(format!("Secret {}", goal.secret_name)),
         _ => None,
     }
 }

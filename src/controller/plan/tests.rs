@@ -354,8 +354,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
     match step {
         Step::Claim(intent) => {
             assert!(!state.finalizer, "claimed twice");
-            state.finalizer = true;
-            state.first_intent = Some(intent);
+            state.claimed(intent);
         }
         Step::OpenIntent(intent) => state.intent_opened(intent),
         Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
