@@ -247,6 +247,15 @@ impl Cluster {
         Api::all(self.client())
     }
 
+    /// All stores with these labels, as they are now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn all_stores(&self, selector: Option<&str>) -> Result<Vec<BackupStore>, Error> {
+        let these = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
+        Ok(self.within("list the BackupStores", self.stores().list(&these)).await?.items)
+    }
+
     /// The store as it is now, not as the watch saw it last.
     ///
     /// # Errors

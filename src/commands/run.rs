@@ -89,7 +89,7 @@ pub(super) fn cluster_id(text: &str) -> Result<String, String> {
 }
 
 /// Whether it is a selector of labels at all, the API server says at the start.
-fn label_selector(text: &str) -> Result<String, String> {
+pub(super) fn label_selector(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("write labels such as shard=a, or leave the option out to work on everything".to_owned());
@@ -106,7 +106,8 @@ fn namespace(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration of at least a second.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration =
         text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
     if parsed.is_negative() || Duration::from(parsed) < Duration::from_secs(1) {

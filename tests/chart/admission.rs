@@ -49,6 +49,8 @@ fn everything() -> Value {
             "service": {"annotations": {"a": "b"}},
             "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
             "podMonitor": {"enabled": true},
+            "alerts": {"enabled": true, "labels": {"release": "prometheus"}},
+            "dashboard": {"enabled": true, "annotations": {"grafana_folder": "Backups"}},
         },
         "networkPolicy": {
             "enabled": true,
@@ -89,9 +91,15 @@ async fn every_combination_of_values_is_taken(world: Arc<World>) -> Result<()> {
     for values in combinations() {
         let objects = offline.render(&values).await.with_context(|| values.to_string())?;
         for object in objects.into_iter().filter(|object| seen.insert(object.to_string())) {
-            if object["kind"] == "Deployment" {
-                try_pod(&lab.client, &object["spec"]["template"]).await.with_context(|| values.to_string())?;
+            match object["kind"].as_str() {
+                Some("Deployment") => try_pod(&lab.client, &object["spec"]["template"]).await,
+                Some("Pod") => {
+                    try_pod(&lab.client, &object).await.with_context(|| values.to_string())?;
+                    continue;
+                }
+                _ => Ok(()),
             }
+            .with_context(|| values.to_string())?;
             let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
             // As an upgrade of the release that is there.
             try_to_apply(&lab.client, object, "helm").await.with_context(|| format!("{what} with {values}"))?;

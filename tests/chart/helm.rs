@@ -1,7 +1,7 @@
 //! Helm, as users call it.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,10 +14,11 @@ use crate::testbed::{
     child::command,
     install::{NAMESPACE, RELEASE, objects},
     program::{self, Ran},
-    tools::{project, tool},
+    tools::{project, tool, tools},
 };
 
-const DEADLINE: Duration = Duration::from_mins(3);
+/// Longer than any timeout that Helm is given.
+const DEADLINE: Duration = Duration::from_mins(6);
 
 /// Helm with a folder of its own, and with a cluster if it has one.
 pub struct Helm {
@@ -37,12 +38,30 @@ impl Helm {
 
     /// Runs Helm in the operator's namespace.
     pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        self.run_in(NAMESPACE, arguments).await
+    }
+
+    pub async fn run_in(&self, namespace: &str, arguments: &[&str]) -> Result<Ran> {
         let mut helm = command(tool("helm")?);
-        helm.env("HOME", self.home.path()).args(["--namespace", NAMESPACE]).args(arguments);
+        helm.env("HOME", self.home.path()).args(["--namespace", namespace]).args(arguments);
         if let Some(kubeconfig) = &self.kubeconfig {
             helm.env("KUBECONFIG", kubeconfig);
         }
         program::run("helm", helm, DEADLINE).await
+    }
+
+    /// Runs the README's own command for the installation, as it stands there.
+    pub async fn run_as_the_readme_says(&self) -> Result<Ran> {
+        let readme = fs::read_to_string(project().join("README.md"))?;
+        let start =
+            readme.find("helm upgrade --install").context("the README does not say how to install with Helm")?;
+        let block = readme[start..].split("```").next().unwrap_or_default();
+        let mut shell = command("bash");
+        let path = env::var("PATH").unwrap_or_default();
+        shell.args(["-euc", block]).current_dir(project()).env("HOME", self.home.path());
+        shell.env("PATH", format!("{}:{path}", tools().display()));
+        shell.envs(self.kubeconfig.iter().map(|kubeconfig| ("KUBECONFIG", kubeconfig)));
+        program::run("bash", shell, DEADLINE).await
     }
 
     /// The objects of a release with these values, in a cluster that knows the operator's kinds.

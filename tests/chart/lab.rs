@@ -1,6 +1,6 @@
 //! A cluster with nothing of ours in it, Helm, and an AWS: what somebody has who is about to install the operator.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
@@ -11,17 +11,23 @@ use crate::{
     helm::{Helm, chart, text},
     testbed::{
         aws::{Aws, REGION, ROOT_KEY},
+        child::command,
         install::{self, NAMESPACE, RELEASE},
         kubernetes::ControlPlane,
         objects::create,
         operator::{Operator, Options},
+        program::{self, Ran},
         run::Run,
     },
 };
 
 pub const BUCKET: &str = "my-backups";
+/// A bucket that may be claimed and is not there yet.
+pub const LATER: &str = "made-later";
 /// The Secret with the operator's credentials.
 const CREDENTIALS: &str = "aws-credentials";
+/// Longer than any check is told to wait.
+const CHECK: Duration = Duration::from_mins(3);
 
 pub struct Lab {
     // The servers end last.
@@ -58,10 +64,20 @@ impl Lab {
     }
 
     /// The operator that the release stands for: the node's work is done by hand here.
-    pub async fn operator(&self, arguments: &[&str]) -> Result<Operator> {
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let options = Options { args: arguments, ..Options::default() };
+    pub async fn operator(&self, options: Options) -> Result<Operator> {
         Box::pin(Operator::start(&self.control_plane, options)).await
+    }
+
+    /// What the pod of `helm test` would run, with its rights.
+    pub async fn check(&self, timeout: &str) -> Result<Ran> {
+        let room = self.control_plane.run().room("check")?;
+        let mut check = command(env!("CARGO_BIN_EXE_backup-target-operator"));
+        check.env("KUBECONFIG", self.control_plane.operator_kubeconfig(self.control_plane.url(), &room).await?).args([
+            "check",
+            "--timeout",
+            timeout,
+        ]);
+        program::run("backup-target-operator", check, CHECK).await
     }
 
     pub async fn create_namespace(&self, name: &str) -> Result<()> {
@@ -86,7 +102,7 @@ impl Lab {
             "credentials": {"secretRef": {"name": CREDENTIALS}},
             "allow": [{
                 "namespaces": {"names": namespaces},
-                "buckets": [BUCKET],
+                "buckets": [BUCKET, LATER],
                 "prefixes": ["{namespace}/"],
                 "capabilities": ["MultipartUploads"],
             }],

@@ -1,4 +1,5 @@
-//! The chart: what it renders, whether the API server takes it, and what installing, upgrading and removing it does.
+//! The chart: what it renders, whether the API server takes it, and what installing, upgrading and removing it does; and
+//! how targets get on with Helm, Argo CD and Flux.
 //!
 //! Helm and the API server are the real ones. There is no node, so the operator that a release stands for is a process of
 //! this machine, with the ServiceAccount and the rights that the release made.
@@ -7,15 +8,21 @@
 mod testbed;
 
 mod admission;
+<<<<<<< HEAD
 mod alerts;
+=======
+mod gitops;
+>>>>>>> chart
 mod helm;
 mod history;
+mod kubectl;
 mod lab;
 mod life;
 mod render;
 mod rights;
 mod snapshot;
 mod stories;
+mod used;
 mod world;
 
 use std::{env, process::ExitCode, sync::Arc};
@@ -41,7 +48,12 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
+<<<<<<< HEAD
     let tests = [alerts::TESTS, render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS].concat();
+=======
+    let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS];
+    let tests = [&of_the_chart, gitops::TESTS].concat().concat();
+>>>>>>> chart
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {
         let (runtime, world) = (runtime.clone(), world.clone());

@@ -26,6 +26,7 @@ use crate::{
     testbed::{
         install::{NAMESPACE, RELEASE},
         objects::{create, is_ready, principal, status},
+        operator::Options,
         wait::wait_until,
     },
     tests,
@@ -44,7 +45,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     let former = Former::fetch().await?;
     lab.install_chart(&former.chart()?, &[]).await?;
     lab.write_credentials().await?;
-    let mut operator = lab.operator(&[]).await?;
+    let mut operator = lab.operator(Options::default()).await?;
     lab.create_namespace("backups").await?;
     let stores = Api::<BackupStore>::all(lab.client.clone());
     create(&stores, json!({"metadata": {"name": "default"}, "spec": lab.store_spec(&["backups"])})).await?;
@@ -55,7 +56,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
 
     let life = Life::record(&lab.client, "backups", "dataset-1");
     operator.stop();
-    lab.install(&[]).await?;
+    lab.helm.run_as_the_readme_says().await?.succeeded()?;
     operator.restart().await?;
     // A change shows that the operator has looked at the target since.
     patch_capabilities(&lab, "backups", &["MultipartUploads"]).await?;
@@ -81,7 +82,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     ensure!(lab.aws.iam.get_user().user_name(principal(&target)).send().await.is_ok(), "the IAM user went");
 
     lab.install(&[]).await.context("what was left is in the way of installing it again")?;
-    let _operator = lab.operator(&[]).await?;
+    let _operator = lab.operator(Options::default()).await?;
     patch_capabilities(&lab, "backups", &[]).await?;
     let again = until_ready(&lab, "backups").await?;
     ensure!(status(&again).access_key_id == status(&before).access_key_id, "installing it again cost a key");
@@ -104,9 +105,14 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
     ensure!(!again.contains("Run the same command once more"), "{again}");
     stores.get("default").await.context("the store of the values is not there")?;
 
+    let early = lab.check("1s").await?;
+    let says = "error: BackupStore default is not ready: no operator has looked at it as it is now";
+    ensure!(early.code == Some(1) && early.stderr.starts_with(says), "{early:?}");
     lab.write_credentials().await?;
     // What the Deployment has in its environment.
-    let _operator = lab.operator(&["--watch-namespaces", "team-a,team-b"]).await?;
+    let _operator = lab.operator(Options::default().env("WATCH_NAMESPACES", "team-a,team-b")).await?;
+    let checked = lab.check("60s").await?.succeeded()?;
+    ensure!(checked.starts_with("BackupStore default is ready: the credentials work"), "{checked}");
     for namespace in ["team-a", "team-b", "team-c"] {
         create_target(&lab, namespace).await?;
     }

@@ -32,6 +32,11 @@ impl Options {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
+
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
 }
 
 /// A running operator; dropping it ends it.
