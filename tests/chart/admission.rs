@@ -106,6 +106,12 @@ async fn every_combination_of_values_is_taken(world: Arc<World>) -> Result<()> {
         }
     }
     ensure!(seen.len() > combinations().len(), "only {} objects were looked at", seen.len());
+    for kind in
+        ["BackupStore", "ConfigMap", "FlowSchema", "NetworkPolicy", "PodMonitor", "PrometheusRule", "ServiceMonitor"]
+    {
+        let of_that_kind = format!("\"kind\":\"{kind}\"");
+        ensure!(seen.iter().any(|object| object.contains(&of_that_kind)), "no values made a {kind}");
+    }
     Ok(())
 }
 
