@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS];
-    let tests = [&of_the_chart[..], &[alerts::TESTS, gitops::TESTS]].concat().concat();
+    let tests = [&of_the_chart[..], &[alerts::TESTS], gitops::TESTS].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {
         let (runtime, world) = (runtime.clone(), world.clone());

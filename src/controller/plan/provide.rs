@@ -99,9 +99,9 @@ fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
     } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::PutPolicy(_))) {
         plan.put(PutPolicy::new(&goal.document, Some(goal.record.clone())));
     }
-    for key in user.keys.iter().filter(|key| !key.active) {
-        if state.status.keys.iter().any(|record| record.id == key.id && record.withheld) {
-            plan.step(Step::ActivateKey(key.id.clone()));
+    for record in state.status.keys.iter().filter(|record| record.withheld) {
+        if user.keys.iter().any(|key| key.id == record.id) {
+            plan.step(Step::ActivateKey(record.id.clone()));
         }
     }
 }
@@ -218,9 +218,10 @@ fn activate(plan: &mut Plan, user: &User, state: &State, fresh: &Fresh) {
     let lasts = |record: &KeyRecord| {
         record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
     };
-    for key in user.keys.iter().filter(|key| !key.active) {
-        if state.status.keys.iter().any(|record| record.id == key.id && lasts(record)) {
-            plan.step(Step::ActivateKey(key.id.clone()));
+    for record in state.status.keys.iter().filter(|record| lasts(record)) {
+        // One that is on already, and that status takes for withheld, a crash has kept from being told.
+        if user.keys.iter().any(|key| key.id == record.id && (!key.active || record.withheld)) {
+            plan.step(Step::ActivateKey(record.id.clone()));
         }
     }
 }

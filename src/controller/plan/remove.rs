@@ -4,7 +4,10 @@ use super::{
     Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting,
     bound, drift, keys,
 };
-use crate::{api::backup_target::PolicyForm, store::User};
+use crate::{
+    api::backup_target::{KeyRecord, PolicyForm},
+    store::{Key, User},
+};
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
 pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -18,11 +21,16 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     if !state.finalizer {
         plan.step(Step::Claim(fresh.intent(state, state.status.secret_name.as_deref().unwrap_or_default())));
     }
-    // Without a policy no key works, whoever made it.
+    // Without a policy no key works, whoever made it. What a crash kept from being remembered is done once more.
+    if ours.policies.are_absent() && state.status.policy.is_some() {
+        plan.step(Step::DeletePolicy);
+    }
     delete_policy(&mut plan, ours);
     drift::remove_additions(&mut plan, ours);
     keys::delete_orphans(&mut plan, state, None);
-    for key in ours.keys.iter().filter(|key| key.active && state.is_recorded(&key.id)) {
+    let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some();
+    let stays_off = |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
+    for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id) && !stays_off(key)) {
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
     }
     keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
