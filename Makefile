@@ -11,7 +11,7 @@ TESTBED := $(CARGO) run --quiet --locked --example testbed --
 
 .PHONY: help
 help: ## Say all this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: tools build ## The main job once, visibly: from kubectl apply to a backup that rclone restores
@@ -75,6 +75,10 @@ build:
 crds: ## Write crds/ anew from src/api
 	@$(CARGO) run --quiet --locked -- crds | awk '/^---$$/ {n++} {print > (n == 1 ? "crds/backuptargets.yaml" : "crds/backupstores.yaml")}'
 	@cp crds/*.yaml charts/backup-target-operator/files/crds/
+
+.PHONY: chart-snapshot
+chart-snapshot: $(TOOLS)/bin/helm ## Write tests/chart/defaults.yaml anew: what the chart renders by default
+	@WRITE_CHART_SNAPSHOT=1 $(CARGO) test --quiet --locked --test chart
 
 .PHONY: rclone-docs
 rclone-docs: ## Write the table of docs/rclone.md anew from tests/rclone

@@ -12,6 +12,9 @@ use clap::Parser;
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => commands::run::run(arguments).await.map_err(Failure::from),
+        Command::Check(arguments) => {
+            commands::check::check(&arguments).await.map_err(Failure::from).and_then(|found| print(found.as_bytes()))
+        }
         Command::Render(arguments) => commands::render::run(&arguments).and_then(|rendered| {
             for note in &rendered.notes {
                 eprintln!("note: {note}");

@@ -331,6 +331,9 @@ pub struct Applied {
     pub generation: i64,
     /// Digest of the rclone.conf, apart from the key.
     pub rclone: String,
+    /// ARN of the permissions boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
 }
 
 /// When, and for which key and policy, the tiers were last tried with the key itself.

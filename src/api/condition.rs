@@ -54,6 +54,10 @@ pub mod reason {
     pub const NOT_VERIFIED: &str = "NotVerified";
     /// The spec breaks a rule that the API server could not check.
     pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// This version of the operator does not know the object's fields.
+    pub const UNREADABLE: &str = "Unreadable";
+    /// The operator itself has a fault.
+    pub const INTERNAL_ERROR: &str = "InternalError";
     /// The BackupStore that `spec.storeRef` names does not exist.
     pub const STORE_NOT_FOUND: &str = "StoreNotFound";
     /// The BackupStore exists, but its credentials do not work yet.

@@ -22,6 +22,10 @@ pub enum Kind {
     Forbidden,
     /// The API server does not take the object.
     Invalid,
+    /// This replica may not act any more, so nothing was sent.
+    NotLeading,
+    /// What the API server answered is not what this version of the operator knows.
+    Unreadable,
     /// No answer in time, or an answer that the server failed.
     Unreachable,
 }
@@ -41,6 +45,7 @@ impl Error {
                 400 | 405 | 413 | 415 | 422 => Kind::Invalid,
                 _ => Kind::Unreachable,
             },
+            kube::Error::SerdeError(_) => Kind::Unreadable,
             _ => Kind::Unreachable,
         };
         // The API server's words help an administrator; they never hold Secret data, since no request of ours is echoed.
@@ -55,7 +60,7 @@ impl Error {
     /// Whether the call certainly changed nothing.
     #[must_use]
     pub fn is_definite(&self) -> bool {
-        self.kind != Kind::Unreachable
+        !matches!(self.kind, Kind::Unreadable | Kind::Unreachable)
     }
 }
 
@@ -70,12 +75,18 @@ impl std::fmt::Display for Error {
             Kind::Conflict => write!(f, "failed to {what}: somebody else changed it; looking again"),
             Kind::Forbidden => write!(
                 f,
-                "failed to {what}: Kubernetes forbids it; check the operator's ClusterRole (the chart's rbac.yaml), or the \
+                "failed to {what}: Kubernetes forbids it; check the operator's rights (the chart's rbac.yaml), or the \
                  namespace is being deleted"
             ),
             Kind::Invalid => write!(
                 f,
                 "failed to {what}: the API server does not take it; check that the CRDs are those of this version"
+            ),
+            Kind::NotLeading => write!(f, "failed to {what}: this replica does not lead any more; another one goes on"),
+            Kind::Unreadable => write!(
+                f,
+                "failed to {what}: this version of the operator does not know its fields; mend the object, or let operator and \
+                 CRDs be of the same version"
             ),
             Kind::Unreachable => write!(f, "failed to {what}: no usable answer from the API server; trying again"),
         }

@@ -41,9 +41,7 @@ impl Cluster {
             secondary: None,
         };
         let about = about.object_ref(&());
-        let publishing = self.recorder.publish(&event, &about);
-        let published = tokio::time::timeout(super::CALL_DEADLINE, publishing).await;
-        if !matches!(published, Ok(Ok(()))) {
+        if self.within("publish an event", self.recorder.publish(&event, &about)).await.is_err() {
             tracing::warn!(reason = note.reason, "an event could not be published");
         }
     }

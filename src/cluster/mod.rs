@@ -2,6 +2,7 @@
 
 mod error;
 mod events;
+mod lease;
 mod secret_state;
 mod secrets;
 
@@ -12,10 +13,13 @@ pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{
-    Api, Client, Config, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    Api, Client, Config, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
     runtime::events::{Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,12 +31,15 @@ use crate::{
         backup_store::BackupStoreStatus,
         backup_target::{BackupTargetStatus, KeyIntent},
     },
+    leader::fence::Fence,
     names::{self, OPERATOR},
     store::connect::OperatorKey,
 };
 
 /// No call takes longer (design §6.6); kube itself sets no limit.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may be silent; a watch lasts 45 s.
+const SILENCE: Duration = Duration::from_secs(55);
 /// How often a status is written anew when the object changes under our hands.
 const STATUS_TRIES: usize = 4;
 
@@ -42,6 +49,7 @@ pub struct Cluster {
     client: Client,
     recorder: Recorder,
     namespace: String,
+    fence: Fence,
 }
 
 impl Cluster {
@@ -56,10 +64,18 @@ impl Cluster {
         // kube would retry one call for minutes on 429 and 5xx; retrying is the queue's work here, where it is told.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
+        // A watch that says nothing is ended by the server before; what is silent for longer is dead, also while it begins.
+        config.read_timeout = Some(SILENCE);
         let client =
             Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
         let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));
-        Ok(Self { client, recorder, namespace: namespace.to_owned() })
+        Ok(Self { client, recorder, namespace: namespace.to_owned(), fence: Fence::default() })
+    }
+
+    /// The same for a replica that acts only while it leads.
+    #[must_use]
+    pub fn behind(&self, fence: Fence) -> Self {
+        Self { fence, ..self.clone() }
     }
 
     /// The client, for watches.
@@ -80,7 +96,7 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn cluster_uid(&self) -> Result<String, Error> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let found = within("read namespace kube-system", namespaces.get_metadata("kube-system")).await?;
+        let found = self.within("read namespace kube-system", namespaces.get_metadata("kube-system")).await?;
         Ok(found.uid().unwrap_or_default())
     }
 
@@ -89,9 +105,8 @@ impl Cluster {
     /// # Errors
     /// When it does not. Being out of reach says nothing about the selector.
     pub async fn check_selector(&self, selector: &str) -> Result<(), String> {
-        let targets: Api<BackupTarget> = Api::all(self.client());
         let some = ListParams::default().labels(selector).limit(1);
-        match within("list BackupTargets by label", targets.list_metadata(&some)).await {
+        match self.within("list BackupStores by label", self.stores().list_metadata(&some)).await {
             Err(error) if error.kind == Kind::Invalid => {
                 Err(format!("`{selector}` is no selector of labels; write one such as shard=a or `shard in (a, b)`"))
             }
@@ -105,7 +120,7 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let found = within("read a namespace's labels", namespaces.get_metadata(name)).await?;
+        let found = self.within("read a namespace's labels", namespaces.get_metadata(name)).await?;
         Ok(found.metadata.labels.unwrap_or_default())
     }
 
@@ -115,7 +130,7 @@ impl Cluster {
     /// [`Kind::NotFound`] when the Secret or one of its keys is missing.
     pub async fn operator_key(&self, secret_name: &str) -> Result<OperatorKey, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
-        let secret = within("read the store's credentials Secret", secrets.get(secret_name)).await?;
+        let secret = self.within("read the store's credentials Secret", secrets.get(secret_name)).await?;
         let entry = |key: &str| {
             let bytes = secret.data.as_ref()?.get(key)?;
             let text = std::str::from_utf8(&bytes.0).ok()?.trim();
@@ -145,7 +160,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<BackupTarget>, Error> {
-        within("read the BackupTarget", self.targets(namespace).get_opt(name)).await
+        self.within("read the BackupTarget", self.targets(namespace).get_opt(name)).await
     }
 
     /// Puts finalizer and intent on a target in one write, unless somebody changed it since it was read.
@@ -188,7 +203,7 @@ impl Cluster {
         patch: &serde_json::Value,
     ) -> Result<BackupTarget, Error> {
         let api = self.targets(&target.namespace().unwrap_or_default());
-        within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
+        self.within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
     }
 
     /// Writes a target's status, if nobody changed the target since it was read.
@@ -200,7 +215,7 @@ impl Cluster {
         target: &BackupTarget,
         status: &BackupTargetStatus,
     ) -> Result<BackupTarget, Error> {
-        write_status(&self.targets(&target.namespace().unwrap_or_default()), target, status).await
+        self.write_status(&self.targets(&target.namespace().unwrap_or_default()), target, status).await
     }
 
     /// Writes what a reconcile found out, also when the target changed meanwhile, as long as it is the same target and
@@ -232,12 +247,21 @@ impl Cluster {
         Api::all(self.client())
     }
 
+    /// All stores with these labels, as they are now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn all_stores(&self, selector: Option<&str>) -> Result<Vec<BackupStore>, Error> {
+        let these = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
+        Ok(self.within("list the BackupStores", self.stores().list(&these)).await?.items)
+    }
+
     /// The store as it is now, not as the watch saw it last.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn store(&self, name: &str) -> Result<Option<BackupStore>, Error> {
-        within("read the BackupStore", self.stores().get_opt(name)).await
+        self.within("read the BackupStore", self.stores().get_opt(name)).await
     }
 
     /// Sets or clears a store's finalizer.
@@ -253,9 +277,12 @@ impl Cluster {
             "finalizers": finalizers,
         }});
         let stores = self.stores();
-        within("set the finalizer of the BackupStore", stores.patch(&store.name_any(), &by_us(), &Patch::Merge(&patch)))
-            .await
-            .map(|_| ())
+        self.within(
+            "set the finalizer of the BackupStore",
+            stores.patch(&store.name_any(), &by_us(), &Patch::Merge(&patch)),
+        )
+        .await
+        .map(|_| ())
     }
 
     /// Writes a store's status.
@@ -263,35 +290,90 @@ impl Cluster {
     /// # Errors
     /// When it cannot be written.
     pub async fn write_store_status(&self, store: &BackupStore, status: &BackupStoreStatus) -> Result<(), Error> {
-        write_status(&self.stores(), store, status).await.map(|_| ())
+        self.write_status(&self.stores(), store, status).await.map(|_| ())
+    }
+
+    // === any object ===
+
+    /// Writes other conditions into the status of an object, if they are others. All else in it stays, also what this version
+    /// of the operator cannot read.
+    ///
+    /// # Errors
+    /// When the object cannot be read or its status cannot be written.
+    pub async fn rewrite_conditions<K>(
+        &self,
+        meta: &ObjectMeta,
+        rewrite: impl Fn(&[Condition]) -> Vec<Condition>,
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = match &meta.namespace {
+            Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
+            None => Api::all_with(self.client(), &resource),
+        };
+        let name = meta.name.as_deref().unwrap_or_default();
+        let object = self.within("read an object that cannot be worked on", api.get(name)).await?;
+        let mut status = object.data["status"].clone();
+        let before: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
+        let after = rewrite(&before);
+        if after == before {
+            return Ok(());
+        }
+        status["conditions"] = json!(after);
+        status["observedGeneration"] = json!(meta.generation);
+        self.apply_status(&api, &resource, &object.metadata, &status).await.map(|_| ())
+    }
+
+    async fn write_status<K, S>(&self, api: &Api<K>, object: &K, status: &S) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize,
+    {
+        self.apply_status(api, &ApiResource::erase::<K>(&()), object.meta(), status).await
+    }
+
+    /// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
+    /// writes nothing.
+    async fn apply_status<K, S>(
+        &self,
+        api: &Api<K>,
+        resource: &ApiResource,
+        meta: &ObjectMeta,
+        status: &S,
+    ) -> Result<K, Error>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize,
+    {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let apply = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": name, "uid": meta.uid, "resourceVersion": meta.resource_version },
+            "status": status,
+        });
+        let params = PatchParams::apply(OPERATOR).force();
+        self.within("write status", api.patch_status(name, &params, &Patch::Apply(&apply))).await
+    }
+
+    /// Makes a call, if this replica may, and bounds it.
+    async fn within<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Error> {
+        if !self.fence.is_open() {
+            return Err(Error::new(what, Kind::NotLeading));
+        }
+        match tokio::time::timeout(CALL_DEADLINE, call).await {
+            Ok(answer) => answer.map_err(|error| Error::from_kube(what, &error)),
+            Err(_) => Err(Error::new(what, Kind::Unreachable)),
+        }
     }
 }
 
 fn by_us() -> PatchParams {
     PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() }
-}
-
-/// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
-/// writes nothing.
-async fn write_status<K, S>(api: &Api<K>, object: &K, status: &S) -> Result<K, Error>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-    S: Serialize,
-{
-    let meta = object.meta();
-    let apply = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version },
-        "status": status,
-    });
-    let params = PatchParams::apply(OPERATOR).force();
-    within("write status", api.patch_status(&object.name_any(), &params, &Patch::Apply(&apply))).await
-}
-
-async fn within<T>(what: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(CALL_DEADLINE, call).await {
-        Ok(answer) => answer.map_err(|error| Error::from_kube(what, &error)),
-        Err(_) => Err(Error::new(what, Kind::Unreachable)),
-    }
 }

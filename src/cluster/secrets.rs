@@ -13,7 +13,7 @@ use kube::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Cluster, Error, Kind, OwnedSecret, SecretState, within};
+use super::{Cluster, Error, Kind, OwnedSecret, SecretState};
 use crate::{
     api::BackupTarget,
     names::{self, MANAGED_BY_LABEL, OPERATOR, RCLONE_CONF, RETAINED_LABEL, TARGET_LABEL},
@@ -44,7 +44,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn secret(&self, target: &BackupTarget, name: &str) -> Result<SecretState, Error> {
-        let found = within("read the target's Secret", self.secrets(target).get_opt(name)).await?;
+        let found = self.within("read the target's Secret", self.secrets(target).get_opt(name)).await?;
         Ok(found.map_or(SecretState::Absent, |secret| seen_by(target, secret)))
     }
 
@@ -54,7 +54,7 @@ impl Cluster {
     /// [`Kind::AlreadyExists`] when there is one.
     pub async fn create_secret(&self, new: &NewSecret<'_>) -> Result<OwnedSecret, Error> {
         let (api, secret) = (self.secrets(new.target), secret_manifest(new, ObjectMeta::default()));
-        Ok(owned(within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
+        Ok(owned(self.within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
     }
 
     /// Asks the API server whether it would take the Secret, without writing it.
@@ -70,15 +70,15 @@ impl Cluster {
             Some(before) if before.must_be_recreated => {
                 let elsewhere = NewSecret { name: SCRATCH_NAME, ..*new };
                 let secret = secret_manifest(&elsewhere, ObjectMeta::default());
-                within(what, api.create(&params, &secret)).await.map(|_| ())
+                self.within(what, api.create(&params, &secret)).await.map(|_| ())
             }
             Some(before) => {
                 let secret = secret_manifest(new, before.metadata.clone());
-                within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())
+                self.within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())
             }
             None => {
                 let secret = secret_manifest(new, ObjectMeta::default());
-                within(what, api.create(&params, &secret)).await.map(|_| ())
+                self.within(what, api.create(&params, &secret)).await.map(|_| ())
             }
         }
     }
@@ -90,7 +90,7 @@ impl Cluster {
     pub async fn replace_secret(&self, new: &NewSecret<'_>, before: &OwnedSecret) -> Result<OwnedSecret, Error> {
         let (api, secret) = (self.secrets(new.target), secret_manifest(new, before.metadata.clone()));
         let replaced =
-            within("update the target's Secret", api.replace(new.name, &PostParams::default(), &secret)).await;
+            self.within("update the target's Secret", api.replace(new.name, &PostParams::default(), &secret)).await;
         replaced.map(owned)
     }
 
@@ -104,7 +104,7 @@ impl Cluster {
             ..DeleteParams::default()
         };
         let api = self.secrets(target);
-        match within("delete the target's Secret", api.delete(name, &only_this)).await {
+        match self.within("delete the target's Secret", api.delete(name, &only_this)).await {
             Err(error) if error.kind == Kind::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
@@ -116,7 +116,7 @@ impl Cluster {
     /// [`Kind::Conflict`] when somebody changed it.
     pub async fn disown_secret(&self, target: &BackupTarget, name: &str, secret: &OwnedSecret) -> Result<(), Error> {
         let api = self.secrets(target);
-        let mut found = within("read the target's Secret", api.get(name)).await?;
+        let mut found = self.within("read the target's Secret", api.get(name)).await?;
         found.metadata.resource_version.clone_from(&secret.metadata.resource_version);
         if let Some(owners) = &mut found.metadata.owner_references {
             owners.retain(|owner| Some(&owner.uid) != target.metadata.uid.as_ref());
@@ -124,7 +124,7 @@ impl Cluster {
         let labels = found.labels_mut();
         labels.remove(MANAGED_BY_LABEL);
         labels.insert(RETAINED_LABEL.to_owned(), "true".to_owned());
-        within("disown the target's Secret", api.replace(name, &PostParams::default(), &found)).await.map(|_| ())
+        self.within("disown the target's Secret", api.replace(name, &PostParams::default(), &found)).await.map(|_| ())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod check;
 pub mod crds;
 pub mod render;
 pub mod run;
@@ -23,6 +24,10 @@ pub struct Arguments {
 pub enum Command {
     /// Run the operator.
     Run(run::Arguments),
+    /// Check an installation, as `helm test` does: the API server answers, and an operator found every BackupStore ready.
+    ///
+    /// Waits until that is so. What is not is told, store by store, and the exit code is 1.
+    Check(check::Arguments),
     /// Show policy, rclone.conf and more of a BackupTarget, without a cluster or an account.
     ///
     /// Prints exactly what the operator would apply for the BackupTargets in the files, with placeholders for the access key.

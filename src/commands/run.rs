@@ -1,18 +1,25 @@
 //! `run`: the operator itself.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     cluster::Cluster,
     controller::run::{self, Settings},
-    telemetry::{self, LogFormat},
+    leader::{Replica, fence::Fence},
+    names,
+    telemetry::{
+        Telemetry,
+        health::Phase,
+        http,
+        log::{self, LogFormat},
+    },
 };
 
-/// How long a stop may take.
+/// How long a stop may take, within the 30 s that Kubernetes gives.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Settings of the operator; each can also be given by its environment variable.
@@ -41,6 +48,28 @@ pub struct Arguments {
     #[arg(long, env = "WATCH_LABEL_SELECTOR", value_parser = label_selector)]
     watch_label_selector: Option<String>,
 
+    /// Work only on BackupTargets in these namespaces, such as `team-a,team-b` [default: in all]. The operator then needs no
+    /// right on the Secrets and targets of any other namespace (chart value `namespaces`).
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    watch_namespaces: Vec<String>,
+
+    /// Work only while holding a Lease in the operator's namespace, so that several replicas can run and one works.
+    #[arg(long, env = "LEADER_ELECTION", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true")]
+    leader_election: bool,
+
+    /// Name of that Lease.
+    #[arg(long, env = "LEASE_NAME", default_value = names::OPERATOR)]
+    lease_name: String,
+
+    /// What this replica is called in the Lease; something by chance is added.
+    #[arg(long, env = "POD_NAME", default_value = names::OPERATOR)]
+    pod_name: String,
+
+    /// Where to answer /livez, /readyz and /metrics, such as 0.0.0.0:8080 [default: nowhere].
+    #[arg(long, env = "HTTP_ADDRESS")]
+    http_address: Option<SocketAddr>,
+
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -60,7 +89,7 @@ pub(super) fn cluster_id(text: &str) -> Result<String, String> {
 }
 
 /// Whether it is a selector of labels at all, the API server says at the start.
-fn label_selector(text: &str) -> Result<String, String> {
+pub(super) fn label_selector(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("write labels such as shard=a, or leave the option out to work on everything".to_owned());
@@ -68,7 +97,17 @@ fn label_selector(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = text.trim();
+    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
+        return Err("write the names of namespaces, such as team-a,team-b, or leave the option out for all".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// Parses a duration of at least a second.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: kube::core::Duration =
         text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
     if parsed.is_negative() || Duration::from(parsed) < Duration::from_secs(1) {
@@ -82,7 +121,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When it cannot start.
 pub async fn run(arguments: Arguments) -> Result<(), String> {
-    telemetry::init(arguments.log_format, &arguments.log_filter)?;
+    log::init(arguments.log_format, &arguments.log_filter)?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = arguments.namespace, "starting");
     let cluster = Cluster::connect(&arguments.namespace).await?;
     let settings = Settings {
@@ -90,29 +129,72 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         resync: arguments.resync,
         concurrency: arguments.concurrency,
         selector: arguments.watch_label_selector,
+        namespaces: arguments.watch_namespaces,
     };
-    let (stop, stopping) = watch::channel(false);
-    tokio::spawn(async move {
-        asked_to_stop().await;
-        info!("stopping: what has begun is finished");
-        let _ = stop.send(true);
-    });
-    let given_up = given_up(stopping.clone());
+    let telemetry = Arc::new(Telemetry::default());
+    if let Some(address) = arguments.http_address {
+        tokio::spawn(http::serve(http::listen(address).await?, telemetry.clone()));
+    }
+    let stopping = on_signal(telemetry.clone());
+    if !arguments.leader_election {
+        return work(cluster, settings, telemetry, Fence::default(), stopping).await;
+    }
+    let fence = Fence::default();
+    let replica = Replica::new(cluster.clone(), &arguments.lease_name, &arguments.pod_name, fence.clone());
+    telemetry.health.is_now(Phase::StandingBy);
     tokio::select! {
-        ended = run::run(cluster, settings, stopping) => ended?,
-        () = given_up => tracing::warn!("what was still under way is left; the next start takes it up"),
+        () = replica.until_leading() => {}
+        () = stopped(stopping.clone()) => return Ok(()),
+    }
+    telemetry.health.is_now(Phase::Starting);
+    let worked = tokio::select! {
+        worked = work(cluster, settings, telemetry, fence, stopping) => worked,
+        () = replica.keep_leading() => {
+            return Err("the lead is lost: this replica ends at once, and stands by when it is started again".to_owned());
+        }
+    };
+    replica.let_go().await;
+    worked
+}
+
+/// Works until it is asked to stop, and a while longer to finish what has begun.
+async fn work(
+    cluster: Cluster,
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+    fence: Fence,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), String> {
+    telemetry.metrics.leads(true);
+    let given_up = async {
+        stopped(stopping.clone()).await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        ended = run::run(cluster, settings, telemetry, fence, stopping.clone()) => ended?,
+        () = given_up => warn!("what was still under way is left; the next start takes it up"),
     }
     info!("stopped");
     Ok(())
 }
 
-/// Some time after the request to stop, within the 30 s that Kubernetes gives.
-async fn given_up(mut stopping: watch::Receiver<bool>) {
-    // An error means that nobody can ask any more; then the operator runs on.
+/// Says when the operator is asked to stop.
+fn on_signal(telemetry: Arc<Telemetry>) -> watch::Receiver<bool> {
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        info!("stopping: what has begun is finished");
+        telemetry.health.is_now(Phase::Stopping);
+        let _ = stop.send(true);
+    });
+    stopping
+}
+
+/// Waits for the request to stop. When nobody can ask any more, the operator runs on.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
     if stopping.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
-    tokio::time::sleep(STOP_WITHIN).await;
 }
 
 async fn asked_to_stop() {

@@ -26,6 +26,16 @@ pub struct Found {
 }
 
 impl State {
+    /// The target has our finalizer, and with it an intent. Status remembers that from its next write on, since a tenant can
+    /// take an annotation away.
+    pub fn claimed(&mut self, intent: KeyIntent) {
+        self.finalizer = true;
+        if self.first_intent_counts() {
+            self.status.key_intent = Some(intent.clone());
+        }
+        self.first_intent = Some(intent);
+    }
+
     /// The principal was created.
     pub fn user_created(&mut self, name: &str, id: String, boundary: Option<String>) {
         self.status.principal = Some(name.to_owned());
@@ -33,6 +43,12 @@ impl State {
         // Keys go with the principal that they were made for.
         self.status.keys.clear();
         self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
+    }
+
+    /// The principal was deleted, and is not waited for any more.
+    pub fn user_deleted(&mut self) {
+        self.status.key_created_at = None;
+        self.principal = Principal::Absent;
     }
 
     /// The policy was written.
@@ -72,8 +88,7 @@ impl State {
     /// The key was tried, with the policy that it has.
     pub fn key_tried(&mut self, key: &str, found: Found, now: Timestamp) {
         let policy = self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default();
-        let before = self.status.proof.take().filter(|proof| proof.key == key && proof.policy == policy);
-        let since = before.map_or(now, |proof| proof.since);
+        let since = self.tried_since(key).unwrap_or(now);
         let Found { works, bucket_missing, conclusive } = found;
         let key = key.to_owned();
         self.status.proof = Some(ProofRecord { key, policy, at: now, since, works, bucket_missing, conclusive });
@@ -132,10 +147,11 @@ impl State {
 
     /// A key is gone.
     pub fn key_deleted(&mut self, id: &str) {
-        if self.orphans().iter().any(|orphan| orphan == id) {
+        if self.orphans() == [id] {
             // One intent creates one key: with that key found, its outcome is known.
             self.intent_settled();
         }
+        self.in_hand.take_if(|key| key.id == id);
         self.user(|user| user.keys.retain(|key| key.id != id));
         self.status.keys.retain(|key| key.id != id);
     }

@@ -6,14 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::runtime::reflector::Store;
+use kube::{
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{hand::Hand, state::Absence};
+use super::{census, hand::Hand, now, state::Absence};
 use crate::{
     api::{BackupStore, BackupTarget},
     cluster::Cluster,
-    store::{Principal, connect::Connections},
+    store::{Principal, connect::Connections, throttle::Urgency},
+    telemetry::{Telemetry, metrics::Census},
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -29,21 +33,29 @@ pub struct Context {
     pub cluster: Cluster,
     /// The stores' APIs.
     pub connections: Connections,
-    /// All BackupStores, as the watch sees them.
-    pub stores: Store<BackupStore>,
-    /// All BackupTargets, as the watch sees them.
-    pub targets: Store<BackupTarget>,
+    /// What the watches see.
+    seen: Seen,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
     pub resync: Duration,
     /// Keys that are created and not published yet.
     pub hand: Hand,
+    /// What is told to those who run the operator.
+    pub telemetry: Arc<Telemetry>,
     listed: watch::Sender<bool>,
     per_store: usize,
-    slots: Mutex<HashMap<String, Arc<Semaphore>>>,
+    slots: Mutex<HashMap<(String, Urgency), Arc<Semaphore>>>,
     memory: Mutex<HashMap<String, Memory>>,
     counts: Mutex<HashMap<String, Instant>>,
+}
+
+/// Copies of all objects, as the watches see them.
+pub struct Seen {
+    /// All BackupStores.
+    pub stores: Store<DeserializeGuard<BackupStore>>,
+    /// All BackupTargets: one copy for each namespace that is watched, or one for all.
+    pub targets: Vec<Store<DeserializeGuard<BackupTarget>>>,
 }
 
 /// What is remembered of one object.
@@ -65,26 +77,52 @@ impl Context {
     pub fn new(
         cluster: Cluster,
         connections: Connections,
-        stores: Store<BackupStore>,
-        targets: Store<BackupTarget>,
+        seen: Seen,
         cluster_id: String,
         resync: Duration,
         per_store: u16,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
             cluster,
             connections,
-            stores,
-            targets,
+            seen,
             cluster_id,
             resync,
             hand: Hand::default(),
+            telemetry,
             listed: watch::Sender::new(false),
             per_store: usize::from(per_store),
             slots: Mutex::default(),
             memory: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// How many targets use a store. One that cannot be read may use any: whether those count is for the caller to say.
+    #[must_use]
+    pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
+        let uses = |target: &DeserializeGuard<BackupTarget>| match &target.0 {
+            Ok(target) => target.spec.store_ref.name == store,
+            Err(_) => with_unreadable,
+        };
+        self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
+    }
+
+    /// Counts everything that the watches see.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut count = Census::default();
+        for target in self.seen.targets.iter().flat_map(Store::state) {
+            match &target.0 {
+                Ok(target) => census::count_target(&mut count, target, now()),
+                Err(_) => census::count_unreadable(&mut count),
+            }
+        }
+        for store in self.seen.stores.state().iter().filter_map(|store| store.0.as_ref().ok()) {
+            census::count_store(&mut count, store);
+        }
+        count
     }
 
     /// All targets are known.
@@ -100,20 +138,25 @@ impl Context {
     }
 
     /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does
-    /// not answer keeps nobody else waiting.
-    pub async fn slot(&self, store: &str) -> Option<OwnedSemaphorePermit> {
+    /// not answer keeps nobody else waiting, and so has each urgency, so that looks at what is well keep no change waiting.
+    pub async fn slot(&self, store: &str, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
         let slots = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.slots_of(store)))).clone()
+            let new = || Arc::new(Semaphore::new(self.slots_of(store, urgency)));
+            slots.entry((store.to_owned(), urgency)).or_insert_with(new).clone()
         };
+        let _waiting = self.telemetry.metrics.waiting(store);
         // Never closed, so there always is one.
         slots.acquire_owned().await.ok()
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
-    fn slots_of(&self, store: &str) -> usize {
-        let known = self.stores.state().into_iter().find(|known| known.metadata.name.as_deref() == Some(store));
-        known.map_or(self.per_store, |known| self.per_store.min(usize::from(known.spec.iam.requests_per_second).max(1)))
+    fn slots_of(&self, store: &str, urgency: Urgency) -> usize {
+        let known = self.seen.stores.get(&ObjectRef::new(store));
+        let known = known.as_ref().and_then(|known| known.0.as_ref().ok());
+        let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
+        let slots = self.per_store.min(rate).max(1);
+        if urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
     }
 
     /// What is remembered of the object with that UID.

@@ -64,6 +64,9 @@ pub enum Error {
     /// The key is not proven.
     #[error(transparent)]
     NotProven(Failure),
+    /// What was planned for is not there any more.
+    #[error("the access key that was to be published is gone; looking again")]
+    Overtaken,
     /// It took too long.
     #[error("the reconcile did not end in time and was cut off; trying again")]
     TimedOut,
@@ -85,7 +88,7 @@ impl Error {
         match self {
             Self::Invalid(_) => reason::INVALID_SPEC,
             Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
-            Self::StorePending(_) => reason::PENDING,
+            Self::StorePending(_) | Self::Overtaken => reason::PENDING,
             Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
             Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
             Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
@@ -120,6 +123,7 @@ impl Error {
             | Self::StorePending(_)
             | Self::StoreNotReady { .. }
             | Self::Cluster(_)
+            | Self::Overtaken
             | Self::TimedOut => Retry::Backoff,
         }
     }
@@ -151,7 +155,9 @@ fn store_reason(kind: &store::Kind) -> &'static str {
         Kind::Throttled => reason::THROTTLED,
         Kind::Unreachable => reason::STORE_UNREACHABLE,
         Kind::LimitExceeded => reason::LIMIT_EXCEEDED,
-        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::Refused(_) => reason::STORE_ERROR,
+        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::NotLeading | Kind::Refused(_) => {
+            reason::STORE_ERROR
+        }
         Kind::DeleteConflict => reason::PRINCIPAL_CONFLICT,
     }
 }

@@ -96,30 +96,28 @@ impl<'a> Executor<'a> {
     /// When the step failed; the state says what was done before.
     pub async fn execute(&mut self, step: Step) -> Result<(), Error> {
         if let Step::Claim(intent) | Step::OpenIntent(intent) = &step {
-            self.intent = Some((intent.nonce.clone(), self.state.status.last_reissue));
+            // One that takes the place of another that is open stands for what that may still bring, too.
+            let is_first = self.state.open_intent().is_none();
+            self.intent = is_first.then(|| (intent.nonce.clone(), self.state.status.last_reissue));
         }
-        let (creates_user, creates_key) = (matches!(step, Step::CreateUser), matches!(step, Step::CreateKey));
+        let creates_user = matches!(step, Step::CreateUser);
         let result = self.act(step).await;
-        if let Err(error) = &result {
-            // A principal that was there all along, and that IAM did not show, is no key, and none was asked for yet.
-            let only_user = creates_user && is_there_already(error);
-            self.settle_intent(only_user || error.is_definite(), only_user || creates_key);
+        // A principal that was there all along, and that IAM did not show, is no key, and none was asked for yet.
+        if result.as_ref().is_err_and(|error| error.is_definite() || creates_user && is_there_already(error)) {
+            self.settle_intent();
         }
         result
     }
 
     /// Nothing came of the intent of this plan when what failed certainly made no key.
-    fn settle_intent(&mut self, is_definite: bool, without_key: bool) {
+    fn settle_intent(&mut self) {
         let Some((nonce, last_reissue)) = &self.intent else { return };
         let is_open = self.state.open_intent().is_some_and(|intent| intent.nonce == *nonce);
-        if !is_open || !is_definite || !self.state.orphans().is_empty() {
-            return;
-        }
-        if without_key {
+        if is_open && self.state.orphans().is_empty() {
             // No key was made, so none counts against the limit.
             self.state.status.last_reissue = *last_reissue;
+            self.state.intent_settled();
         }
-        self.state.intent_settled();
     }
 
     async fn act(&mut self, step: Step) -> Result<(), Error> {
@@ -173,7 +171,7 @@ impl<'a> Executor<'a> {
             }
             Step::DeleteUser => {
                 self.iam.delete_user(user).await?;
-                self.state.principal = Principal::Absent;
+                self.state.user_deleted();
             }
             Step::TagRetained => self.iam.tag_retained(user).await?,
             Step::DisownSecret(name) => self.disown_secret(&name).await?,
@@ -184,8 +182,7 @@ impl<'a> Executor<'a> {
 
     async fn claim(&mut self, intent: KeyIntent) -> Result<(), Error> {
         self.target = self.cluster.claim(&self.target, &intent).await?;
-        self.state.finalizer = true;
-        self.state.first_intent = Some(intent);
+        self.state.claimed(intent);
         Ok(())
     }
 
@@ -226,6 +223,9 @@ impl<'a> Executor<'a> {
     async fn delete_key(&mut self, id: &str, why: KeyEnd) -> Result<(), Error> {
         self.iam.delete_key(&self.user.name, id).await?;
         self.state.key_deleted(id);
+        if self.hand.of(&self.uid()).is_some_and(|created| created.key.id == id) {
+            self.hand.let_go(&self.uid());
+        }
         match why {
             KeyEnd::Orphan => {
                 // Nobody ever had it, so it does not count against the limit.
@@ -256,22 +256,25 @@ impl<'a> Executor<'a> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
         let pending = self.state.pending(super::now()).cloned();
         let key = pending.or_else(|| self.state.published_key());
-        let (Some(access), Some(key)) = (&goal.current, key) else { return Ok(()) };
+        let (Some(access), Some(key)) = (&goal.current, key) else {
+            return if publishes { Err(Error::Overtaken) } else { Ok(()) };
+        };
         let plan = probe::Plan::new(&probe::AWS, access, &goal.former, &self.uid(), depth);
         let proof = probe::prove(self.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
-        let failure = verdict::failure(&proof, publishes);
+        let now = super::now();
+        let age = verdict::age(self.state.tried_since(&key.id).unwrap_or(now), now);
+        let failure = verdict::failure(&proof, publishes, age);
         // A store that does not answer says nothing, and what was proven before stands.
         if !matches!(&failure, Some(failure) if failure.is_silence()) {
             let found = Found {
-                works: proof.publishable(),
+                works: if publishes { failure.is_none() } else { proof.publishable() },
                 bucket_missing: proof.is_bucket_missing(),
                 conclusive: proof.complete() && proof.limits() == Limits::Held,
             };
-            self.state.key_tried(&key.id, found, super::now());
+            self.state.key_tried(&key.id, found, now);
         }
-        let since = self.state.status.proof.as_ref().map(|proof| proof.since);
         self.proof = Some(proof);
-        failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure.after(since, super::now()))))
+        failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure)))
     }
 
     fn uid(&self) -> String {
@@ -280,10 +283,13 @@ impl<'a> Executor<'a> {
 
     async fn write_secret(&mut self, write: WriteSecret) -> Result<(), Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
-        match (write.key, self.hand.of(&self.uid())) {
-            (Some(key), _) => self.write_content(goal, &write.name, &key).await,
-            (None, Some(created)) => self.publish(goal, &write.name, created).await,
-            (None, None) => Ok(()),
+        if let Some(key) = write.key {
+            return self.write_content(goal, &write.name, &key).await;
+        }
+        let pending = self.state.pending(super::now()).map(|key| key.id.clone());
+        match self.hand.of(&self.uid()).filter(|created| Some(&created.key.id) == pending.as_ref()) {
+            Some(created) => self.publish(goal, &write.name, created).await,
+            None => Err(Error::Overtaken),
         }
     }
 
@@ -294,7 +300,6 @@ impl<'a> Executor<'a> {
             // that it may hold goes.
             if matches!(&error, Error::Cluster(error) if error.is_definite()) && !came_in_between(&error) {
                 // Certainly not published, so nobody can have it: an orphan, and it goes at once.
-                self.hand.let_go(&self.uid());
                 self.delete_key(&created.key.id, KeyEnd::Orphan).await?;
             }
             return Err(error);

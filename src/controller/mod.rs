@@ -1,10 +1,12 @@
 //! The pipeline: observe → parse → plan → execute → report, for targets and for stores.
 
+pub mod census;
 pub mod changes;
 pub mod context;
 pub mod error;
 pub mod execute;
 pub mod goal;
+pub mod guard;
 pub mod hand;
 pub mod observe;
 pub mod plan;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     error::{Error, Retry},
@@ -21,6 +22,8 @@ use crate::{
     probe::Proof,
 };
 
+/// How the message begins that tells of groups and policies beside the operator's own.
+const BESIDES: &str = "besides what its policy allows";
 /// How the message of a deletion begins that cannot go on now.
 pub const DELETION_WAITS: &str = "deletion waits: ";
 
@@ -80,6 +83,14 @@ fn provided(
             not_ready(conditions, &error, &error.to_string());
         }
         (None, Some(waiting)) => wait(conditions, waiting, ""),
+        _ if plan.lost => {
+            let message = format!(
+                "somebody else changed {}, and it is left because repairs are paused: backups do not work. Take the annotation \
+                 {PAUSED_REPAIR_ANNOTATION} off to have it put right",
+                plan.left.join(", ")
+            );
+            stalled(conditions, reason::DRIFT_LEFT, &message);
+        }
         _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
         _ => partly_allowed(conditions, goal),
     }
@@ -106,23 +117,40 @@ fn provided(
         return keep_tiers(conditions);
     }
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
+    let outdated = is_outdated(&status.conditions, access, plan);
     match proof {
         Some(proof) => proven(conditions, status, access, proof, now),
-        None if is_proven(status, goal) && confirm_tiers(conditions) => {}
-        None => granted(conditions, access),
+        None if !outdated && is_proven(status, goal) && confirm_tiers(conditions) => {}
+        None => {
+            // What the proof said is not in the conditions any more, so it is due again.
+            status.proof = status.proof.take().filter(|_| !outdated);
+            granted(conditions, access);
+        }
     }
     not_granted(conditions, access, goal);
     if !plan.excess.is_empty() {
-        let message = format!("besides what its policy allows, the IAM user can do {}", plan.excess.join(", "));
+        let message = format!("{BESIDES}, the IAM user can do {}", plan.excess.join(", "));
         conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
         let generation = target.metadata.generation.unwrap_or_default();
-        status.applied = Some(Applied { generation, rclone: goal.rclone.digest() });
+        let boundary = goal.terms.boundary.as_ref().map(ToString::to_string);
+        status.applied = Some(Applied { generation, rclone: goal.rclone.digest(), boundary });
     }
-    if plan.blocked.is_none() && plan.waiting.is_none() && goal.missing.is_empty() {
+    if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
         ready_if_it_works(conditions, access);
     }
+}
+
+/// Whether a condition says what held back or added to the access before, and does not any more.
+fn is_outdated(before: &[Condition], access: &Access, plan: &Plan) -> bool {
+    let has = |tier: &str| access.tiers().any(|granted| granted.name() == tier);
+    before.iter().any(|told| match told.reason.as_str() {
+        reason::NOT_ALLOWED => has(&told.type_) || told.type_ == LEAST_PRIVILEGE,
+        reason::CHANGE_SUSPENDED => has(&told.type_),
+        reason::EXCESS_ACCESS => plan.excess.is_empty() && told.message.starts_with(BESIDES),
+        _ => false,
+    })
 }
 
 /// Whether the last proof was of the key and the policy that are in place.
@@ -242,6 +270,8 @@ fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, ta
     );
     stalled(conditions, reason::NOT_ALLOWED, &message);
     nothing_allowed(conditions, status, target);
+    // When it is allowed again, everything is to be tried again.
+    status.proof = None;
 }
 
 fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget) {

@@ -9,24 +9,29 @@ use std::{
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         Controller,
         controller::{self, Action},
-        reflector::{ObjectRef, Store},
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use super::{context::Context, stores, targets};
+use super::{
+    context::{Context, Seen},
+    guard, stores, targets,
+};
 use crate::{
     api::{BackupStore, BackupTarget, condition},
     cluster::{Cluster, managed_selector},
+    leader::fence::Fence,
     names::TARGET_LABEL,
     store::connect::Connections,
+    telemetry::{Telemetry, health::Phase},
 };
 
 /// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
@@ -35,6 +40,10 @@ const WATCH_SECONDS: u32 = 45;
 const TARGETS_AT_ONCE: u16 = 8_192;
 /// A BackupStore's reconcile is one call, and those of stores that do not answer keep no other waiting.
 const STORES_AT_ONCE: u16 = 64;
+
+/// What is watched; one that cannot be read does not break the watch of all others.
+type Target = DeserializeGuard<BackupTarget>;
+type Store = DeserializeGuard<BackupStore>;
 
 /// What the operator needs to know to run.
 pub struct Settings {
@@ -46,13 +55,22 @@ pub struct Settings {
     pub concurrency: u16,
     /// Labels of the targets and stores that are worked on; `None` is all of them.
     pub selector: Option<String>,
+    /// Namespaces of the targets that are worked on; none named is all of them.
+    pub namespaces: Vec<String>,
 }
 
-/// Runs until `stop` says so.
+/// Runs until `stop` says so, and acts only while the fence is open.
 ///
 /// # Errors
 /// When the operator cannot start.
-pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<bool>) -> Result<(), String> {
+pub async fn run(
+    cluster: Cluster,
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+    fence: Fence,
+    stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let cluster = cluster.behind(fence.clone());
     let cluster_id = match settings.cluster_id {
         Some(id) => id,
         None => cluster.cluster_uid().await.map_err(|error| error.to_string())?,
@@ -62,62 +80,119 @@ pub async fn run(cluster: Cluster, settings: Settings, stop: watch::Receiver<boo
     }
     let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
-    let target_controller = Controller::new(Api::<BackupTarget>::all(client.clone()), ours())
-        .with_config(controller::Config::default().concurrency(TARGETS_AT_ONCE));
-    let store_controller = Controller::new(Api::<BackupStore>::all(client.clone()), ours())
+    let scopes = Scope::of(&settings.namespaces);
+    let target_controllers: Vec<_> = scopes
+        .iter()
+        .map(|scope| {
+            let config = controller::Config::default().concurrency(TARGETS_AT_ONCE);
+            Controller::new(scope.api::<Target>(client.clone()), ours()).with_config(config)
+        })
+        .collect();
+    let store_controller = Controller::new(Api::<Store>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
-    let (all_targets, all_stores) = (target_controller.store(), store_controller.store());
+    let all_targets: Vec<_> = target_controllers.iter().map(Controller::store).collect();
+    let all_stores = store_controller.store();
     let context = Arc::new(Context::new(
         cluster.clone(),
-        Connections::new()?,
-        all_stores.clone(),
-        all_targets.clone(),
+        Connections::new(telemetry.metrics.clone(), fence)?,
+        Seen { stores: all_stores.clone(), targets: all_targets.clone() },
         cluster_id.clone(),
         settings.resync,
         settings.concurrency,
+        telemetry.clone(),
     ));
+    let counted = context.clone();
+    telemetry.count_with(Box::new(move || counted.census()));
 
-    let targets = target_controller
-        .watches(
-            Api::<PartialObjectMeta<Secret>>::all(client.clone()),
-            watched().labels(&managed_selector()),
-            |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
-        )
-        .watches(Api::<BackupStore>::all(client.clone()), ours(), targets_of_store(all_targets.clone()))
-        .watches(
-            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-            watched(),
-            targets_of_namespace(all_targets.clone()),
-        )
+    // A controller for each namespace, or one for all.
+    let targets = scopes.iter().zip(target_controllers).map(|(scope, controller)| {
+        let known = controller.store();
+        controller
+            .watches(
+                scope.api::<PartialObjectMeta<Secret>>(client.clone()),
+                watched().labels(&managed_selector()),
+                |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
+            )
+            .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone()))
+            .watches(
+                Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+                scope.namespace_itself(),
+                targets_of_namespace(known),
+            )
+            .graceful_shutdown_on(stopped(stop.clone()))
+            .run(
+                |target, context| async {
+                    let work = |target, context| Box::pin(targets::reconcile(target, context));
+                    Ok::<Action, Never>(guard::reconcile(target, context, work).await)
+                },
+                |_, never, _| match *never {},
+                context.clone(),
+            )
+            .for_each(|finished| async move { log(finished) })
+    });
+    let targets = futures::future::join_all(targets);
+    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
+    let store_controller = store_controller.watches(secrets, watched(), stores_of_secret(all_stores.clone()));
+    let stores = scopes
+        .iter()
+        .fold(store_controller, |controller, scope| {
+            controller.watches(scope.api(client.clone()), ours(), |target: Target| {
+                target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.name))
+            })
+        })
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            |target, context| async { Ok::<Action, Never>(Box::pin(targets::reconcile(target, context)).await) },
-            |_, never, _| match *never {},
-            context.clone(),
-        )
-        .for_each(|finished| async move { log(finished) });
-    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
-    let stores = store_controller
-        .watches(secrets, watched(), stores_of_secret(all_stores.clone()))
-        .watches(Api::<BackupTarget>::all(client), ours(), |target: BackupTarget| {
-            [ObjectRef::<BackupStore>::new(&target.spec.store_ref.name)]
-        })
-        .graceful_shutdown_on(stopped(stop))
-        .run(
-            |store, context| async { Ok::<Action, Never>(stores::reconcile(store, context).await) },
+            |store, context| async { Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await) },
             |_, never, _| match *never {},
             context.clone(),
         )
         .for_each(|finished| async move { log(finished) });
     let ready = async {
-        let both = futures::future::join(all_stores.wait_until_ready(), all_targets.wait_until_ready());
-        if let (Ok(()), Ok(())) = both.await {
+        let targets = futures::future::try_join_all(all_targets.iter().map(reflector::Store::wait_until_ready));
+        if let (Ok(()), Ok(_)) = futures::future::join(all_stores.wait_until_ready(), targets).await {
             context.targets_are_listed();
-            info!(cluster_id, targets = all_targets.len(), stores = all_stores.len(), "watching");
+            telemetry.health.is_now(Phase::Working);
+            let targets: usize = all_targets.iter().map(reflector::Store::len).sum();
+            info!(cluster_id, targets, stores = all_stores.len(), namespaces = ?settings.namespaces, "watching");
         }
     };
     futures::future::join3(targets, stores, ready).await;
     Ok(())
+}
+
+/// Where targets are watched.
+enum Scope {
+    Everywhere,
+    Namespace(String),
+}
+
+impl Scope {
+    fn of(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self::Everywhere];
+        }
+        // Two controllers for one namespace would work against each other.
+        let once: BTreeSet<&String> = namespaces.iter().collect();
+        once.into_iter().cloned().map(Self::Namespace).collect()
+    }
+
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::Everywhere => Api::all(client),
+            Self::Namespace(name) => Api::namespaced(client, name),
+        }
+    }
+
+    /// The namespaces of which the labels matter.
+    fn namespace_itself(&self) -> watcher::Config {
+        match self {
+            Self::Everywhere => watched(),
+            Self::Namespace(name) => watched().fields(&format!("metadata.name={name}")),
+        }
+    }
 }
 
 /// Reconciles report to status and never fail.
@@ -161,32 +236,32 @@ where
 }
 
 /// A store's targets, when its rules changed, or whether it is ready.
-fn targets_of_store(all: Store<BackupTarget>) -> impl Fn(BackupStore) -> Vec<ObjectRef<BackupTarget>> {
+fn targets_of_store(all: reflector::Store<Target>) -> impl Fn(Store) -> Vec<ObjectRef<Target>> {
     let changed = when_changed(|store: &BackupStore| {
         let status = store.status.clone().unwrap_or_default();
         let ready = condition::find(&status.conditions, condition::READY).map(|ready| ready.status.clone());
         (store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready)
     });
-    move |store| {
-        let uses = |target: &Arc<BackupTarget>| target.spec.store_ref.name == store.name_any();
-        if changed(&store) { refs(&all, uses) } else { Vec::new() }
+    move |store| match store.0 {
+        Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.name == store.name_any()),
+        _ => Vec::new(),
     }
 }
 
 /// A namespace's targets, when its labels changed.
 fn targets_of_namespace(
-    all: Store<BackupTarget>,
-) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<BackupTarget>> {
+    all: reflector::Store<Target>,
+) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<Target>> {
     let changed = when_changed(|namespace: &PartialObjectMeta<Namespace>| namespace.metadata.labels.clone());
     move |namespace| {
-        let within = |target: &Arc<BackupTarget>| target.namespace() == Some(namespace.name_any());
+        let within = |target: &BackupTarget| target.namespace() == Some(namespace.name_any());
         if changed(&namespace) { refs(&all, within) } else { Vec::new() }
     }
 }
 
 /// Whose Secret it is: by its owner, by its label should somebody have taken the owner off, and by its name should the
 /// label have been too short for the target's.
-fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupTarget>> {
+fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Target>> {
     let kind = BackupTarget::kind(&());
     let owners = secret.owner_references().iter().filter(|owner| owner.kind == kind).map(|owner| owner.name.clone());
     let label = secret.labels().get(TARGET_LABEL).cloned();
@@ -195,18 +270,23 @@ fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Backup
     names.iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
 }
 
-fn stores_of_secret(all: Store<BackupStore>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<BackupStore>> {
+fn stores_of_secret(all: reflector::Store<Store>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<Store>> {
     move |secret| {
-        let named = |store: &Arc<BackupStore>| {
+        refs(&all, |store: &BackupStore| {
             store.spec.credentials.as_ref().is_some_and(|credentials| credentials.secret_ref.name == secret.name_any())
-        };
-        refs(&all, named)
+        })
     }
 }
 
-fn refs<K>(all: &Store<K>, wanted: impl Fn(&Arc<K>) -> bool) -> Vec<ObjectRef<K>>
+/// Of all that can be read, those that are wanted.
+fn refs<K>(
+    all: &reflector::Store<DeserializeGuard<K>>,
+    wanted: impl Fn(&K) -> bool,
+) -> Vec<ObjectRef<DeserializeGuard<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    all.state().iter().filter(|object| wanted(object)).map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+    let state = all.state();
+    let wanted = state.iter().filter(|object| object.0.as_ref().is_ok_and(&wanted));
+    wanted.map(|object| ObjectRef::from_obj(object.as_ref())).collect()
 }

@@ -8,13 +8,16 @@ use jiff::Timestamp;
 
 use crate::{
     access::rclone::AccessKey,
-    api::backup_target::{BackupTargetStatus, KeyIntent, KeyRecord},
+    api::backup_target::{BackupTargetStatus, KeyIntent, KeyRecord, ProofRecord},
     cluster::SecretState,
     store::{Key, Principal},
 };
 
 /// A create that was started within this time may still take effect (design §6.2).
 pub const MAY_STILL_APPEAR: Duration = Duration::from_mins(5);
+/// A key that is older than an intent by more than this was not brought by it, whatever the lists said then. AWS takes no
+/// requests from clocks that differ more.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
 /// Absence is believed after this many looks …
 const LOOKS: u32 = 3;
 /// … spread over at least this time.
@@ -82,6 +85,14 @@ impl State {
         self.status.settled_intent.is_none() && self.status.access_key_id.is_none()
     }
 
+    /// When the key was tried first with the policy that it has.
+    #[must_use]
+    pub fn tried_since(&self, key: &str) -> Option<Timestamp> {
+        let policy = self.status.policy.as_ref().map(|policy| &policy.digest);
+        let of_these = |proof: &&ProofRecord| proof.key == key && Some(&proof.policy) == policy;
+        self.status.proof.as_ref().filter(of_these).map(|proof| proof.since)
+    }
+
     /// Whether this operator ever made anything for the target, as far as it can remember.
     #[must_use]
     pub fn has_anything(&self) -> bool {
@@ -99,7 +110,15 @@ impl State {
     #[must_use]
     pub fn orphans(&self) -> Vec<String> {
         let Some(intent) = self.open_intent() else { return Vec::new() };
-        self.unrecorded().filter(|key| !intent.existing.contains(&key.id)).map(|key| key.id.clone()).collect()
+        let came_after = |key: &&Key| {
+            !intent.existing.contains(&key.id) && !at_least(CLOCKS_DIFFER, key.created_at, intent.started_at)
+        };
+        let found: Vec<String> = self.unrecorded().filter(came_after).map(|key| key.id.clone()).collect();
+        // An intent brings one key: with that in hand, another one is somebody else's.
+        match &self.in_hand {
+            Some(key) if found.contains(&key.id) => vec![key.id.clone()],
+            _ => found,
+        }
     }
 
     /// The key in hand, while it is what the open intent brought and is still needed. A young one may not be listed yet.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{
     context::{Context, jittered},
     error::{Error, Retry},
+    guard::Kind,
     now,
 };
 use crate::{
@@ -33,7 +34,7 @@ const LAST_TARGET: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Reconciles a store. Never fails: every outcome is in the store's status.
-pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let uid = seen.uid().unwrap_or_default();
     let name = seen.name_any();
     // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
@@ -47,9 +48,10 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     };
     // A count that is not whole must let no store go.
     context.until_targets_are_listed().await;
-    let targets = context.targets.state().iter().filter(|target| target.spec.store_ref.name == name).count();
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
+    // One that cannot be read must not lose the store that it may use.
+    let targets = context.targets_of(&name, deleting);
 
     if deleting && targets == 0 {
         context.forget(&uid);
@@ -66,6 +68,8 @@ pub async fn reconcile(seen: Arc<BackupStore>, context: Arc<Context>) -> Action 
     }
     let answer = check(&context, &store).await;
     let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
+    let why = condition::find(&status.conditions, READY).map(|ready| ready.reason.as_str()).unwrap_or_default();
+    context.telemetry.metrics.reconciled(BackupStore::KIND, answer.is_ok(), why);
     let wait = tell(&context, &store, &status).await;
     match &answer {
         // The count of targets may lag behind the event that the last one went.
@@ -170,19 +174,25 @@ fn status(
         conditions: conditions.finish(),
         account_id,
         iam_path: Some(iam_path(store, context)),
-        drift_interval: Some(drift_interval(store, context, targets)),
+        drift_interval: Some(drift_interval(store, context, u64::try_from(targets).unwrap_or_default())),
         targets: Some(targets),
     }
 }
 
 /// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
 /// beyond the resync itself, so that one target more or less changes nothing.
-fn drift_interval(store: &BackupStore, context: &Context, targets: i64) -> kube::core::Duration {
-    let reads = u64::try_from(targets).unwrap_or_default() * READS_PER_LOOK * 10;
-    let seconds = reads.div_ceil(u64::from(store.spec.iam.requests_per_second) * DRIFT_SHARE_TENTHS);
-    let stretched = Duration::from_mins(seconds.div_ceil(60));
-    let interval = if Duration::from_secs(seconds) > context.resync { stretched } else { context.resync };
+fn drift_interval(store: &BackupStore, context: &Context, targets: u64) -> kube::core::Duration {
+    let time = time_for_looks(store, targets);
+    let stretched = Duration::from_mins(time.as_secs().div_ceil(60));
+    let interval = if time > context.resync { stretched } else { context.resync };
     interval.into()
+}
+
+/// How long it takes to look at so many targets once with the share of the store's rate that looks may take.
+#[must_use]
+pub fn time_for_looks(store: &BackupStore, targets: u64) -> Duration {
+    let requests = targets * READS_PER_LOOK * 10;
+    Duration::from_secs(requests.div_ceil(u64::from(store.spec.iam.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
 }
 
 /// Whether anything limits what the principals can do, and with them whoever has the operator's credentials.

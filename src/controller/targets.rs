@@ -15,19 +15,20 @@ use super::{
     error::{Error, Retry},
     execute::{Executor, Tools},
     goal::{self, Facts, Goal},
+    guard::Kind,
     now,
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     state::{State, ever_worked_on},
-    stores::pinned_connection,
+    stores::{pinned_connection, time_for_looks},
 };
 use crate::{
     access::{
         Terms,
         allow::{self, Namespace},
     },
-    api::{BackupStore, BackupTarget, backup_target::BackupTargetStatus, condition},
+    api::{BackupStore, BackupTarget, Tier, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
     probe::{Proof, Reach},
@@ -44,10 +45,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 const STILL_BLOCKED: Duration = Duration::from_mins(1);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
-pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
-    let _slot = context.slot(&seen.spec.store_ref.name).await;
+    let _slot = context.slot(&seen.spec.store_ref.name, rush(&seen)).await;
     let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -67,11 +68,24 @@ pub async fn reconcile(seen: Arc<BackupTarget>, context: Arc<Context>) -> Action
         disturbed: false,
         proof: None,
         resync: context.resync,
+        still_blocked: STILL_BLOCKED,
         context: &context,
         name,
         target,
     };
     Box::pin(reconcile.run()).await
+}
+
+/// How urgent the work on a target is, as far as can be seen before it is looked at.
+fn rush(seen: &BackupTarget) -> Urgency {
+    let applied = seen.status.as_ref().and_then(|status| status.applied.as_ref());
+    if seen.metadata.deletion_timestamp.is_some() {
+        Urgency::Revocation
+    } else if applied.map(|applied| applied.generation) != seen.metadata.generation {
+        Urgency::Change
+    } else {
+        Urgency::Drift
+    }
 }
 
 struct Reconcile<'a> {
@@ -89,6 +103,8 @@ struct Reconcile<'a> {
     proof: Option<Proof>,
     /// How often this target is compared with IAM.
     resync: Duration,
+    /// How soon to look whether what is in the way is gone.
+    still_blocked: Duration,
     /// When no further step is begun.
     end: Instant,
 }
@@ -132,11 +148,14 @@ impl Reconcile<'_> {
         }
         let name = &self.target.spec.store_ref.name;
         let store = self.context.cluster.store(name).await?.ok_or_else(|| Error::StoreNotFound(name.clone()))?;
-        if store.metadata.deletion_timestamp.is_some() && !ever_worked_on(&self.memory) {
+        if store.metadata.deletion_timestamp.is_some() && !claimed && !ever_worked_on(&self.memory) {
             return Err(Error::StoreNotReady { name: name.clone(), why: "it is being deleted".to_owned() });
         }
         let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
         self.resync = interval.unwrap_or_default().max(self.context.resync);
+        // Of many that are blocked, each waits longer: looking at them must not take what others need.
+        let targets = store.status.as_ref().and_then(|status| u64::try_from(status.targets?).ok()).unwrap_or_default();
+        self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, targets)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned_connection(self.context, &store).await?;
         let terms = connection.terms(&store.spec);
         let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
@@ -236,10 +255,16 @@ impl Reconcile<'_> {
         }
         self.target = executor.target;
         self.memory = executor.state.status;
+        if let Some(proof) = &executor.proof {
+            for tier in Tier::ALL {
+                self.context.telemetry.metrics.proven(tier.name(), proof.tier(tier).name());
+            }
+        }
         self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
         if result.is_ok() && !plan.repairs.is_empty() {
             self.context.repaired(&self.uid);
+            self.context.telemetry.metrics.repaired(&self.target.spec.store_ref.name);
             let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
             self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
         }
@@ -310,12 +335,18 @@ impl Reconcile<'_> {
             proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone) => return true,
+                Ok(Progress::Gone) => {
+                    self.context.telemetry.metrics.reconciled(BackupTarget::KIND, true, condition::reason::DELETED);
+                    return true;
+                }
                 Err(error) => Err(error),
             },
         };
         let stored = self.target.status.clone().unwrap_or_default();
         let status = report(&self.target, self.memory.clone(), &outcome, now());
+        let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
+        let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
+        self.context.telemetry.metrics.reconciled(BackupTarget::KIND, well, why);
         if status == stored {
             return true;
         }
@@ -381,7 +412,7 @@ impl Reconcile<'_> {
             Ok(Progress::Gone) => Action::await_change(),
             Ok(Progress::Settled(plan)) => {
                 let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
-                let blocked = plan.blocked.as_ref().map(|_| jittered(STILL_BLOCKED));
+                let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));
                 let due = plan.due.map(until);
                 let resync = Some(jittered(self.resync));
                 Action::requeue([again, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
@@ -389,7 +420,7 @@ impl Reconcile<'_> {
             Err(error) => {
                 let backoff = self.context.failed(&self.uid);
                 Action::requeue(match (error, error.retry()) {
-                    (_, Retry::Stalled) => backoff.clamp(LOOK_AGAIN, STILL_BLOCKED),
+                    (_, Retry::Stalled) => backoff.clamp(LOOK_AGAIN, self.still_blocked),
                     // Sooner or later the key is known everywhere, and then it is to be published.
                     (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
                     (_, Retry::Backoff) => backoff,

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{error::Retry, plan::PATIENCE, state::at_least};
+use super::{error::Retry, plan::PATIENCE};
 use crate::{
     access::Access,
     api::{
         Tier,
         condition::{Conditions, LEAST_PRIVILEGE, Truth, reason},
     },
-    probe::{Limits, Proof, Standing, reading::Reading},
+    probe::{Finding, Limits, Proof, Standing, reading::Reading},
 };
+
+/// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
+/// proportion: AWS says that changes can take some minutes.
+const KEY_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Why a key is not proven.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,50 +36,57 @@ impl Failure {
     pub fn is_silence(&self) -> bool {
         [reason::STORE_UNREACHABLE, reason::THROTTLED].contains(&self.reason)
     }
-
-    /// Rights that have not come after some patience do not come by themselves.
-    #[must_use]
-    pub fn after(self, since: Option<Timestamp>, now: Timestamp) -> Self {
-        let late = since.is_some_and(|since| at_least(PATIENCE, since, now));
-        if late && self.reason == reason::PROPAGATING {
-            return Self { reason: reason::NOT_WORKING, retry: Retry::Stalled, ..self };
-        }
-        self
-    }
 }
 
-/// What keeps a proof from being one: of a key that is to be published anything but working base access, of a published
-/// one only that nobody answered.
+/// What keeps a proof from being one. Before a key, or a Secret with other access, is published, base access has to work, and
+/// what else was granted too, as long as it may only need time: rclone makes use of a tier at once. Of what is published
+/// already, only that the store did not answer is a failure; all else is told by the conditions.
 #[must_use]
-pub fn failure(proof: &Proof, publishes: bool) -> Option<Failure> {
-    if publishes && proof.publishable() {
-        return None;
-    }
-    let failure = match proof.tier(Tier::BaseAccess) {
-        Standing::NotYet(finding) => {
-            let reason = match finding.reading {
-                Reading::Unreachable | Reading::NotTried(_) => reason::STORE_UNREACHABLE,
-                Reading::Throttled => reason::THROTTLED,
-                _ => reason::PROPAGATING,
-            };
-            Failure { reason, message: finding.to_string(), retry: Retry::Backoff }
-        }
+pub fn failure(proof: &Proof, publishes: bool, age: Duration) -> Option<Failure> {
+    let base = of_base(proof, age).filter(|failure| failure.is_silence() || publishes && !proof.publishable());
+    base.or_else(|| Tier::ALL.into_iter().find_map(|tier| of_optional(&proof.tier(tier), publishes, age)))
+}
+
+fn of_base(proof: &Proof, age: Duration) -> Option<Failure> {
+    match proof.tier(Tier::BaseAccess) {
+        Standing::NotYet(finding) => Some(not_yet(finding, age)),
         Standing::Broken(finding) if finding.reading == Reading::BucketMissing => {
-            Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled }
+            Some(Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Broken(finding) | Standing::Unsupported(finding) => {
-            Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled }
+            Some(Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Unknown(finding) => {
-            Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled }
+            Some(Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Works
         | Standing::WorksWithoutEffect(_)
         | Standing::Denied
         | Standing::Allowed(_)
-        | Standing::Untried(_) => return None,
+        | Standing::Untried(_) => None,
+    }
+}
+
+fn of_optional(standing: &Standing<'_>, publishes: bool, age: Duration) -> Option<Failure> {
+    let Standing::NotYet(finding) = standing else { return None };
+    let failure = not_yet(finding, age);
+    (failure.is_silence() || publishes && failure.retry == Retry::Backoff).then_some(failure)
+}
+
+/// What has not come after some patience does not come by itself.
+fn not_yet(finding: &Finding, age: Duration) -> Failure {
+    let (reason, retry) = match finding.reading {
+        Reading::Unreachable | Reading::NotTried(_) => (reason::STORE_UNREACHABLE, Retry::Backoff),
+        Reading::Throttled => (reason::THROTTLED, Retry::Backoff),
+        _ if age < patience(finding) => (reason::PROPAGATING, Retry::Backoff),
+        _ => (reason::NOT_WORKING, Retry::Stalled),
     };
-    (publishes || failure.is_silence()).then_some(failure)
+    Failure { reason, message: finding.to_string(), retry }
+}
+
+/// How long it may take until a grant works.
+fn patience(finding: &Finding) -> Duration {
+    if finding.reading == Reading::KeyUnknownYet { KEY_PATIENCE } else { PATIENCE }
 }
 
 /// How long this key has had this policy.
@@ -101,11 +112,12 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
 }
 
 fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'static str, String) {
-    let waits = age < PATIENCE;
     match standing {
         Standing::Works => (Truth::True, reason::VERIFIED, "tried with the key itself: it works".to_owned()),
         Standing::WorksWithoutEffect(finding) => (Truth::True, reason::ACLS_DISABLED, finding.to_string()),
-        Standing::NotYet(finding) if waits => (Truth::Unknown, reason::PROPAGATING, finding.to_string()),
+        Standing::NotYet(finding) if age < patience(finding) => {
+            (Truth::Unknown, reason::PROPAGATING, finding.to_string())
+        }
         Standing::NotYet(finding) | Standing::Broken(finding) => {
             (Truth::False, reason::NOT_WORKING, finding.to_string())
         }
@@ -116,7 +128,7 @@ fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'st
         ),
         Standing::Allowed(found) => {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-            if waits {
+            if age < PATIENCE {
                 return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {}", found.join(", ")));
             }
             let message = format!(

@@ -54,6 +54,24 @@ pub enum Standing<'a> {
     Untried(&'a Untested),
 }
 
+impl Standing<'_> {
+    /// Its name, for metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Works => "Works",
+            Self::WorksWithoutEffect(_) => "WorksWithoutEffect",
+            Self::NotYet(_) => "NotYet",
+            Self::Broken(_) => "Broken",
+            Self::Denied => "Denied",
+            Self::Allowed(_) => "Allowed",
+            Self::Unknown(_) => "Unknown",
+            Self::Unsupported(_) => "Unsupported",
+            Self::Untried(_) => "Untried",
+        }
+    }
+}
+
 /// How things stand with everything that was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {

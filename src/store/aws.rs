@@ -11,17 +11,14 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{
-    Error, Key, Kind, Managed, Principal, User, UserSpec,
-    throttle::{Throttle, Urgency},
-};
+use super::{Error, Key, Kind, Managed, Principal, User, UserSpec, gate::Gate, throttle::Urgency};
 use crate::{access::rclone::AccessKey, names::tag};
 
 /// The IAM of one account.
 #[derive(Clone, Debug)]
 pub struct Iam {
     pub(super) client: Client,
-    throttle: Arc<Throttle>,
+    gate: Arc<Gate>,
     urgency: Urgency,
 }
 
@@ -46,8 +43,8 @@ pub struct CreatedKey {
 impl Iam {
     /// Wraps a configured client.
     #[must_use]
-    pub fn new(client: Client, throttle: Arc<Throttle>) -> Self {
-        Self { client, throttle, urgency: Urgency::default() }
+    pub fn new(client: Client, gate: Arc<Gate>) -> Self {
+        Self { client, gate, urgency: Urgency::default() }
     }
 
     /// The same with another urgency.
@@ -56,7 +53,7 @@ impl Iam {
         Self { urgency, ..self.clone() }
     }
 
-    /// Waits for the turn of a request, sends it, and reads its answer.
+    /// Sends a request through the gate, and reads its answer.
     pub(super) async fn call<T, E>(
         &self,
         action: &'static str,
@@ -65,8 +62,8 @@ impl Iam {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.throttle.take(self.urgency).await;
-        request.await.map_err(|error| Error::from_sdk(action, &error))
+        let call = Box::pin(async { request.await.map_err(|error| Error::from_sdk(action, &error)) });
+        self.gate.pass(action, self.urgency, call).await
     }
 
     /// Looks at the principal and all that hangs on it.

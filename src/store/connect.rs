@@ -11,10 +11,12 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls}
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::{Error, Kind, aws::Iam, throttle::Throttle};
+use super::{Error, Kind, aws::Iam, gate::Gate, throttle::Urgency};
 use crate::{
     access::{Invalid, Terms},
     api::backup_store::BackupStoreSpec,
+    leader::fence::Fence,
+    telemetry::metrics::{Meter, Metrics},
 };
 
 /// No call takes longer, retries included (design §6.6).
@@ -64,7 +66,7 @@ pub struct Connection {
     /// For clients of other services.
     pub config: SdkConfig,
     settings: Settings,
-    throttle: Arc<Throttle>,
+    gate: Arc<Gate>,
     verified: Instant,
 }
 
@@ -81,6 +83,8 @@ impl Connection {
 /// The connections of all stores.
 pub struct Connections {
     trust: Option<tls::TlsContext>,
+    metrics: Arc<Metrics>,
+    fence: Fence,
     by_store: Mutex<HashMap<String, Arc<Connection>>>,
 }
 
@@ -89,8 +93,8 @@ impl Connections {
     ///
     /// # Errors
     /// When `AWS_CA_BUNDLE` names a file that cannot be read.
-    pub fn new() -> Result<Self, String> {
-        Ok(Self { trust: trust_from_environment()?, by_store: Mutex::new(HashMap::new()) })
+    pub fn new(metrics: Arc<Metrics>, fence: Fence) -> Result<Self, String> {
+        Ok(Self { trust: trust_from_environment()?, metrics, fence, by_store: Mutex::new(HashMap::new()) })
     }
 
     /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
@@ -105,11 +109,11 @@ impl Connections {
         {
             return Ok(known.clone());
         }
-        let (config, throttle) = match known {
-            Some(known) if known.settings == settings => (known.config.clone(), known.throttle.clone()),
-            _ => (self.configure(&settings).await, Arc::new(Throttle::new(settings.spec.iam.requests_per_second))),
+        let (config, gate) = match known {
+            Some(known) if known.settings == settings => (known.config.clone(), known.gate.clone()),
+            _ => (self.configure(&settings).await, self.gate(store, &settings)),
         };
-        let connection = Arc::new(prove(config, throttle, settings).await?);
+        let connection = Arc::new(prove(config, gate, settings).await?);
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -117,6 +121,11 @@ impl Connections {
     /// Forgets a store that is gone.
     pub async fn forget(&self, store: &str) {
         self.by_store.lock().await.remove(store);
+    }
+
+    fn gate(&self, store: &str, settings: &Settings) -> Arc<Gate> {
+        let meter = Meter::new(self.metrics.clone(), store);
+        Arc::new(Gate::new(settings.spec.iam.requests_per_second, meter, self.fence.clone()))
     }
 
     async fn configure(&self, settings: &Settings) -> SdkConfig {
@@ -142,7 +151,7 @@ impl Connections {
     }
 }
 
-async fn prove(config: SdkConfig, throttle: Arc<Throttle>, settings: Settings) -> Result<Connection, Error> {
+async fn prove(config: SdkConfig, gate: Arc<Gate>, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
     let mut sts = aws_sdk_sts::config::Builder::from(&config);
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
@@ -150,7 +159,8 @@ async fn prove(config: SdkConfig, throttle: Arc<Throttle>, settings: Settings) -
         sts = sts.endpoint_url(endpoint);
     }
     let sts = aws_sdk_sts::Client::from_conf(sts.build());
-    let answer = sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error))?;
+    let call = async { sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error)) };
+    let answer = gate.pass(action, Urgency::Revocation, call).await?;
     let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
     let caller = answer.arn.ok_or(Error::new(action, Kind::Unreadable))?;
 
@@ -158,8 +168,8 @@ async fn prove(config: SdkConfig, throttle: Arc<Throttle>, settings: Settings) -
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }
-    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), throttle.clone());
-    Ok(Connection { iam, account_id, caller, config, settings, throttle, verified: Instant::now() })
+    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), gate.clone());
+    Ok(Connection { iam, account_id, caller, config, settings, gate, verified: Instant::now() })
 }
 
 /// The AWS SDK for Rust does not know `AWS_CA_BUNDLE`, which every other AWS tool honours.

@@ -38,8 +38,31 @@ pub enum Kind {
     DeleteConflict,
     /// Somebody else is changing it right now.
     Busy,
+    /// This replica may not act any more, so nothing was sent.
+    NotLeading,
     /// Any other refusal, by its error code.
     Refused(String),
+}
+
+impl Kind {
+    /// Its name, for metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Denied => "Denied",
+            Self::InvalidCredentials => "InvalidCredentials",
+            Self::Throttled => "Throttled",
+            Self::Unreachable => "Unreachable",
+            Self::Unreadable => "Unreadable",
+            Self::LimitExceeded => "LimitExceeded",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::NotFound => "NotFound",
+            Self::DeleteConflict => "DeleteConflict",
+            Self::Busy => "Busy",
+            Self::NotLeading => "NotLeading",
+            Self::Refused(_) => "Refused",
+        }
+    }
 }
 
 impl Error {
@@ -147,6 +170,7 @@ impl std::fmt::Display for Error {
                 "{action}: something that this operator did not make hangs on it (a policy, group, key or login of the IAM \
                  user, or another principal that uses its policy); remove that"
             ),
+            Kind::NotLeading => write!(f, "{action}: this replica does not lead any more; another one goes on"),
             Kind::Busy => write!(f, "{action}: it is being changed by somebody else; trying again"),
             Kind::Refused(code) => write!(f, "AWS refused {action} with {code}"),
         }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 /// How urgent a request is; the first goes before all others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
     /// Something that must no longer work: a deletion, or a right that no rule allows any more.
     Revocation,

@@ -22,6 +22,8 @@ use crate::{
 /// How soon a key that nobody has must be gone.
 const ORPHANS_GO: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(200);
+/// Part of the name of the object that proofs write.
+const PROBE: &str = ".backup-target-probe";
 const QUIET: Duration = Duration::from_mins(1);
 const RESYNCS: u32 = 3;
 const RESYNC: Duration = Duration::from_secs(1);
@@ -117,6 +119,17 @@ fn ensure_no_writes(corner: &Corner, api: Mark, aws: Mark) -> Result<()> {
 
 fn is_about_the_store(call: &Call) -> bool {
     call.path.contains("/backupstores/")
+}
+
+/// What proofs write is gone again: their object, and their upload.
+pub async fn nothing_lies_in_the_bucket(corner: &Corner) -> Result<()> {
+    let (_, s3) = corner.world.aws.account(&corner.account);
+    let objects = s3.list_objects_v2().bucket(&corner.bucket).send().await?.contents.unwrap_or_default();
+    let left: Vec<String> = objects.into_iter().filter_map(|object| object.key).collect();
+    ensure!(left.iter().all(|key| !key.contains(PROBE)), "{left:?}");
+    let uploads = s3.list_multipart_uploads().bucket(&corner.bucket).send().await?.uploads.unwrap_or_default();
+    ensure!(uploads.is_empty(), "{uploads:?}");
+    Ok(())
 }
 
 /// No secret stands where it does not belong: in logs, events, targets and stores.

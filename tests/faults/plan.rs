@@ -53,8 +53,8 @@ const FOR_WRITES: [Mode; 6] = [
 ];
 /// One after the other in one plan: what a read does not tell now, it tells with the next.
 const FOR_READS: [Mode; 4] = [Mode::Stale, Mode::ServerError, Mode::Throttled, Mode::NoAnswer];
-/// The proof with the target's own key is the same wherever a phase needs one: it is broken in all ways where a first key
-/// is proven, and where one that replaces another is, a crash is enough.
+/// The proof with the target's own key is broken in all ways where a first key is proven, of all tiers that a proof writes
+/// for; where a key replaces another, a crash is enough.
 const FOR_PROOFS: [Mode; 1] = [Mode::KilledBefore];
 
 /// Every mode, for plans that are drawn by chance.

@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     corner::{Corner, SECRET},
     scenario::Phase,
+    tally::count,
     testbed::objects::{option, rclone_conf},
     world::World,
 };
@@ -129,8 +130,12 @@ impl Work {
                 continue;
             }
             let round = self.rounds.fetch_add(1, Ordering::Relaxed);
-            self.round(taken, round).await.with_context(|| format!("in round {round}"))?;
+            let done = self.round(taken, round).await;
             self.world.tally.canary.fetch_add(OPERATIONS, Ordering::Relaxed);
+            if let Err(broken) = done {
+                count(&self.world.tally.failed);
+                return Err(broken.context(format!("in round {round}")));
+            }
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Phase {
         let before = Before::of(corner).await?;
         match self {
             Self::Store => corner.create_store().await?,
-            Self::Create => corner.create_target(json!({})).await?,
+            Self::Create => corner.create_target(json!({"capabilities": TIERS})).await?,
             Self::Widen => corner.patch_target(json!({"capabilities": TIERS})).await?,
             Self::Narrow => corner.patch_target(json!({"capabilities": []})).await?,
             Self::Move => corner.patch_target(json!({"prefix": "backups/dataset-2/"})).await?,

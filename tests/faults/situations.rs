@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use backup_target_operator::api::BackupTarget;
+use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -12,6 +12,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Test,
@@ -20,7 +21,7 @@ use crate::{
     scenario::Phase,
     testbed::{
         install,
-        objects::{create, is_ready, status},
+        objects::{create, has, is_ready, principal, status},
         operator::{Operator, Options},
         proxy::{Call, Fault},
         tools::project,
@@ -31,7 +32,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(30);
 /// A watch ends after 45 s by itself.
-const A_WATCH: Duration = Duration::from_secs(75);
+const A_WATCH: Duration = Duration::from_secs(65);
 /// A key in doubt takes a minute.
 const IN_DOUBT: Duration = Duration::from_secs(150);
 
@@ -44,6 +45,7 @@ macro_rules! tests {
 
 tests![
     iam_shows_old_lists_for_a_while,
+    iam_does_not_show_the_user_of_a_key_that_spreads,
     the_api_server_restarts_while_a_key_is_made,
     the_namespace_is_being_terminated,
     the_definition_is_deleted_with_live_targets,
@@ -51,9 +53,13 @@ tests![
     a_watch_is_told_that_its_events_are_gone,
     a_watch_swallows_the_loss_of_a_secret,
     a_watch_swallows_a_new_target,
+    watches_hang_while_they_begin,
     all_connections_are_cut,
     the_clock_was_a_day_ahead,
     the_clock_was_a_day_behind,
+    a_key_is_known_after_five_seconds,
+    a_key_is_known_after_a_minute,
+    a_key_is_known_after_three_minutes,
     targets_with_other_labels_are_left_alone,
     a_selector_that_is_none_is_refused_at_the_start,
 ];
@@ -79,6 +85,24 @@ async fn iam_shows_old_lists_for_a_while(world: Arc<World>) -> Result<()> {
         run::settled(&corner, phase).await?;
     }
     Ok(())
+}
+
+async fn iam_does_not_show_the_user_of_a_key_that_spreads(world: Arc<World>) -> Result<()> {
+    let corner = prepared(&world, Phase::Create).await?;
+    let with_its_key = |call: &Call| call.action.is_none() && call.access_key.is_some();
+    let unknown = corner.aws.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_its_key);
+    corner.aws.freeze();
+    corner.create_target(json!({})).await?;
+    let propagating = |target: &BackupTarget| has(target, RECONCILING, "True", "Propagating");
+    corner.until(SOON, "told to wait for its key", propagating).await?;
+    let hidden = corner.aws.fault_some(Fault::Stale, 0..1, |call| call.is("GetUser"));
+    hidden.happened().await;
+    drop(unknown);
+    let ready = corner.until(IN_DOUBT, "ready", is_ready).await?;
+    let made = corner.aws.calls(|call| call.is("CreateAccessKey")).len();
+    ensure!(made == 1, "{made} keys were made");
+    ensure!(corner.keys_of(&principal(&ready)).await?.len() == 1, "one of them is known to nobody");
+    run::settled(&corner, Phase::Create).await
 }
 
 async fn the_api_server_restarts_while_a_key_is_made(_: Arc<World>) -> Result<()> {
@@ -182,6 +206,24 @@ async fn a_watch_swallows_a_new_target(world: Arc<World>) -> Result<()> {
     run::settled(&corner, Phase::Create).await
 }
 
+async fn watches_hang_while_they_begin(world: Arc<World>) -> Result<()> {
+    let corner = prepared(&world, Phase::Create).await?;
+    let about_targets = |call: &Call| call.method == "GET" && call.path.ends_with("/backuptargets");
+    // Two controllers watch them.
+    let hung = corner.api.fault_some(Fault::Hang, 0..2, about_targets);
+    corner.api.cut();
+    wait_until("both to hang", SOON, async || {
+        let calls = corner.api.calls(|call| call.fault == Some(Fault::Hang)).len();
+        ensure!(calls == 2, "{calls}");
+        Ok(())
+    })
+    .await?;
+    corner.create_target(json!({})).await?;
+    corner.until(A_WATCH, "ready", is_ready).await?;
+    drop(hung);
+    run::settled(&corner, Phase::Create).await
+}
+
 async fn all_connections_are_cut(world: Arc<World>) -> Result<()> {
     let corner = prepared(&world, Phase::Widen).await?;
     let down = [&corner.api, &corner.aws].map(|proxy| {
@@ -231,6 +273,37 @@ async fn the_clock_was_a_day_behind(world: Arc<World>) -> Result<()> {
     let before = Phase::SecretLost.begin(&corner).await?;
     Phase::SecretLost.until_over(&corner, &before, SOON).await?;
     run::settled(&corner, Phase::SecretLost).await
+}
+
+async fn a_key_is_known_after_five_seconds(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_secs(5)).await
+}
+
+async fn a_key_is_known_after_a_minute(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_mins(1)).await
+}
+
+async fn a_key_is_known_after_three_minutes(world: Arc<World>) -> Result<()> {
+    a_key_is_known_after(&world, Duration::from_mins(3)).await
+}
+
+/// It is waited for and told, and there is never a second one.
+async fn a_key_is_known_after(world: &Arc<World>, time: Duration) -> Result<()> {
+    let corner = prepared(world, Phase::Create).await?;
+    let with_its_key = |call: &Call| call.action.is_none() && call.access_key.is_some();
+    let unknown = corner.aws.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_its_key);
+    let begun = Instant::now();
+    corner.create_target(json!({})).await?;
+    let propagating = |target: &BackupTarget| has(target, RECONCILING, "True", "Propagating");
+    corner.until(SOON, "told to wait for its key", propagating).await?;
+    sleep_until(begun + time).await;
+    ensure!(propagating(&corner.target().await?), "{:?}", corner.target().await?.status);
+    ensure!(corner.secrets().get_opt(SECRET).await?.is_none(), "published before it works");
+    drop(unknown);
+    corner.until(SOON, "ready", is_ready).await?;
+    let created = corner.aws.calls(|call| call.is("CreateAccessKey")).len();
+    ensure!(created == 1, "{created} keys were made");
+    run::settled(&corner, Phase::Create).await
 }
 
 async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<()> {

@@ -13,6 +13,7 @@ pub struct Tally {
     pub leaks: AtomicUsize,
     pub foreign: AtomicUsize,
     pub canary: AtomicUsize,
+    /// Canary operations that failed.
     pub failed: AtomicUsize,
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::types::StatusType;
 use backup_target_operator::{
     api::{
-        BackupTarget,
+        BackupStore, BackupTarget,
         condition::{LEAST_PRIVILEGE, READY},
     },
     names::PAUSED_REPAIR_ANNOTATION,
@@ -28,6 +28,7 @@ use crate::{
 
 tests![
     what_is_changed_in_iam_is_put_right_within_a_resync,
+    a_boundary_that_was_taken_off_comes_back,
     a_deleted_user_comes_back_with_a_new_key,
     paused_repairs_are_told_and_left,
     a_fight_over_a_secret_is_not_fought_at_full_speed,
@@ -115,6 +116,38 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
         let target = lab.targets()?.get(NAME).await?;
         ensure!(has(&target, LEAST_PRIVILEGE, "False", "ExcessAccess"), "{:?}", target.status);
         ensure!(message(&target, LEAST_PRIVILEGE)?.contains("admins") && is(&target, READY, "True"));
+        Ok(())
+    })
+    .await
+}
+
+async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
+    let (lab, user) = lab("boundary").await?;
+    let iam = &lab.administrator().iam;
+    let nothing = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+    let made = iam.create_policy().policy_name("backup-boundary").policy_document(nothing.to_string()).send().await?;
+    let arn = made.policy.and_then(|policy| policy.arn).context("an ARN")?;
+    let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
+    let bound = json!({"spec": {"iam": {"permissionsBoundary": arn}}});
+    stores.patch("default", &PatchParams::default(), &Patch::Merge(bound)).await?;
+    let until_bound = async || {
+        wait_until("the user to be bound", SOON, async || {
+            let found = iam.get_user().user_name(&user).send().await?.user.context("a user")?;
+            let has = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+            ensure!(has.as_ref() == Some(&arn), "{has:?}");
+            let applied = status(&lab.targets()?.get(NAME).await?).applied.context("applied")?;
+            ensure!(applied.boundary.as_ref() == Some(&arn), "{applied:?}");
+            Ok(())
+        })
+        .await
+    };
+    until_bound().await?;
+    ensure!(events(&lab, "DriftRepaired").await?.is_empty(), "that was asked for");
+    iam.delete_user_permissions_boundary().user_name(&user).send().await?;
+    until_bound().await?;
+    wait_until("that to be told", SOON, async || {
+        let told = events(&lab, "DriftRepaired").await?;
+        ensure!(told.iter().any(|note| note.contains("its permissions boundary")), "{told:?}");
         Ok(())
     })
     .await

@@ -5,6 +5,7 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod bounds;
 mod claims;
 mod deletion;
 mod drift;
@@ -14,6 +15,7 @@ mod keys;
 mod lifecycle;
 mod policies;
 mod proof;
+mod replicas;
 mod restart;
 mod space;
 mod world;
@@ -41,10 +43,12 @@ fn main() -> ExitCode {
         keys::TESTS,
         policies::TESTS,
         proof::TESTS,
+        bounds::TESTS,
         claims::TESTS,
         deletion::TESTS,
         drift::TESTS,
         inputs::TESTS,
+        replicas::TESTS,
         restart::TESTS,
         environment::TESTS,
     ]

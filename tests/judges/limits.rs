@@ -11,12 +11,14 @@ use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 use backup_target_operator::{
     access::{Meaning, PolicyDocument},
     api::backup_target::PolicyForm,
+    leader::fence::Fence,
     names,
     store::{
         Error, Kind, Managed, Policies, Principal, StoredPolicy, User, UserSpec,
         aws::{Iam, Questions},
-        throttle::Throttle,
+        gate::Gate,
     },
+    telemetry::metrics::Meter,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -42,7 +44,7 @@ async fn client() -> Client {
 /// A user of the operator's kind, created with the operator's own verbs.
 async fn user(name: &str) -> Result<(Client, Iam, UserSpec)> {
     let client = client().await;
-    let iam = Iam::new(client.clone(), Arc::new(Throttle::new(1_000)));
+    let iam = Iam::new(client.clone(), Arc::new(Gate::new(1_000, Meter::default(), Fence::default())));
     let tags = [names::tag::UID, names::tag::CLUSTER].map(|tag| (tag.to_owned(), "1".to_owned()));
     let path = names::default_path("cluster");
     let policy_arn = format!("arn:aws:iam::{MOTO_ACCOUNT}:policy{path}{name}");

@@ -25,15 +25,18 @@ use super::{
 
 /// The operator's own namespace.
 pub const NAMESPACE: &str = "backup-target-system";
-const CLUSTER_SCOPED: [&str; 6] = [
+const CLUSTER_SCOPED: [&str; 8] = [
     "Namespace",
+    "CustomResourceDefinition",
+    "FlowSchema",
     "ClusterRole",
     "ClusterRoleBinding",
     "BackupStore",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 ];
-const RELEASE: &str = "backup-target-operator";
+/// The name under which the chart is installed.
+pub const RELEASE: &str = "backup-target-operator";
 /// Longer than any testbed is left running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 60 * 60;
 const ESTABLISHED: Duration = Duration::from_secs(20);
@@ -105,6 +108,15 @@ async fn rendered_chart(home: &Path) -> Result<Vec<Value>> {
 
 /// Applies one object of any kind.
 pub async fn apply(client: &Client, object: Value) -> Result<()> {
+    apply_with(client, object, &by_force()).await
+}
+
+/// Asks the API server whether it would take an object from that manager of fields; a field that it does not know is an error.
+pub async fn try_to_apply(client: &Client, object: Value, manager: &str) -> Result<()> {
+    apply_with(client, object, &PatchParams::apply(manager).force().dry_run().validation_strict()).await
+}
+
+async fn apply_with(client: &Client, object: Value, params: &PatchParams) -> Result<()> {
     let object: DynamicObject = serde_json::from_value(object)?;
     let types = object.types.as_ref().context("an object without a kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
@@ -114,7 +126,7 @@ pub async fn apply(client: &Client, object: Value) -> Result<()> {
         let namespace = object.namespace().unwrap_or_else(|| NAMESPACE.to_owned());
         Api::namespaced_with(client.clone(), &namespace, &resource)
     };
-    api.patch(&object.name_any(), &by_force(), &Patch::Apply(&object))
+    api.patch(&object.name_any(), params, &Patch::Apply(&object))
         .await
         .with_context(|| format!("failed to apply the {} `{}`", types.kind, object.name_any()))?;
     Ok(())
@@ -138,6 +150,7 @@ fn objects_in(folder: &Path) -> Result<Vec<Value>> {
     Ok(all)
 }
 
-fn objects(yaml: &str) -> Result<Vec<Value>> {
+/// The objects of a stream of YAML documents.
+pub fn objects(yaml: &str) -> Result<Vec<Value>> {
     Ok(serde_saphyr::from_multiple(yaml)?)
 }

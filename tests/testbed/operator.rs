@@ -23,11 +23,18 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Arguments after those it always gets.
     pub args: Vec<String>,
+    /// What it logs once it has started, when that is not that it works.
+    pub started: Option<&'static str>,
 }
 
 impl Options {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
     }
 }
@@ -76,6 +83,11 @@ impl Operator {
         self.process.is_running()
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn until_ended(&mut self, deadline: Duration) -> Result<()> {
+        self.process.until_ended(deadline).await
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -96,7 +108,7 @@ async fn start(kubeconfig: &Path, log: &Path, options: &Options) -> Result<Proce
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .envs(options.env.iter().cloned());
     let mut process = Process::start("backup-target-operator", operator, log)?;
-    process.until_prints(START, RUNNING).await?;
+    process.until_prints(START, options.started.unwrap_or(RUNNING)).await?;
     Ok(process)
 }
 

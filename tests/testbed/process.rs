@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 use super::{child::Child, wait::wait_until};
 
@@ -93,6 +94,12 @@ impl Process {
     /// Ends the program as Kubernetes would.
     pub fn stop(&mut self) {
         self.child.stop();
+    }
+
+    /// Waits until the program has ended by itself.
+    pub async fn until_ended(&mut self, deadline: Duration) -> Result<()> {
+        let ended = timeout(deadline, self.child.ended()).await;
+        ended.map(|_| ()).with_context(|| format!("`{}` runs after {deadline:?}; {}", self.name, self.log_end()))
     }
 
     fn log_end(&self) -> String {

@@ -39,6 +39,10 @@ helm)
     name="Helm $v"
     stamps="-X helm.sh/helm/v4/internal/version.version=$v"
     ;;
+gitops-health)
+    name="gitops-health (kstatus $(version github.com/fluxcd/cli-utils), gopher-lua $(version github.com/yuin/gopher-lua))"
+    stamps=
+    ;;
 rclone-*)
     v=$(version github.com/rclone/rclone)
     name="rclone $v"

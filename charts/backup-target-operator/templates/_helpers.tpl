@@ -46,3 +46,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}
 {{- end }}
+
+{{/* What the operator does in the namespaces of targets: everywhere, or in those named by the value namespaces. */}}
+{{- define "backup-target-operator.targetRules" -}}
+# Targets are read and watched; patch sets the finalizer and the annotation that announces a new key. The spec is
+# never written.
+- apiGroups: [backup-target.dev]
+  resources: [backuptargets]
+  verbs: [get, list, watch, patch]
+# What was done and found is reported in status.
+- apiGroups: [backup-target.dev]
+  resources: [backuptargets/status]
+  verbs: [patch]
+# The admission policy lets only those who have this take the finalizer off a target. Clusters with the admission plugin
+# OwnerReferencesPermissionEnforcement ask for it before a Secret may name its target as the owner.
+- apiGroups: [backup-target.dev]
+  resources: [backuptargets/finalizers]
+  verbs: [update]
+# get: is the Secret the target's own and complete.
+# create, update, delete: the Secret with the rclone.conf.
+# list, watch: a changed or deleted Secret is noticed at once. The operator asks for metadata only, of Secrets with its
+# own label; RBAC cannot say so, and these two verbs could read every Secret. The value namespaces limits where.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, update, delete]
+# Events on targets; patch counts a repeated one up.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* The operator's ServiceAccount, as bindings name it. */}}
+{{- define "backup-target-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "backup-target-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* Whether the API server knows BackupStores at the time the release is made. */}}
+{{- define "backup-target-operator.storesCanCome" -}}
+{{- if or (not .Values.crds.enabled) (.Capabilities.APIVersions.Has "backup-target.dev/v1alpha1/BackupStore") }}yes{{ end }}
+{{- end }}

@@ -1,6 +1,6 @@
 //! Drift: what somebody else changed on what is ours, told apart from changes that were asked for.
 
-use super::{Plan, State, Step, Waiting};
+use super::{KeyEnd, Plan, State, Step, Waiting};
 use crate::{controller::goal::Provide, store::User};
 
 /// AWS attaches this to a user whose key it found in public. It is a warning, and only a person may take it off.
@@ -41,16 +41,20 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
     if !is_in_place(goal, state) {
         return;
     }
+    plan.repairs.extend(boundary(plan, goal, state));
     let told: Vec<String> =
         plan.steps.iter().filter(|step| is_repair(step, state)).filter_map(|step| what(step, goal)).collect();
     if told.is_empty() {
         return;
     }
     if !goal.repairs_paused && state.contested_until.is_none() {
-        plan.repairs = told;
+        plan.repairs.extend(told);
         return;
     }
-    plan.steps.retain(|step| what(step, goal).is_none() || !is_repair(step, state));
+    let lost =
+        |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::ActivateKey(_) | Step::WriteSecret(_));
+    plan.lost = plan.steps.iter().any(|step| lost(step) && is_repair(step, state));
+    plan.steps.retain(|step| !is_repair(step, state) || what(step, goal).is_none() && !prepares(step));
     match state.contested_until.filter(|_| !goal.repairs_paused) {
         None => plan.left = told,
         Some(until) => {
@@ -58,6 +62,14 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
             plan.waiting = Some(Waiting::Contested { until });
         }
     }
+}
+
+/// The boundary is a limit, and put back whatever holds repairs; told as one, unless the store has only now been given it.
+fn boundary(plan: &Plan, goal: &Provide, state: &State) -> Option<String> {
+    let given = state.status.applied.as_ref().and_then(|applied| applied.boundary.clone());
+    let is_known = given == goal.terms.boundary.as_ref().map(ToString::to_string);
+    let is_set = plan.steps.iter().any(|step| matches!(step, Step::SetBoundary(_)));
+    (is_known && is_set).then(|| "its permissions boundary".to_owned())
 }
 
 /// Whether nothing was asked for that was not given already: then what differs was changed by somebody else.
@@ -76,6 +88,13 @@ fn is_repair(step: &Step, state: &State) -> bool {
     !matches!(step, Step::ActivateKey(id) if withheld(id))
 }
 
+/// What is done only so that something can be replaced.
+fn prepares(step: &Step) -> bool {
+    use Step::{CheckSecret, DeleteKey, OpenIntent, Prove};
+    let makes_room = matches!(step, DeleteKey { why: KeyEnd::MakesRoom, .. });
+    makes_room || matches!(step, CheckSecret(_) | OpenIntent(_) | Prove { publishes: true, .. })
+}
+
 /// What a step puts right, if that is all it does.
 fn what(step: &Step, goal: &Provide) -> Option<String> {
     match step {
@@ -84,7 +103,9 @@ fn what(step: &Step, goal: &Provide) -> Option<String> {
         Step::DeleteAddition(name) => Some(format!("an inline policy {name} that was added")),
         Step::Detach(arn) => Some(format!("the policy {arn} that was attached")),
         Step::ActivateKey(id) => Some(format!("access key {id}, which was inactive")),
-        Step::WriteSecret(write) if write.key.is_some() => Some(format!("Secret {}", goal.secret_name)),
+        Step::CreateUser => Some("its IAM user, which was deleted".to_owned()),
+        Step::CreateKey => Some("its access key, or the Secret that held it".to_owned()),
+        Step::WriteSecret(_) => Some(format!("Secret {}", goal.secret_name)),
         _ => None,
     }
 }

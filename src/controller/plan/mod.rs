@@ -10,7 +10,7 @@ mod tests;
 
 pub use proof::{ASK_AGAIN, PATIENCE};
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
@@ -152,6 +152,8 @@ pub struct Plan {
     pub repairs: Vec<String>,
     /// What somebody else changed and is left, because repairs are paused.
     pub left: Vec<String>,
+    /// Whether what is left keeps the published credentials from working.
+    pub lost: bool,
     /// When something is due.
     pub due: Option<Timestamp>,
 }
@@ -234,12 +236,11 @@ pub struct Fresh {
 impl Fresh {
     fn intent(&self, state: &State, secret: &str) -> KeyIntent {
         let orphans = state.orphans();
-        KeyIntent {
-            nonce: self.nonce.clone(),
-            started_at: self.now,
-            existing: state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id)).collect(),
-            secret: secret.to_owned(),
-        }
+        // What was there before an intent that is still open was there before this one, too, whether IAM shows it now or not.
+        let before = state.open_intent().map(|intent| intent.existing.clone()).unwrap_or_default();
+        let listed = state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id));
+        let existing = before.into_iter().chain(listed).collect::<BTreeSet<_>>().into_iter().collect();
+        KeyIntent { nonce: self.nonce.clone(), started_at: self.now, existing, secret: secret.to_owned() }
     }
 }
 

@@ -14,6 +14,8 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);
 /// How often it is looked whether somebody mended what a proof found.
 const UNSETTLED_EVERY: Duration = Duration::from_mins(30);
+/// How often it is looked what the key can do while somebody else's change is left as it is.
+const LEFT_EVERY: Duration = Duration::from_mins(10);
 /// How often a proof is repeated; each target adds a part of an hour of its own.
 const EVERY: Duration = Duration::from_hours(6);
 
@@ -34,7 +36,7 @@ pub(super) fn of_new_policy(goal: &Provide, state: &State, step: Option<&Step>) 
     if known.is_some_and(|proof| proof.works) {
         return None;
     }
-    depth(goal, changes_access(goal, state) || known.is_some()).map(|depth| Step::Prove { depth, publishes: true })
+    depth(goal, true).map(|depth| Step::Prove { depth, publishes: true })
 }
 
 /// Plans the next proof of what is published, now or when it is due.
@@ -50,10 +52,14 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
     let appeared = |proof: &&ProofRecord| proof.bucket_missing && !state.status.bucket_missing;
     let known = state.status.proof.as_ref().filter(|proof| proof.key == current.id && proof.policy == policy);
     let known = known.filter(|proof| !appeared(proof));
-    match known.map(|proof| next(proof, goal, state)).filter(|_| !changed) {
+    let left = !plan.left.is_empty();
+    match known.map(|proof| next(proof, goal, state, left)).filter(|_| !changed) {
         Some(later) if later > fresh.now => plan.due_at(later),
-        // All of it is tried once per change of access; after that, nothing is written any more.
-        _ => plan.steps.extend(depth(goal, changed).map(|depth| Step::Prove { depth, publishes: false })),
+        // All of it is tried once per change of access; once that has said something, nothing is written any more.
+        _ => {
+            let whole = changed || known.is_none();
+            plan.steps.extend(depth(goal, whole).map(|depth| Step::Prove { depth, publishes: false }));
+        }
     }
 }
 
@@ -70,9 +76,13 @@ fn depth(goal: &Provide, changed: bool) -> Option<Depth> {
     }
 }
 
-fn next(proof: &ProofRecord, goal: &Provide, state: &State) -> Timestamp {
+fn next(proof: &ProofRecord, goal: &Provide, state: &State, left: bool) -> Timestamp {
     let may_change = !proof.conclusive && !at_least(PATIENCE, proof.since, proof.at);
-    let later = if proof.conclusive { EVERY + spread(state) } else { UNSETTLED_EVERY };
+    let later = match (left, proof.conclusive) {
+        (true, _) => LEFT_EVERY,
+        (false, true) => EVERY + spread(state),
+        (false, false) => UNSETTLED_EVERY,
+    };
     let regular = proof.at + if may_change { ASK_AGAIN } else { later };
     goal.verify_at.filter(|asked| *asked > proof.at).map_or(regular, |asked| regular.min(asked))
 }

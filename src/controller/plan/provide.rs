@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
-    api::backup_target::{PolicyForm, PreviousAccess},
+    api::backup_target::{KeyRecord, PolicyForm, PreviousAccess},
     controller::goal::Provide,
     store::{Managed, Policies, User},
 };
@@ -143,7 +143,7 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
     let (before, after) = policy_steps(goal, state, &ours, write.is_some());
     let proof = proof::of_new_policy(goal, state, before.as_ref());
     plan.steps.extend(before);
-    activate(plan, &ours, state);
+    activate(plan, &ours, state, fresh);
     match write {
         Some(write) if write.key.is_none() => new_key(plan, goal, write, state, fresh),
         Some(write) => {
@@ -213,9 +213,13 @@ fn same(known: &[PreviousAccess], wanted: &[PreviousAccess]) -> bool {
 }
 
 /// Keys of ours that are off, by a withheld claim or by somebody's hand, work again.
-fn activate(plan: &mut Plan, user: &User, state: &State) {
+fn activate(plan: &mut Plan, user: &User, state: &State, fresh: &Fresh) {
+    // Of one whose overlap is over, status may not have been told any more that it was switched off.
+    let lasts = |record: &KeyRecord| {
+        record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
+    };
     for key in user.keys.iter().filter(|key| !key.active) {
-        if state.status.keys.iter().any(|record| record.id == key.id && record.inactive_since.is_none()) {
+        if state.status.keys.iter().any(|record| record.id == key.id && lasts(record)) {
             plan.step(Step::ActivateKey(key.id.clone()));
         }
     }

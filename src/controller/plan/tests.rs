@@ -151,7 +151,7 @@ fn published(access: &Access) -> State {
                 bucket_missing: false,
                 conclusive: true,
             }),
-            applied: Some(Applied { generation: 1, rclone: rclone(access).digest() }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), boundary: user().boundary }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
@@ -354,8 +354,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
     match step {
         Step::Claim(intent) => {
             assert!(!state.finalizer, "claimed twice");
-            state.finalizer = true;
-            state.first_intent = Some(intent);
+            state.claimed(intent);
         }
         Step::OpenIntent(intent) => state.intent_opened(intent),
         Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
@@ -410,7 +409,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
         Step::DeleteUser => {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
-            state.principal = Principal::Absent;
+            state.user_deleted();
         }
         Step::TagRetained => {}
         Step::ReleaseTarget => state.finalizer = false,

@@ -196,6 +196,7 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
     state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
+    state.user(|user| user.keys[0].created_at = ago(9));
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
     assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "prove", "secret"]);
@@ -211,10 +212,66 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
 }
 
 #[test]
+fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
+    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    state.secrets.clear();
+    state.user(|user| {
+        user.keys[0].created_at = ago(9);
+        user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
+    });
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    state.in_hand = Some(key("K1"));
+    let plan = planned(&provide(&wanted, false), &state);
+    assert_eq!(names_of(&plan), ["prove", "secret"]);
+    assert_eq!(plan.unknown_keys, [UNKNOWN]);
+}
+
+#[test]
+fn a_key_older_than_the_intent_was_not_brought_by_it() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.status = BackupTargetStatus::default();
+    state.secrets.clear();
+    state.first_intent =
+        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    assert_eq!((state.orphans(), state.unknown_keys()), (Vec::new(), vec!["K1".to_owned()]));
+}
+
+/// IAM may not show a principal that is there. What the open intent may have brought must not be forgotten for that.
+#[test]
+fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    state.status = BackupTargetStatus::default();
+    state.secrets.clear();
+    let before =
+        KeyIntent { nonce: "n".into(), started_at: ago(10), existing: vec![UNKNOWN.into()], secret: SECRET.into() };
+    state.first_intent = Some(before);
+    let keys = state.keys().to_vec();
+    state.principal = Principal::Absent;
+    let plan = planned(&provide(&wanted, false), &state);
+    let opened = plan.steps.into_iter().find_map(|step| match step {
+        Step::OpenIntent(intent) => Some(intent),
+        _ => None,
+    });
+    let opened = opened.expect("it is renewed");
+    assert_eq!(opened.existing, [UNKNOWN]);
+    state.intent_opened(opened);
+    state.principal = Principal::Ours(User { keys, ..User::default() });
+    state.user(|user| user.keys[0].created_at = ago(9));
+    assert_eq!(state.orphans(), ["K1"]);
+}
+
+#[test]
 fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
+    state.user(|user| user.keys[0].created_at = ago(9));
     state.first_intent =
         Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
     let goal = provide(&wanted, false);

@@ -1,6 +1,6 @@
 //! Logs: for people on a terminal, JSON elsewhere.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, panic::PanicHookInfo};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -37,5 +37,13 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     } else {
         logger.json().flatten_event(true).with_current_span(false).with_span_list(false).with_target(false).init();
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// One line in the log's own form. Only words that stand in the source are told: others may hold what must not be told.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let words = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or_default();
+    tracing::error!("panicked at {location}: {words}");
 }

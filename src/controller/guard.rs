@@ -1,0 +1,137 @@
+//! What keeps one object from stopping all others: one that this version of the operator cannot read, or that makes it panic,
+//! is told on the object itself, and everything else goes on.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Resource, core::DeserializeGuard, runtime::controller::Action};
+use tracing::warn;
+
+use super::{context::Context, now};
+use crate::api::{
+    BackupStore, BackupTarget,
+    condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason},
+};
+
+/// What is said of a field that cannot be read, at most, in characters.
+const LONGEST_DETAIL: usize = 300;
+
+/// Kinds that are reconciled, by the names that metrics know them by.
+pub trait Kind: Resource<DynamicType = ()> {
+    /// The name of the kind.
+    const KIND: &'static str;
+}
+
+impl Kind for BackupTarget {
+    const KIND: &'static str = "BackupTarget";
+}
+
+impl Kind for BackupStore {
+    const KIND: &'static str = "BackupStore";
+}
+
+/// Why an object could not be worked on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Its fields are not those that this version knows.
+    #[error(
+        "this version of the operator cannot read the object ({0}); mend the field, or let operator and CRDs be of the same \
+         version; what was given before stays as it is"
+    )]
+    Unreadable(String),
+    /// The operator has a fault.
+    #[error(
+        "the operator came upon a fault of its own while it worked on this object; please report it with the line of the log \
+         that says where; what was given before stays as it is, and it is tried again every few minutes"
+    )]
+    Panicked,
+}
+
+impl Fault {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => reason::UNREADABLE,
+            Self::Panicked => reason::INTERNAL_ERROR,
+        }
+    }
+}
+
+/// Reconciles an object if it can be read. When it cannot be, or when that panics, its status says so.
+pub async fn reconcile<K, F>(
+    seen: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+    reconcile: impl FnOnce(K, Arc<Context>) -> F,
+) -> Action
+where
+    K: Kind + Clone,
+    F: Future<Output = Action>,
+{
+    let telemetry = &context.telemetry;
+    let kind = K::KIND;
+    let (begun, _work, _counted) = (Instant::now(), telemetry.health.begin(), telemetry.metrics.under_way(kind));
+    let work = async |object| reconcile(object, context.clone()).await;
+    let result = caught(&seen, work).await;
+    telemetry.metrics.took(kind, begun.elapsed());
+    let fault = match result {
+        Ok(action) => return action,
+        Err(fault) => fault,
+    };
+    telemetry.metrics.reconciled(kind, false, fault.reason());
+    let meta = seen.meta();
+    warn!(kind, name = meta.name, namespace = meta.namespace, "{fault}");
+    let rewrite = |before: &[Condition]| conditions(before, meta.generation, &fault, now());
+    if let Err(error) = context.cluster.rewrite_conditions::<K>(meta, rewrite).await {
+        warn!(%error, "that could not be told in its status");
+    }
+    Action::requeue(context.failed(meta.uid.as_deref().unwrap_or_default()))
+}
+
+async fn caught<K: Clone>(seen: &DeserializeGuard<K>, work: impl AsyncFnOnce(K) -> Action) -> Result<Action, Fault> {
+    match &seen.0 {
+        // What reconciles share is whole whenever no lock is held, and locks that a panic poisoned are taken all the same.
+        Ok(object) => AssertUnwindSafe(work(object.clone())).catch_unwind().await.map_err(|_| Fault::Panicked),
+        Err(invalid) => Err(Fault::Unreadable(invalid.error.chars().take(LONGEST_DETAIL).collect())),
+    }
+}
+
+/// Whether it is ready cannot be said any more; what else was found out before stands.
+fn conditions(before: &[Condition], generation: Option<i64>, fault: &Fault, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = Conditions::new(before, generation, now);
+    for old in before.iter().filter(|old| ![READY, RECONCILING, STALLED].contains(&old.type_.as_str())) {
+        conditions.keep(&old.type_);
+    }
+    conditions.set(READY, Truth::Unknown, fault.reason(), fault.to_string());
+    conditions.set(STALLED, Truth::True, fault.reason(), fault.to_string());
+    conditions.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::condition;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_the_next_object_is_worked_on() {
+        let object = DeserializeGuard(Ok(()));
+        let panics = async |()| -> Action { panic!("a fault") };
+        assert_eq!(caught(&object, panics).await, Err(Fault::Panicked));
+        let works = async |()| Action::requeue(Duration::from_secs(7));
+        assert_eq!(caught(&object, works).await, Ok(Action::requeue(Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn what_was_found_out_before_stands() {
+        let mut before = Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH);
+        before.set(READY, Truth::True, reason::PROVISIONED, "");
+        before.set(RECONCILING, Truth::True, reason::PENDING, "");
+        before.set("BaseAccess", Truth::True, reason::VERIFIED, "");
+        let told = conditions(&before.finish(), Some(2), &Fault::Panicked, now());
+        let seen: Vec<_> = told.iter().map(|told| (told.type_.as_str(), told.status.as_str())).collect();
+        assert_eq!(seen, [(READY, "Unknown"), (STALLED, "True"), ("BaseAccess", "True")]);
+        assert!(condition::find(&told, STALLED).is_some_and(|stalled| stalled.reason == reason::INTERNAL_ERROR));
+    }
+}

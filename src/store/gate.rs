@@ -1,0 +1,47 @@
+//! What every call to one store passes: only who leads may call, no more often than the store bears, and all is counted.
+
+use super::{
+    Error, Kind,
+    throttle::{Throttle, Urgency},
+};
+use crate::{leader::fence::Fence, telemetry::metrics::Meter};
+
+/// The way to one store.
+pub struct Gate {
+    throttle: Throttle,
+    meter: Meter,
+    fence: Fence,
+}
+
+impl Gate {
+    /// A gate that lets so many calls through in a second.
+    #[must_use]
+    pub fn new(per_second: u16, meter: Meter, fence: Fence) -> Self {
+        Self { throttle: Throttle::new(per_second), meter, fence }
+    }
+
+    /// Waits for the turn of a call, makes it, and counts what came of it.
+    ///
+    /// # Errors
+    /// That of the call, or [`Kind::NotLeading`] when it is not made.
+    pub async fn pass<T>(
+        &self,
+        action: &'static str,
+        urgency: Urgency,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.throttle.take(urgency).await;
+        if !self.fence.is_open() {
+            return Err(Error::new(action, Kind::NotLeading));
+        }
+        let answer = call.await;
+        self.meter.called(action, answer.as_ref().map_or_else(|error| error.kind.name(), |_| "OK"));
+        answer
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("throttle", &self.throttle).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether the operator is ready, and whether it gets on with its work.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A reconcile ends within two minutes, whatever happens; of many that wait for their turn, some end all the time.
+const STUCK: Duration = Duration::from_mins(3);
+
+/// What the probes of a pod ask.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    under_way: usize,
+    moved: Option<Instant>,
+}
+
+/// What the operator is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// It is being set up, or hears from its watches for the first time.
+    #[default]
+    Starting,
+    /// Another one leads, and it waits to take over.
+    StandingBy,
+    /// It works.
+    Working,
+    /// It finishes what it has begun.
+    Stopping,
+}
+
+impl Health {
+    /// Says what the operator is at now.
+    pub fn is_now(&self, phase: Phase) {
+        self.lock().phase = phase;
+    }
+
+    /// Whether it does, or would do, its work.
+    ///
+    /// # Errors
+    /// What it does instead.
+    pub fn ready(&self) -> Result<&'static str, &'static str> {
+        match self.lock().phase {
+            Phase::Working => Ok("working"),
+            Phase::StandingBy => Ok("standing by: another replica leads"),
+            Phase::Starting => Err("starting: the first lists of all objects are not complete"),
+            Phase::Stopping => Err("stopping: what has begun is finished"),
+        }
+    }
+
+    /// Whether its work moves on.
+    ///
+    /// # Errors
+    /// When there is work and none of it ends.
+    pub fn live(&self) -> Result<&'static str, &'static str> {
+        let state = self.lock();
+        let still = state.moved.is_some_and(|moved| moved.elapsed() > STUCK);
+        if state.under_way > 0 && still { Err("stuck: no reconcile ended for three minutes") } else { Ok("alive") }
+    }
+
+    /// A reconcile begins; it ends when what is returned is dropped.
+    #[must_use]
+    pub fn begin(&self) -> Work<'_> {
+        let mut state = self.lock();
+        if state.under_way == 0 {
+            state.moved = Some(Instant::now());
+        }
+        state.under_way += 1;
+        Work(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whole after every line that holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reconcile that is under way, however it ends.
+pub struct Work<'a>(&'a Health);
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.under_way -= 1;
+        state.moved = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[test]
+    fn only_who_works_or_stands_by_is_ready() {
+        let health = Health::default();
+        assert!(health.ready().is_err());
+        for (phase, ready) in [(Phase::StandingBy, true), (Phase::Working, true), (Phase::Stopping, false)] {
+            health.is_now(phase);
+            assert_eq!(health.ready().is_ok(), ready, "{phase:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stuck_is_who_has_work_that_does_not_move() {
+        let health = Health::default();
+        let first = health.begin();
+        advance(STUCK).await;
+        assert!(health.live().is_ok());
+        let second = health.begin();
+        advance(Duration::from_secs(1)).await;
+        assert!(health.live().is_err(), "new work does not hide that none ends");
+        drop(first);
+        assert!(health.live().is_ok(), "some of it ended");
+        advance(STUCK + Duration::from_secs(1)).await;
+        assert!(health.live().is_err());
+        drop(second);
+        advance(STUCK * 100).await;
+        assert!(health.live().is_ok(), "there is nothing to do");
+        let _third = health.begin();
+        assert!(health.live().is_ok(), "it has only just begun");
+    }
+}

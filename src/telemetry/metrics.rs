@@ -1,0 +1,333 @@
+//! What is counted. Labels have few values: kinds, reasons, actions, tiers, and the names of stores; never those of targets.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// Before every name.
+const PREFIX: &str = "backup_target_operator";
+/// Upper bounds of how long a reconcile takes, in seconds: from nothing to do up to its deadline.
+const SECONDS: [f64; 9] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfOutcome {
+    kind: &'static str,
+    result: &'static str,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfStore {
+    store: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfCall {
+    store: String,
+    operation: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfProof {
+    tier: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfVersion {
+    version: &'static str,
+}
+
+/// Targets that have something in common.
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+pub struct OfTargets {
+    /// Name of their BackupStore.
+    pub store: String,
+    /// Status of their condition `Ready`.
+    pub ready: String,
+    /// Its reason.
+    pub reason: String,
+}
+
+/// Conditions that say the same.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+pub struct OfConditions {
+    /// Type of the condition: a tier, or `LeastPrivilege`.
+    pub condition: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+}
+
+/// What there is, counted when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    /// How many targets are ready or not, and why.
+    pub targets: BTreeMap<OfTargets, i64>,
+    /// How many targets have which tiers.
+    pub conditions: BTreeMap<OfConditions, i64>,
+    /// Age of the oldest access key that is in use, by store, in seconds.
+    pub oldest_keys: BTreeMap<String, i64>,
+    /// Whether a store's credentials work.
+    pub stores: BTreeMap<String, bool>,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<OfOutcome, Counter>,
+    durations: Family<OfKind, Histogram>,
+    under_way: Family<OfKind, Gauge>,
+    waiting: Family<OfStore, Gauge>,
+    calls: Family<OfCall, Counter>,
+    repairs: Family<OfStore, Counter>,
+    proofs: Family<OfProof, Counter>,
+    leading: Gauge<i64, AtomicI64>,
+    targets: Family<OfTargets, Gauge>,
+    conditions: Family<OfConditions, Gauge>,
+    oldest_keys: Family<OfStore, Gauge>,
+    stores: Family<OfStore, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let metrics = Self {
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            under_way: Family::default(),
+            waiting: Family::default(),
+            calls: Family::default(),
+            repairs: Family::default(),
+            proofs: Family::default(),
+            leading: Gauge::default(),
+            targets: Family::default(),
+            conditions: Family::default(),
+            oldest_keys: Family::default(),
+            stores: Family::default(),
+            registry: Registry::default(),
+        };
+        metrics.register(&mut registry);
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        let build: Family<OfVersion, Gauge> = Family::default();
+        build.get_or_create(&OfVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build", "The version that runs; always 1", build);
+        registry.register("leading", "1 while this replica works, 0 while it stands by", self.leading.clone());
+        registry.register("reconciles", "Reconciles that ended, by the reason in Ready", self.reconciles.clone());
+        let help = "How long reconciles took, with the wait for their turn";
+        registry.register_with_unit("reconcile_duration", help, Unit::Seconds, self.durations.clone());
+        registry.register(
+            "reconciles_under_way",
+            "Reconciles that work or wait for their turn",
+            self.under_way.clone(),
+        );
+        registry.register("targets_waiting", "Reconciles of targets that wait for a slot", self.waiting.clone());
+        let help = "Calls to a store's IAM and STS, after the SDK's own retries";
+        registry.register("store_calls", help, self.calls.clone());
+        registry.register(
+            "drift_repairs",
+            "Targets in which somebody else's change was put right",
+            self.repairs.clone(),
+        );
+        registry.register(
+            "proofs",
+            "Tiers that were tried with a target's own key, and what came of it",
+            self.proofs.clone(),
+        );
+        registry.register("targets", "BackupTargets, by what their condition Ready says", self.targets.clone());
+        let help = "Tier conditions and LeastPrivilege of all BackupTargets";
+        registry.register("target_conditions", help, self.conditions.clone());
+        let help = "Age of the oldest access key that is published";
+        registry.register_with_unit("oldest_key_age", help, Unit::Seconds, self.oldest_keys.clone());
+        registry.register("store_ready", "1 for a BackupStore whose credentials work", self.stores.clone());
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, kind: &'static str, well: bool, reason: &str) {
+        let result = if well { "success" } else { "error" };
+        self.reconciles.get_or_create(&OfOutcome { kind, result, reason: reason.to_owned() }).inc();
+    }
+
+    /// A reconcile took so long.
+    pub fn took(&self, kind: &'static str, time: Duration) {
+        self.durations.get_or_create(&OfKind { kind }).observe(time.as_secs_f64());
+    }
+
+    /// A reconcile is under way for as long as what is returned is kept.
+    #[must_use]
+    pub fn under_way(&self, kind: &'static str) -> Counted {
+        Counted::new(self.under_way.get_or_create_owned(&OfKind { kind }))
+    }
+
+    /// A target waits for a slot of its store for as long as what is returned is kept.
+    #[must_use]
+    pub fn waiting(&self, store: &str) -> Counted {
+        Counted::new(self.waiting.get_or_create_owned(&OfStore { store: store.to_owned() }))
+    }
+
+    /// A store was asked for something.
+    pub fn called(&self, store: &str, operation: &'static str, code: &'static str) {
+        self.calls.get_or_create(&OfCall { store: store.to_owned(), operation, code }).inc();
+    }
+
+    /// Something that somebody else changed was put right.
+    pub fn repaired(&self, store: &str) {
+        self.repairs.get_or_create(&OfStore { store: store.to_owned() }).inc();
+    }
+
+    /// A tier was tried.
+    pub fn proven(&self, tier: &'static str, result: &'static str) {
+        self.proofs.get_or_create(&OfProof { tier, result }).inc();
+    }
+
+    /// Whether this replica works.
+    pub fn leads(&self, leads: bool) {
+        self.leading.set(i64::from(leads));
+    }
+
+    /// All of it, in the text format of `OpenMetrics`.
+    #[must_use]
+    pub fn exposition(&self, census: &Census) -> String {
+        self.take(census);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn take(&self, census: &Census) {
+        // What is not there any more must not stay as it was.
+        self.targets.clear();
+        self.conditions.clear();
+        self.oldest_keys.clear();
+        self.stores.clear();
+        for (of, count) in &census.targets {
+            self.targets.get_or_create(of).set(*count);
+        }
+        for (of, count) in &census.conditions {
+            self.conditions.get_or_create(of).set(*count);
+        }
+        for (store, seconds) in &census.oldest_keys {
+            self.oldest_keys.get_or_create(&OfStore { store: store.clone() }).set(*seconds);
+        }
+        for (store, ready) in &census.stores {
+            self.stores.get_or_create(&OfStore { store: store.clone() }).set(i64::from(*ready));
+        }
+    }
+}
+
+/// One more, until it is dropped.
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Counts the calls to one store.
+#[derive(Clone, Default)]
+pub struct Meter {
+    metrics: Arc<Metrics>,
+    store: String,
+}
+
+impl Meter {
+    /// Counts for that store.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, store: &str) -> Self {
+        Self { metrics, store: store.to_owned() }
+    }
+
+    /// A call ended.
+    pub fn called(&self, operation: &'static str, code: &'static str) {
+        self.metrics.called(&self.store, operation, code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Alerts and dashboard speak of what is told, and of nothing else.
+    #[test]
+    fn the_chart_asks_for_metrics_that_there_are() {
+        let metrics = Metrics::default();
+        metrics.reconciled("BackupTarget", true, "Provisioned");
+        metrics.took("BackupTarget", Duration::ZERO);
+        metrics.called("default", "iam:CreateUser", "OK");
+        metrics.repaired("default");
+        metrics.proven("BaseAccess", "Works");
+        let (_under_way, _waiting) = (metrics.under_way("BackupTarget"), metrics.waiting("default"));
+        let of = OfConditions { condition: "BaseAccess".to_owned(), status: "True".to_owned() };
+        let census = Census {
+            targets: BTreeMap::from([(OfTargets::default(), 1)]),
+            conditions: BTreeMap::from([(of, 1)]),
+            oldest_keys: BTreeMap::from([("default".to_owned(), 1)]),
+            stores: BTreeMap::from([("default".to_owned(), true)]),
+        };
+        let text = metrics.exposition(&census);
+        let told: BTreeSet<&str> =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+        let files = [
+            include_str!("../../charts/backup-target-operator/files/alerts.yaml"),
+            include_str!("../../charts/backup-target-operator/files/dashboard.json"),
+        ];
+        for file in files {
+            let names = file.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let asked: BTreeSet<&str> = names.filter(|name| name.starts_with(&format!("{PREFIX}_"))).collect();
+            assert!(!asked.is_empty() && asked.is_subset(&told), "{:?}", asked.difference(&told));
+        }
+    }
+
+    #[test]
+    fn names_are_by_convention_and_what_is_gone_is_not_told() {
+        let metrics = Metrics::default();
+        metrics.reconciled("BackupTarget", true, "Provisioned");
+        metrics.took("BackupTarget", Duration::from_millis(20));
+        metrics.called("default", "iam:CreateUser", "OK");
+        let of = OfTargets { store: "default".to_owned(), ready: "True".to_owned(), reason: "Provisioned".to_owned() };
+        let census = Census { targets: BTreeMap::from([(of, 7)]), ..Census::default() };
+        let text = metrics.exposition(&census);
+        for line in [
+            r#"backup_target_operator_reconciles_total{kind="BackupTarget",result="success",reason="Provisioned"} 1"#,
+            r#"backup_target_operator_reconcile_duration_seconds_bucket{le="0.025",kind="BackupTarget"} 1"#,
+            r#"backup_target_operator_store_calls_total{store="default",operation="iam:CreateUser",code="OK"} 1"#,
+            r#"backup_target_operator_targets{store="default",ready="True",reason="Provisioned"} 7"#,
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        let _under_way = metrics.under_way("BackupTarget");
+        let text = metrics.exposition(&Census::default());
+        assert!(text.contains(r#"backup_target_operator_reconciles_under_way{kind="BackupTarget"} 1"#), "{text}");
+        assert!(!text.contains("targets{store"), "{text}");
+    }
+}
