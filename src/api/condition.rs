@@ -172,6 +172,12 @@ impl<'a> Conditions<'a> {
         find(&self.after, type_)
     }
 
+    /// What the object's condition of that type says.
+    #[must_use]
+    pub fn before(&self, type_: &str) -> Option<&Condition> {
+        find(self.before, type_)
+    }
+
     /// Sets one condition, also anew; its transition time moves only when its status does.
     pub fn set(&mut self, type_: &str, truth: Truth, reason: &str, message: impl Into<String>) {
         let status = truth.as_str();

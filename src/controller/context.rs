@@ -109,6 +109,15 @@ impl Context {
         self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
     }
 
+    /// The target with that UID, as the watches see it.
+    #[must_use]
+    pub fn target_of(&self, uid: &str) -> Option<BackupTarget> {
+        let mut all = self.seen.targets.iter().flat_map(Store::state);
+        all.find_map(|target| {
+            target.0.as_ref().ok().filter(|target| target.metadata.uid.as_deref() == Some(uid)).cloned()
+        })
+    }
+
     /// Counts everything that the watches see.
     #[must_use]
     pub fn census(&self) -> Census {

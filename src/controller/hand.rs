@@ -24,6 +24,12 @@ impl Hand {
         self.keys().get(uid).cloned()
     }
 
+    /// All keys in hand, by the UID of their target.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, CreatedKey)> {
+        self.keys().iter().map(|(uid, key)| (uid.clone(), key.clone())).collect()
+    }
+
     /// Forgets the key in hand: it is published, or gone.
     pub fn let_go(&self, uid: &str) {
         self.keys().remove(uid);

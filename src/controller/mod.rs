@@ -5,6 +5,7 @@ pub mod changes;
 pub mod context;
 pub mod error;
 pub mod execute;
+pub mod farewell;
 pub mod goal;
 pub mod guard;
 pub mod hand;

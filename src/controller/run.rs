@@ -23,7 +23,7 @@ use tracing::{debug, info};
 
 use super::{
     context::{Context, Seen},
-    guard, stores, targets,
+    farewell, guard, stores, targets,
 };
 use crate::{
     api::{BackupStore, BackupTarget, condition},
@@ -157,6 +157,7 @@ pub async fn run(
         }
     };
     futures::future::join3(targets, stores, ready).await;
+    farewell::put_away(&context).await;
     Ok(())
 }
 

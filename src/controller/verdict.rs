@@ -99,6 +99,12 @@ pub fn age(since: Timestamp, now: Timestamp) -> Duration {
 pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age: Duration) {
     for tier in Tier::ALL {
         let granted = access.tiers().any(|granted| granted == tier);
+        // That ACLs are switched off shows only where one is set.
+        let keeps = conditions.before(tier.name()).is_some_and(|before| before.reason == reason::ACLS_DISABLED);
+        if keeps && proof.is_quiet() && proof.tier(tier) == Standing::Works {
+            conditions.confirm(tier.name());
+            continue;
+        }
         let (truth, reason, message) = if proof.is_bucket_missing() && proof.publishable() && tier == Tier::BaseAccess {
             let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
             (Truth::Unknown, reason::BUCKET_NOT_FOUND, message)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     plan::{Plan, Untested},
-    probes::{Expect, Probe, Verb},
+    probes::{Depth, Expect, Probe, Verb},
     reading::{Denier, Reading, Skipped},
 };
 use crate::api::Tier;
@@ -26,6 +26,7 @@ pub struct Finding {
 /// more, is only to be believed after some patience, which is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
+    depth: Depth,
     granted: Vec<Tier>,
     findings: Vec<Finding>,
     untested: Vec<Untested>,
@@ -96,7 +97,13 @@ impl Proof {
             what: finding.probe.to_string(),
             why: "while listing is refused, S3 answers the same for an object that does not exist".to_owned(),
         }));
-        Self { granted: plan.access.tiers().collect(), findings, untested }
+        Self { depth: plan.depth, granted: plan.access.tiers().collect(), findings, untested }
+    }
+
+    /// Whether nothing was written, and some things that only writing shows could not be seen.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.depth == Depth::Quiet
     }
 
     /// Whether everything that was granted works.

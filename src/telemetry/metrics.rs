@@ -294,8 +294,11 @@ mod tests {
             stores: BTreeMap::from([("default".to_owned(), true)]),
         };
         let text = metrics.exposition(&census);
-        let told: BTreeSet<&str> =
-            text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+        let told: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split(['{', ' ']).next().unwrap())
+            .collect();
         let files = [
             include_str!("../../charts/backup-target-operator/files/alerts.yaml"),
             include_str!("../../charts/backup-target-operator/files/dashboard.json"),

@@ -8,11 +8,8 @@
 mod testbed;
 
 mod admission;
-<<<<<<< HEAD
 mod alerts;
-=======
 mod gitops;
->>>>>>> chart
 mod helm;
 mod history;
 mod kubectl;
@@ -48,12 +45,8 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-<<<<<<< HEAD
-    let tests = [alerts::TESTS, render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, stories::TESTS].concat();
-=======
     let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS];
-    let tests = [&of_the_chart, gitops::TESTS].concat().concat();
->>>>>>> chart
+    let tests = [&of_the_chart[..], &[alerts::TESTS, gitops::TESTS]].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {
         let (runtime, world) = (runtime.clone(), world.clone());

@@ -151,13 +151,24 @@ impl Corner {
             "credentials": {"secretRef": {"name": self.store}},
             // So that a store's rate does not stretch the resync.
             "iam": {"requestsPerSecond": 1000},
-            "allow": [{
-                "namespaces": {"names": [self.namespace]}, "buckets": [self.bucket], "prefixes": [""],
-                "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
-            }],
+            "allow": self.rules(),
         });
         create(&self.stores(), json!({"metadata": {"name": self.store, "labels": self.labels()}, "spec": spec}))
             .await?;
+        Ok(())
+    }
+
+    fn rules(&self) -> Value {
+        json!([{
+            "namespaces": {"names": [self.namespace]}, "buckets": [self.bucket], "prefixes": [""],
+            "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
+        }])
+    }
+
+    /// Gives the store its rules, or takes all of them away.
+    pub async fn set_rules(&self, allow: bool) -> Result<()> {
+        let patch = json!({"spec": {"allow": if allow { self.rules() } else { json!([]) }}});
+        self.stores().patch(&self.store, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 

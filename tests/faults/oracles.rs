@@ -13,7 +13,7 @@ use crate::{
     corner::{Corner, SECRET, TARGET},
     end,
     testbed::{
-        objects::{option, principal, rclone_conf, status},
+        objects::{is_ready, option, principal, rclone_conf, status},
         proxy::{Call, Mark},
         wait::wait_patiently_until,
     },
@@ -36,6 +36,9 @@ pub async fn nothing_leaks(corner: &Corner) -> Result<()> {
     let users = corner.users().await?;
     let live: Vec<String> = target.iter().map(principal).filter(|user| users.contains(user)).collect();
     ensure!(users == live, "users {users:?}, and live targets have {live:?}");
+    let ready = target.as_ref().is_some_and(is_ready);
+    ensure!(!ready || !users.is_empty(), "a target is ready without a user");
+    ensure!(!ready || corner.secrets().get_opt(SECRET).await?.is_some(), "a target is ready without a Secret");
     for user in &users {
         let keys = corner.keys_of(user).await?;
         let recorded: Vec<String> = target.iter().flat_map(|target| status(target).keys).map(|key| key.id).collect();

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_iam::types::StatusType;
 use backup_target_operator::api::BackupTarget;
 use kube::{
     Resource,
@@ -15,7 +16,7 @@ use crate::{
     oracles,
     testbed::{
         aws::ROOT_KEY,
-        objects::{is_ready, principal, status},
+        objects::{is_ready, principal, stalled_with, status},
         wait::wait_patiently_until,
     },
 };
@@ -33,11 +34,13 @@ pub enum Phase {
     SecretLost,
     KeyLost,
     Rotate,
+    Withdraw,
+    Restore,
     Delete,
     DeleteLarge,
 }
 
-pub const PHASES: [Phase; 12] = [
+pub const PHASES: [Phase; 14] = [
     Phase::SecretLost,
     Phase::KeyLost,
     Phase::Create,
@@ -48,6 +51,8 @@ pub const PHASES: [Phase; 12] = [
     Phase::Grow,
     Phase::Shrink,
     Phase::Rotate,
+    Phase::Withdraw,
+    Phase::Restore,
     Phase::Delete,
     Phase::DeleteLarge,
 ];
@@ -73,6 +78,10 @@ impl Phase {
         corner.until(SETUP, "ready", is_ready).await?;
         if self == Self::KeyLost {
             corner.age_keys().await?;
+        }
+        if self == Self::Restore {
+            corner.set_rules(false).await?;
+            wait_patiently_until("nothing to be allowed", SETUP, LOOK, async || corner.is_withheld().await).await?;
         }
         // What was told of the setup is told before the phase.
         oracles::resyncs(corner, 1).await
@@ -109,6 +118,8 @@ impl Phase {
             }
             // The account's root has a key, too; all that matters is that it is another one.
             Self::Rotate => corner.write_credentials(&corner.account, ROOT_KEY).await?,
+            Self::Withdraw => corner.set_rules(false).await?,
+            Self::Restore => corner.set_rules(true).await?,
             Self::Delete | Self::DeleteLarge => corner.delete_target().await?,
         }
         Ok(before)
@@ -126,6 +137,7 @@ impl Phase {
         match self {
             Self::Store => return Ok(()),
             Self::Delete | Self::DeleteLarge => return corner.target_is_gone().await,
+            Self::Withdraw => return corner.is_withheld().await,
             Self::Rotate => {
                 let with_new = corner.aws.calls(|call| call.access_key.as_deref() == Some(&corner.account));
                 ensure!(!with_new.is_empty(), "the new credentials were not used");
@@ -143,7 +155,8 @@ impl Phase {
 
     /// Whether a pod can have credentials while the phase goes on.
     pub fn has_pod(self) -> bool {
-        !matches!(self, Self::Store | Self::Create | Self::Delete | Self::DeleteLarge)
+        use Phase::{Create, Delete, DeleteLarge, Restore, Store, Withdraw};
+        !matches!(self, Store | Create | Withdraw | Restore | Delete | DeleteLarge)
     }
 
     /// Whether the target is gone at the end.
@@ -180,6 +193,16 @@ impl Corner {
         self.write_status(status).await
     }
 
+    /// No rule allows the target, and its key does not work.
+    async fn is_withheld(&self) -> Result<()> {
+        let target = self.target().await?;
+        ensure!(stalled_with(&target, "NotAllowed"), "{}", serde_json::to_string(&target.status)?);
+        let keys = self.iam.list_access_keys().user_name(principal(&target)).send().await?.access_key_metadata;
+        let active = keys.iter().any(|key| key.status == Some(StatusType::Active));
+        ensure!(!keys.is_empty() && !active, "{keys:?}");
+        Ok(())
+    }
+
     /// Writes the target's status in the operator's own name: a field that two have written stays when one takes it back.
     pub async fn write_status(&self, status: Value) -> Result<()> {
         let apply = json!({
@@ -205,6 +228,8 @@ impl fmt::Display for Phase {
             Self::SecretLost => "secret lost",
             Self::KeyLost => "key lost",
             Self::Rotate => "credentials rotated",
+            Self::Withdraw => "rule withdrawn",
+            Self::Restore => "rule restored",
             Self::Delete => "delete",
             Self::DeleteLarge => "delete large",
         })

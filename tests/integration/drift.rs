@@ -124,7 +124,8 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
 async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
     let (lab, user) = lab("boundary").await?;
     let iam = &lab.administrator().iam;
-    let nothing = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+    let nothing =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
     let made = iam.create_policy().policy_name("backup-boundary").policy_document(nothing.to_string()).send().await?;
     let arn = made.policy.and_then(|policy| policy.arn).context("an ARN")?;
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);

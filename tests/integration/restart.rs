@@ -3,17 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
-use backup_target_operator::api::BackupTarget;
+use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use kube::{Api, api::ListParams};
 use serde_json::json;
 
 use crate::{
-    space::{create, is_ready},
+    space::{create, has, is_ready, principal},
     testbed::{
         aws::{Aws, REGION},
         kubernetes::ControlPlane,
         operator::{Operator, Options},
-        proxy::{Call, Proxy, Upstream},
+        proxy::{Call, Fault, Proxy, Upstream},
         run::Run,
         wait::wait_until,
     },
@@ -21,7 +21,7 @@ use crate::{
     world::World,
 };
 
-tests![a_restart_with_healthy_targets_writes_nothing];
+tests![a_restart_with_healthy_targets_writes_nothing, a_stop_takes_a_key_along_that_nobody_got];
 
 const TARGETS: usize = 20;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -128,6 +128,31 @@ async fn a_restart_with_healthy_targets_writes_nothing(_: Arc<World>) -> Result<
     let changes = lab.aws.calls_since(aws, |call| call.is_write() && !call.is("GetCallerIdentity"));
     ensure!(changes.is_empty(), "{changes:#?}");
     lab.until_all_ready(TARGETS).await
+}
+
+async fn a_stop_takes_a_key_along_that_nobody_got(_: Arc<World>) -> Result<()> {
+    let mut lab = Lab::start("farewell", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    let with_its_key = |call: &Call| call.action.is_none() && call.access_key.is_some();
+    let unknown = lab.aws.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_its_key);
+    lab.create_target("a").await?;
+    let targets = lab.targets()?;
+    let user = wait_until("a key that waits to be known", PATIENCE, async || {
+        let target = targets.get("a").await?;
+        ensure!(has(&target, RECONCILING, "True", "Propagating"), "{:?}", target.status);
+        Ok(principal(&target))
+    })
+    .await?;
+    ensure!(lab.administrator().keys_of(&user).await?.len() == 1);
+    lab.operator.stop();
+    let left = lab.administrator().keys_of(&user).await?;
+    ensure!(left.is_empty(), "{left:?}");
+    drop(unknown);
+    lab.operator.restart().await?;
+    lab.until_all_ready(1).await?;
+    ensure!(lab.administrator().keys_of(&user).await?.len() == 1);
+    Ok(())
 }
 
 /// The count is brought up to date at most every half minute; this is the last write of a store that settles.

@@ -1,0 +1,36 @@
+//! What is done at a stop: a key that is not published yet would be lost with this process, so it goes at once. Should that
+//! fail, the next start finds an orphan and deletes it.
+
+use tracing::{info, warn};
+
+use super::{context::Context, error::Error, stores::pinned_connection};
+use crate::{api::BackupTarget, names, store::aws::CreatedKey};
+
+/// Deletes the keys in hand.
+pub async fn put_away(context: &Context) {
+    for (uid, created) in context.hand.all() {
+        let Some(target) = context.target_of(&uid) else { continue };
+        let (name, key) = (names::qualified(&target), created.key.id.clone());
+        match Box::pin(put_away_one(context, &target, &created)).await {
+            Ok(()) => info!(name, key, "the access key was not published yet and was deleted"),
+            Err(error) => warn!(name, key, %error, "the access key was not published yet; the next start deletes it"),
+        }
+    }
+}
+
+async fn put_away_one(context: &Context, seen: &BackupTarget, created: &CreatedKey) -> Result<(), Error> {
+    let (namespace, name) = (seen.metadata.namespace.as_deref(), seen.metadata.name.as_deref());
+    let now = context.cluster.target(namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
+    let target = now.filter(|now| now.metadata.uid == seen.metadata.uid).ok_or(Error::Overtaken)?;
+    let mut status = target.status.clone().unwrap_or_default();
+    let (Some(intent), Some(user)) = (status.key_intent.take(), status.principal.clone()) else {
+        return Err(Error::Overtaken);
+    };
+    let store = context.cluster.store(&target.spec.store_ref.name).await?.ok_or(Error::Overtaken)?;
+    pinned_connection(context, &store).await?.iam.delete_key(&user, &created.key.id).await?;
+    // Its outcome is known, and nobody ever had the key.
+    status.settled_intent = Some(intent.nonce);
+    status.last_reissue = None;
+    context.cluster.write_target_status(&target, &status).await?;
+    Ok(())
+}
