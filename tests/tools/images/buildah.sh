@@ -13,7 +13,7 @@ build() {
     local name=$1 context=$2 before
     shift 2
     before=$(image_id "$name")
-    run_buildah build --layers --isolation chroot --network host --tag "localhost/$name" "$@" "$context"
+    run_buildah build --layers --isolation chroot --network host --cni-config-dir "$room/cni" --tag "localhost/$name" "$@" "$context"
     if [[ -n $before && $before != "$(image_id "$name")" ]]; then run_buildah rmi "$before"; fi
 }
 
