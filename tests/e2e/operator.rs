@@ -1,6 +1,6 @@
 //! The operator's pods, of which one leads.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,6 +13,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What it logs once it does its work.
 const RUNNING: &str = "watching";
+/// Where it is in the image.
+const PROGRAM: &str = "/backup-target-operator";
 
 pub struct Operator<'a>(&'a Kubectl);
 
@@ -53,6 +55,22 @@ impl<'a> Operator<'a> {
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         Ok(pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect())
     }
+}
+
+/// What each of its processes takes of the node's memory, and took at most.
+pub fn memory() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc")? {
+        let process = process?.path();
+        // As the process sees it: from the root of its container.
+        if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM)) {
+            let status = fs::read_to_string(process.join("status"))?;
+            let field = |name: &str| status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+            let (now, peak) = (field("VmRSS:").unwrap_or_default(), field("VmHWM:").unwrap_or_default());
+            found.push(format!("{now}, at most {peak}"));
+        }
+    }
+    Ok(found)
 }
 
 pub fn name(pod: &Value) -> String {

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::targets;
 use crate::{
     cluster::Cluster,
+    operator,
     testbed::{story::Story, wait::wait_until},
     wishes::{self, BACKUPS, TARGET},
 };
@@ -42,6 +43,7 @@ pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {
             .await
         })
         .await;
+    println!("      memory of the operator's pods: {}", operator::memory()?.join("; "));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 /// Kinds in which the chart has objects, beside the CustomResourceDefinitions.
 const OF_THE_CHART: &str = "deployments,serviceaccounts,clusterroles,clusterrolebindings,\
-    validatingadmissionpolicies,validatingadmissionpolicybindings,roles,rolebindings,services,poddisruptionbudgets";
+    validatingadmissionpolicies,validatingadmissionpolicybindings,roles,rolebindings,services,poddisruptionbudgets,configmaps,networkpolicies,flowschemas";
 
 pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {
     let objects = cluster.aws.objects(BUCKET).await?;

@@ -7,11 +7,19 @@ room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
 
 # usage: build <name of the image> <context> <further arguments of buildah>…
-# chroot isolation and the host's network: a build needs nothing set up for it, and no container runtime.
+# chroot isolation and the host's network: a build needs nothing set up for it, and no container runtime. What the name meant
+# before goes, with all layers that nothing else has; `rmi --prune` would take the layers that the next build begins with, too.
 build() {
-    local name=$1 context=$2
+    local name=$1 context=$2 before
     shift 2
-    run_buildah build --layers --isolation chroot --network host --tag "localhost/$name" "$@" "$context"
+    before=$(image_id "$name")
+    run_buildah build --layers --isolation chroot --network host --cni-config-dir "$room/cni" --tag "localhost/$name" "$@" "$context"
+    if [[ -n $before && $before != "$(image_id "$name")" ]]; then run_buildah rmi "$before"; fi
+}
+
+# Nothing when there is no such image.
+image_id() {
+    in_own_mounts images --quiet --no-trunc --filter "reference=localhost/$1"
 }
 
 # Writes an image into a file that containerd can import, under the name that it has here.
@@ -20,11 +28,16 @@ export_image() {
     run_buildah push --quiet --format oci "localhost/$1" "oci-archive:$images/$2:localhost/$1"
 }
 
-# What it says is of interest only when it fails. The mounts that it leaves go with their namespace.
+# What it says is of interest only when it fails.
 run_buildah() {
-    if ! unshare --mount buildah --root "$images/storage" --runroot "$room/run" "$@" >"$room/log" 2>&1; then
+    if ! in_own_mounts "$@" >"$room/log" 2>&1; then
         echo "error: buildah failed; the end of what it says:" >&2
         tail -n 40 "$room/log" >&2
         exit 1
     fi
+}
+
+# The mounts that it leaves go with their namespace.
+in_own_mounts() {
+    unshare --mount buildah --root "$images/storage" --runroot "$room/run" "$@"
 }

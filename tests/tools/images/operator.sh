@@ -30,10 +30,8 @@ arguments=(
 )
 
 echo "Building the operator's image; the first time this takes 10 to 15 min on two cores, after a change of the source 2 to 3 min."
-# The build stage gets a name of its own, by which its layers survive the clean-up below.
+# The build stage gets a name of its own, by which its layers, the dependencies above all, are kept.
 build backup-target-operator:build . "${mounts[@]}" "${arguments[@]}" --target build
 build backup-target-operator:e2e . "${mounts[@]}" "${arguments[@]}"
-# The layers of sources before these.
-run_buildah rmi --prune
 export_image backup-target-operator:e2e operator.tar
 echo "Built the operator's image in $SECONDS s: $(($(stat -c %s "$images/operator.tar") / 1024)) KiB packed."
