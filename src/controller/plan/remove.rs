@@ -29,7 +29,8 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     drift::remove_additions(&mut plan, ours);
     keys::delete_orphans(&mut plan, state, None);
     let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some();
-    let stays_off = |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
+    let stays_off =
+        |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
     for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id) && !stays_off(key)) {
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
     }
