@@ -1,6 +1,6 @@
 //! Of several replicas one works: the one that holds the Lease.
 //!
-//! A replica renews every [`RENEW_EVERY`]. When that has failed for [`GIVE_UP_AFTER`], it stops at once, five seconds before
+//! A replica renews every three seconds. When that has failed for ten, it stops at once, five seconds before
 //! others may take over ([`turn::LASTS`]). One that goes gives the Lease back, and the next takes over at once.
 //! What a replica had under way when it was cut off is what a crash leaves, and every step is made for that: keys are created
 //! after an intent that was written with a precondition, so of two that both believe to lead only one can write it.
