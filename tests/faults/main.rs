@@ -48,9 +48,11 @@ fn main() -> ExitCode {
     }
     match runtime.block_on(begin()) {
         Ok((world, reference, plans)) => {
-            let trials = plan_trials(&runtime, &world, &reference, plans);
+            // The longest of all are among the situations, so those begin first.
             let situations = if chaos::is_on() { &[] } else { situations::TESTS };
-            let trials = trials.into_iter().chain(situation_trials(&runtime, &world, situations)).collect();
+            let situations = situation_trials(&runtime, &world, situations);
+            let plans = plan_trials(&runtime, &world, &reference, plans);
+            let trials = situations.into_iter().chain(plans).collect();
             let conclusion = libtest_mimic::run(&arguments, trials);
             println!("{}", world.tally);
             conclusion.exit_code()
