@@ -45,3 +45,32 @@ impl std::fmt::Debug for Gate {
         f.debug_struct("Gate").field("throttle", &self.throttle).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lost_the_lead_makes_no_call() {
+        let fence = Fence::default();
+        let gate = Gate::new(10, Meter::default(), fence.clone());
+        let mut calls = 0;
+        let mut pass = async || {
+            let call = async {
+                calls += 1;
+                Ok(())
+            };
+            gate.pass("iam:GetUser", Urgency::Change, call).await
+        };
+        assert_eq!(pass().await, Ok(()), "without other replicas it is always open");
+        fence.open_until(Instant::now() + Duration::from_secs(10));
+        assert_eq!(pass().await, Ok(()));
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(pass().await, Err(Error::new("iam:GetUser", Kind::NotLeading)));
+        assert_eq!(calls, 2);
+    }
+}
