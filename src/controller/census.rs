@@ -4,23 +4,22 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        BackupStore, BackupTarget,
+        BackupStore, BackupTarget, Tier,
         condition::{self, LEAST_PRIVILEGE, READY},
     },
     telemetry::metrics::{Census, OfConditions, OfTargets},
 };
 
-/// Adds a target.
-pub fn count_target(census: &mut Census, target: &BackupTarget, now: Timestamp) {
+/// Adds a target of a store.
+pub fn count_target(census: &mut Census, target: &BackupTarget, store: &str, now: Timestamp) {
     let status = target.status.as_ref();
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let store = target.spec.store_ref.name.clone();
     let (ready, reason) = match condition::find(conditions, READY) {
         Some(ready) => (ready.status.clone(), ready.reason.clone()),
         None => ("Unknown".to_owned(), condition::reason::PENDING.to_owned()),
     };
-    *census.targets.entry(OfTargets { store: store.clone(), ready, reason }).or_default() += 1;
-    let is_tier = |type_: &str| crate::api::Tier::ALL.iter().any(|tier| tier.name() == type_);
+    *census.targets.entry(OfTargets { store: store.to_owned(), ready, reason }).or_default() += 1;
+    let is_tier = |type_: &str| Tier::ALL.iter().any(|tier| tier.name() == type_);
     for told in conditions.iter().filter(|told| told.type_ == LEAST_PRIVILEGE || is_tier(&told.type_)) {
         let of = OfConditions { condition: told.type_.clone(), status: told.status.clone() };
         *census.conditions.entry(of).or_default() += 1;
@@ -28,7 +27,7 @@ pub fn count_target(census: &mut Census, target: &BackupTarget, now: Timestamp) 
     let key = status.and_then(|status| status.key_created_at.filter(|_| status.access_key_id.is_some()));
     if let Some(created_at) = key {
         let age = now.duration_since(created_at).as_secs().max(0);
-        let oldest = census.oldest_keys.entry(store).or_default();
+        let oldest = census.oldest_keys.entry(store.to_owned()).or_default();
         *oldest = age.max(*oldest);
     }
 }

@@ -20,6 +20,8 @@ use crate::{
     telemetry::{Telemetry, metrics::Census},
 };
 
+/// What stands for all stores that are not there.
+const NO_STORE: &str = "";
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 /// This many repairs …
@@ -124,7 +126,10 @@ impl Context {
         let mut count = Census::default();
         for target in self.seen.targets.iter().flat_map(Store::state) {
             match &target.0 {
-                Ok(target) => census::count_target(&mut count, target, now()),
+                Ok(target) => {
+                    let store = self.known(&target.spec.store_ref.name);
+                    census::count_target(&mut count, target, store, now());
+                }
                 Err(_) => census::count_unreadable(&mut count),
             }
         }
@@ -149,6 +154,7 @@ impl Context {
     /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does
     /// not answer keeps nobody else waiting, and so has each urgency, so that looks at what is well keep no change waiting.
     pub async fn slot(&self, store: &str, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
+        let store = self.known(store);
         let slots = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(self.slots_of(store, urgency)));
@@ -157,6 +163,11 @@ impl Context {
         let _waiting = self.telemetry.metrics.waiting(store);
         // Never closed, so there always is one.
         slots.acquire_owned().await.ok()
+    }
+
+    /// The name of a store that there is; all others, which tenants may invent as they like, count as one.
+    fn known<'a>(&self, store: &'a str) -> &'a str {
+        if self.seen.stores.get(&ObjectRef::new(store)).is_some() { store } else { NO_STORE }
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.

@@ -178,19 +178,19 @@ fn blocked_message(blocked: &Blocked) -> String {
     match blocked {
         Blocked::ForeignSecret { name, owner } => format!(
             "Secret {name} exists and is not this target's (it belongs to {owner}); it is left untouched: set spec.secret.name \
-             to another name, or remove the Secret if nobody needs it; looked at again every minute"
+             to another name, or remove the Secret if nobody needs it; it is looked at again by itself"
         ),
         Blocked::ForeignPrincipal { name, why } => format!(
             "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it, or recreate this \
-             target to get another name; looked at again every minute"
+             target to get another name; it is looked at again by itself"
         ),
         Blocked::ForeignPolicy { arn, why } => format!(
             "the policy needs a managed one, and {arn} exists and is not this target's ({why}); it is left untouched: remove \
-             it, or recreate this target to get another name; looked at again every minute"
+             it, or recreate this target to get another name; it is looked at again by itself"
         ),
         Blocked::UnknownKeys { ids, principal } => format!(
             "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
-             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; looked at again every minute",
+             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; it is looked at again by itself",
             ids.join(", "),
             ids.first().map_or("ID", String::as_str)
         ),

@@ -295,6 +295,7 @@ impl<'a> Executor<'a> {
 
     async fn publish(&mut self, goal: &Provide, name: &str, created: CreatedKey) -> Result<(), Error> {
         let reissue = self.state.status.access_key_id.is_some();
+        self.hand.offer(&self.uid());
         if let Err(error) = self.write_content(goal, name, &created.key).await {
             // What came in between may be an earlier write of our own that took effect late: it is looked at before the key
             // that it may hold goes.

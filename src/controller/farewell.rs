@@ -1,14 +1,15 @@
-//! What is done at a stop: a key that is not published yet would be lost with this process, so it goes at once. Should that
-//! fail, the next start finds an orphan and deletes it.
+//! What is done at a stop: a key that was never written into a Secret would be lost with this process, so it goes at once.
+//! Should that fail, the next start finds an orphan and deletes it. One that a Secret may hold is left to the next start, which
+//! looks.
 
 use tracing::{info, warn};
 
 use super::{context::Context, error::Error, stores::pinned_connection};
 use crate::{api::BackupTarget, names, store::aws::CreatedKey};
 
-/// Deletes the keys in hand.
+/// Deletes the keys in hand that nobody else can have.
 pub async fn put_away(context: &Context) {
-    for (uid, created) in context.hand.all() {
+    for (uid, created) in context.hand.never_offered() {
         let Some(target) = context.target_of(&uid) else { continue };
         let (name, key) = (names::qualified(&target), created.key.id.clone());
         match Box::pin(put_away_one(context, &target, &created)).await {

@@ -10,27 +10,10 @@ use kube::{Resource, core::DeserializeGuard, runtime::controller::Action};
 use tracing::warn;
 
 use super::{context::Context, now};
-use crate::api::{
-    BackupStore, BackupTarget,
-    condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason},
-};
+use crate::api::condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason};
 
 /// What is said of a field that cannot be read, at most, in characters.
 const LONGEST_DETAIL: usize = 300;
-
-/// Kinds that are reconciled, by the names that metrics know them by.
-pub trait Kind: Resource<DynamicType = ()> {
-    /// The name of the kind.
-    const KIND: &'static str;
-}
-
-impl Kind for BackupTarget {
-    const KIND: &'static str = "BackupTarget";
-}
-
-impl Kind for BackupStore {
-    const KIND: &'static str = "BackupStore";
-}
 
 /// Why an object could not be worked on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,22 +48,22 @@ pub async fn reconcile<K, F>(
     reconcile: impl FnOnce(K, Arc<Context>) -> F,
 ) -> Action
 where
-    K: Kind + Clone,
+    K: Resource<DynamicType = ()> + Clone,
     F: Future<Output = Action>,
 {
     let telemetry = &context.telemetry;
-    let kind = K::KIND;
-    let (begun, _work, _counted) = (Instant::now(), telemetry.health.begin(), telemetry.metrics.under_way(kind));
+    let kind = K::kind(&());
+    let (begun, _work, _counted) = (Instant::now(), telemetry.health.begin(), telemetry.metrics.under_way(&kind));
     let work = async |object| reconcile(object, context.clone()).await;
     let result = caught(&seen, work).await;
-    telemetry.metrics.took(kind, begun.elapsed());
+    telemetry.metrics.took(&kind, begun.elapsed());
     let fault = match result {
         Ok(action) => return action,
         Err(fault) => fault,
     };
-    telemetry.metrics.reconciled(kind, false, fault.reason());
+    telemetry.metrics.reconciled(&kind, false, fault.reason());
     let meta = seen.meta();
-    warn!(kind, name = meta.name, namespace = meta.namespace, "{fault}");
+    warn!(%kind, name = meta.name, namespace = meta.namespace, "{fault}");
     let rewrite = |before: &[Condition]| conditions(before, meta.generation, &fault, now());
     if let Err(error) = context.cluster.rewrite_conditions::<K>(meta, rewrite).await {
         warn!(%error, "that could not be told in its status");

@@ -10,24 +10,41 @@ use crate::store::aws::CreatedKey;
 
 /// The keys in hand, by the UID of their target.
 #[derive(Default)]
-pub struct Hand(Mutex<HashMap<String, CreatedKey>>);
+pub struct Hand(Mutex<HashMap<String, Held>>);
+
+struct Held {
+    key: CreatedKey,
+    /// Whether a Secret may hold it, though no answer said so.
+    offered: bool,
+}
 
 impl Hand {
     /// Takes a key in hand, until it is published.
     pub fn hold(&self, uid: &str, key: CreatedKey) {
-        self.keys().insert(uid.to_owned(), key);
+        self.keys().insert(uid.to_owned(), Held { key, offered: false });
     }
 
     /// The key in hand for a target.
     #[must_use]
     pub fn of(&self, uid: &str) -> Option<CreatedKey> {
-        self.keys().get(uid).cloned()
+        self.keys().get(uid).map(|held| held.key.clone())
     }
 
-    /// All keys in hand, by the UID of their target.
+    /// The key in hand is about to be written into a Secret: from now on somebody may have it.
+    pub fn offer(&self, uid: &str) {
+        if let Some(held) = self.keys().get_mut(uid) {
+            held.offered = true;
+        }
+    }
+
+    /// The keys that certainly nobody else has, by the UID of their target.
     #[must_use]
-    pub fn all(&self) -> Vec<(String, CreatedKey)> {
-        self.keys().iter().map(|(uid, key)| (uid.clone(), key.clone())).collect()
+    pub fn never_offered(&self) -> Vec<(String, CreatedKey)> {
+        self.keys()
+            .iter()
+            .filter(|(_, held)| !held.offered)
+            .map(|(uid, held)| (uid.clone(), held.key.clone()))
+            .collect()
     }
 
     /// Forgets the key in hand: it is published, or gone.
@@ -35,7 +52,7 @@ impl Hand {
         self.keys().remove(uid);
     }
 
-    fn keys(&self) -> MutexGuard<'_, HashMap<String, CreatedKey>> {
+    fn keys(&self) -> MutexGuard<'_, HashMap<String, Held>> {
         // The map is whole after every line that holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
     context::{Context, jittered},
     error::{Error, Retry},
-    guard::Kind,
     now,
 };
 use crate::{
@@ -69,7 +68,7 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let answer = check(&context, &store).await;
     let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
     let why = condition::find(&status.conditions, READY).map(|ready| ready.reason.as_str()).unwrap_or_default();
-    context.telemetry.metrics.reconciled(BackupStore::KIND, answer.is_ok(), why);
+    context.telemetry.metrics.reconciled(&BackupStore::kind(&()), answer.is_ok(), why);
     let wait = tell(&context, &store, &status).await;
     match &answer {
         // The count of targets may lag behind the event that the last one went.

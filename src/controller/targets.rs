@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
@@ -15,7 +15,6 @@ use super::{
     error::{Error, Retry},
     execute::{Executor, Tools},
     goal::{self, Facts, Goal},
-    guard::Kind,
     now,
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
@@ -336,7 +335,11 @@ impl Reconcile<'_> {
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
                 Ok(Progress::Gone) => {
-                    self.context.telemetry.metrics.reconciled(BackupTarget::KIND, true, condition::reason::DELETED);
+                    self.context.telemetry.metrics.reconciled(
+                        &BackupTarget::kind(&()),
+                        true,
+                        condition::reason::DELETED,
+                    );
                     return true;
                 }
                 Err(error) => Err(error),
@@ -346,7 +349,7 @@ impl Reconcile<'_> {
         let status = report(&self.target, self.memory.clone(), &outcome, now());
         let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
         let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
-        self.context.telemetry.metrics.reconciled(BackupTarget::KIND, well, why);
+        self.context.telemetry.metrics.reconciled(&BackupTarget::kind(&()), well, why);
         if status == stored {
             return true;
         }

@@ -8,7 +8,7 @@ use super::{error::Retry, plan::PATIENCE};
 use crate::{
     access::Access,
     api::{
-        Tier,
+        Capability, Tier,
         condition::{Conditions, LEAST_PRIVILEGE, Truth, reason},
     },
     probe::{Finding, Limits, Proof, Standing, reading::Reading},
@@ -44,7 +44,9 @@ impl Failure {
 #[must_use]
 pub fn failure(proof: &Proof, publishes: bool, age: Duration) -> Option<Failure> {
     let base = of_base(proof, age).filter(|failure| failure.is_silence() || publishes && !proof.publishable());
-    base.or_else(|| Tier::ALL.into_iter().find_map(|tier| of_optional(&proof.tier(tier), publishes, age)))
+    // In a bucket that is not there nothing can be tried, and it comes only with the Secret.
+    let tiers = Tier::ALL.into_iter().filter(|_| !proof.is_bucket_missing());
+    base.or_else(|| tiers.into_iter().find_map(|tier| of_optional(&proof.tier(tier), publishes, age)))
 }
 
 fn of_base(proof: &Proof, age: Duration) -> Option<Failure> {
@@ -105,7 +107,8 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
             conditions.confirm(tier.name());
             continue;
         }
-        let (truth, reason, message) = if proof.is_bucket_missing() && proof.publishable() && tier == Tier::BaseAccess {
+        let waits_for_bucket = proof.is_bucket_missing() && proof.publishable() && granted;
+        let (truth, reason, message) = if waits_for_bucket && tier != Tier::Optional(Capability::CreateBucket) {
             let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
             (Truth::Unknown, reason::BUCKET_NOT_FOUND, message)
         } else {

@@ -19,12 +19,12 @@ const SECONDS: [f64; 9] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0]
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfKind {
-    kind: &'static str,
+    kind: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfOutcome {
-    kind: &'static str,
+    kind: String,
     result: &'static str,
     reason: String,
 }
@@ -161,20 +161,20 @@ impl Metrics {
     }
 
     /// A reconcile ended.
-    pub fn reconciled(&self, kind: &'static str, well: bool, reason: &str) {
+    pub fn reconciled(&self, kind: &str, well: bool, reason: &str) {
         let result = if well { "success" } else { "error" };
-        self.reconciles.get_or_create(&OfOutcome { kind, result, reason: reason.to_owned() }).inc();
+        self.reconciles.get_or_create(&OfOutcome { kind: kind.to_owned(), result, reason: reason.to_owned() }).inc();
     }
 
     /// A reconcile took so long.
-    pub fn took(&self, kind: &'static str, time: Duration) {
-        self.durations.get_or_create(&OfKind { kind }).observe(time.as_secs_f64());
+    pub fn took(&self, kind: &str, time: Duration) {
+        self.durations.get_or_create(&OfKind { kind: kind.to_owned() }).observe(time.as_secs_f64());
     }
 
     /// A reconcile is under way for as long as what is returned is kept.
     #[must_use]
-    pub fn under_way(&self, kind: &'static str) -> Counted {
-        Counted::new(self.under_way.get_or_create_owned(&OfKind { kind }))
+    pub fn under_way(&self, kind: &str) -> Counted {
+        Counted::new(self.under_way.get_or_create_owned(&OfKind { kind: kind.to_owned() }))
     }
 
     /// A target waits for a slot of its store for as long as what is returned is kept.

@@ -56,14 +56,3 @@ fn main() -> ExitCode {
     drop(world);
     conclusion.exit_code()
 }
-
-/// Names the tests of a file.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[$crate::Test] = &[$((
-            concat!(module_path!(), "::", stringify!($name)),
-            |world| Box::pin($name(world)),
-        )),+];
-    };
-}

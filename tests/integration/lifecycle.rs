@@ -247,8 +247,13 @@ async fn a_suspended_target_is_left_alone(world: Arc<World>) -> Result<()> {
 async fn the_bucket_is_created_by_rclone_only_when_it_is_missing(world: Arc<World>) -> Result<()> {
     let space = Space::without_store(&world).await?;
     space.create_store(space.store_spec()).await?;
-    space.create_target("dataset-1", json!({"capabilities": ["CreateBucket"]})).await?;
-    space.until_ready("dataset-1").await?;
+    space
+        .create_target("dataset-1", json!({"capabilities": ["CreateBucket", "MultipartUploads", "ObjectAcls"]}))
+        .await?;
+    let ready = space.until_ready("dataset-1").await?;
+    for tier in ["BaseAccess", "MultipartUploads", "ObjectAcls"] {
+        ensure!(has(&ready, tier, "Unknown", "BucketNotFound"), "{tier}: {:?}", ready.status);
+    }
     ensure!(!space.rclone_conf("dataset-1").await?.contains("no_check_bucket"), "rclone may create the bucket");
     let rclone = space.rclone("dataset-1").await?;
     fs::write(rclone.folder().join("file"), "first")?;

@@ -145,10 +145,17 @@ async fn a_replica_that_crashed_is_replaced(_: Arc<World>) -> Result<()> {
 async fn a_replica_that_was_asleep_changes_nothing(_: Arc<World>) -> Result<()> {
     let mut lab = lab("replicas-asleep").await?;
     let second = Replica::start(&lab, "second").await?;
-    let held = lab.aws.fault_some(Fault::HoldAfter, 0..1, |call| call.is("PutUserPolicy"));
+    // The answer comes while it sleeps, and lies ready when it wakes up: it would go on at once.
+    let slow = lab.aws.fault_some(Fault::Delay(Duration::from_secs(2)), 0..1, |call| call.is("CreateUser"));
+    let mark = lab.aws.mark();
     lab.create_target("dataset-2").await?;
-    held.happened().await;
+    wait_until("the first replica to begin", SOON, async || {
+        ensure!(!lab.aws.calls_since(mark, |call| call.is("CreateUser")).is_empty(), "not yet");
+        Ok(())
+    })
+    .await?;
     lab.operator.signal(Signal::STOP);
+    slow.happened().await;
     until_leads(&lab, "second", CRASH).await?;
     wait_until("the second replica to finish it", IN_DOUBT, async || lab.until_all_ready(2).await).await?;
     wait_until("its last writes", SOON, async || {

@@ -2,16 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
-    space::{create, has, is_ready, principal},
+    space::{create, has, is_ready, principal, rclone_conf, status},
     testbed::{
         aws::{Aws, REGION},
         kubernetes::ControlPlane,
+        objects::option,
         operator::{Operator, Options},
         proxy::{Call, Fault, Proxy, Upstream},
         run::Run,
@@ -21,7 +24,11 @@ use crate::{
     world::World,
 };
 
-tests![a_restart_with_healthy_targets_writes_nothing, a_stop_takes_a_key_along_that_nobody_got];
+tests![
+    a_restart_with_healthy_targets_writes_nothing,
+    a_stop_takes_a_key_along_that_nobody_got,
+    a_stop_leaves_a_key_that_a_secret_may_hold,
+];
 
 const TARGETS: usize = 20;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -152,6 +159,32 @@ async fn a_stop_takes_a_key_along_that_nobody_got(_: Arc<World>) -> Result<()> {
     lab.operator.restart().await?;
     lab.until_all_ready(1).await?;
     ensure!(lab.administrator().keys_of(&user).await?.len() == 1);
+    Ok(())
+}
+
+/// The Secret was written and the answer was lost: this process does not know whether a backup has the key.
+async fn a_stop_leaves_a_key_that_a_secret_may_hold(_: Arc<World>) -> Result<()> {
+    let mut lab = Lab::start("farewell-unknown", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    let of_secrets = |call: &Call| call.path.contains("/secrets");
+    let lost = lab.api.fault_some(Fault::LoseAnswer, 0..1, move |call| call.method == "POST" && of_secrets(call));
+    lab.create_target("a").await?;
+    timeout(PATIENCE, lost.happened()).await.context("no Secret was written")?;
+    // Within the second until it tries again: it must not find out.
+    let hidden = lab.api.fault(Fault::Refuse, move |call| call.method == "GET" && of_secrets(call));
+    lab.operator.stop();
+    let user = principal(&lab.targets()?.get("a").await?);
+    let keys = lab.administrator().keys_of(&user).await?;
+    let ids: Vec<&str> = keys.iter().filter_map(|key| key.access_key_id.as_deref()).collect();
+    let secret = Api::<Secret>::namespaced(lab.control_plane.client()?, "default").get("a").await?;
+    let conf = rclone_conf(&secret).context("an rclone.conf")?;
+    ensure!(ids == [option(&conf, "access_key_id")], "the key that was published is gone: {ids:?}");
+    drop((lost, hidden));
+    lab.operator.restart().await?;
+    lab.until_all_ready(1).await?;
+    let now = lab.targets()?.get("a").await?;
+    ensure!(status(&now).access_key_id.as_deref() == Some(option(&conf, "access_key_id")), "{:?}", now.status);
     Ok(())
 }
 

@@ -51,14 +51,3 @@ fn trials(tests: &[Test], servers: Option<(&Arc<Runtime>, &Arc<World>)>) -> Vec<
     };
     tests.iter().map(trial).collect()
 }
-
-/// Names the tests of a file.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[$crate::Test] = &[$((
-            concat!(module_path!(), "::", stringify!($name)),
-            |world| Box::pin($name(world)),
-        )),+];
-    };
-}

@@ -25,3 +25,14 @@ pub mod story;
 pub mod tools;
 pub mod tunnel;
 pub mod wait;
+
+/// Names the tests of a file, for a program with a type `Test`: a name, and what is done in a world.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        pub const TESTS: &[$crate::Test] = &[$((
+            concat!(module_path!(), "::", stringify!($name)),
+            |world| Box::pin($name(world)),
+        )),+];
+    };
+}
