@@ -17,7 +17,7 @@ if ! "$here/apt-download.sh" "$room/package" prometheus; then
     exit 1
 fi
 dpkg-deb -x "$room"/package/*.deb "$room/unpacked"
-cp "$room/unpacked/usr/bin/promtool" "$out/promtool"
+cp --remove-destination "$room/unpacked/usr/bin/promtool" "$out/promtool"
 if ! says=$("$out/promtool" --version 2>&1); then
     echo "error: $out/promtool does not run: $says" >&2
     rm -f "$out/promtool"
