@@ -119,9 +119,12 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        Ok(self.namespace_metadata(name).await?.labels.unwrap_or_default())
+    }
+
+    async fn namespace_metadata(&self, name: &str) -> Result<ObjectMeta, Error> {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let found = self.within("read a namespace's labels", namespaces.get_metadata(name)).await?;
-        Ok(found.metadata.labels.unwrap_or_default())
+        Ok(self.within("read the target's namespace", namespaces.get_metadata(name)).await?.metadata)
     }
 
     /// The operator's credentials in a Secret of its own namespace.

@@ -44,8 +44,23 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn secret(&self, target: &BackupTarget, name: &str) -> Result<SecretState, Error> {
-        let found = self.within("read the target's Secret", self.secrets(target).get_opt(name)).await?;
-        Ok(found.map_or(SecretState::Absent, |secret| seen_by(target, secret)))
+        match self.within("read the target's Secret", self.secrets(target).get_opt(name)).await {
+            Ok(found) => Ok(found.map_or(SecretState::Absent, |secret| seen_by(target, secret))),
+            // A namespace that goes takes its RoleBindings with it, in any order, and no Secret of it stays. What is left of
+            // the target in the store must not wait for a right that never comes back.
+            Err(error) if error.kind == Kind::Forbidden && self.goes_with_its_namespace(target).await? => {
+                Ok(SecretState::Absent)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn goes_with_its_namespace(&self, target: &BackupTarget) -> Result<bool, Error> {
+        if target.metadata.deletion_timestamp.is_none() {
+            return Ok(false);
+        }
+        let namespace = self.namespace_metadata(&target.namespace().unwrap_or_default()).await?;
+        Ok(namespace.deletion_timestamp.is_some())
     }
 
     /// Creates a Secret; one of that name that exists is never touched.

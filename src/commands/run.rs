@@ -49,7 +49,7 @@ pub struct Arguments {
     watch_label_selector: Option<String>,
 
     /// Work only on BackupTargets in these namespaces, such as `team-a,team-b` [default: in all]. The operator then needs no
-    /// right on the Secrets and targets of any other namespace (chart value `namespaces`).
+    /// right on the Secrets of any other namespace (chart value `namespaces`).
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     watch_namespaces: Vec<String>,
 
@@ -66,7 +66,7 @@ pub struct Arguments {
     #[arg(long, env = "POD_NAME", default_value = names::OPERATOR)]
     pod_name: String,
 
-    /// Where to answer /livez, /readyz and /metrics, such as 0.0.0.0:8080 [default: nowhere].
+    /// Where to answer /livez, /readyz and /metrics, such as [::]:8080 [default: nowhere].
     #[arg(long, env = "HTTP_ADDRESS")]
     http_address: Option<SocketAddr>,
 
@@ -141,9 +141,8 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
     }
     let fence = Fence::default();
     let replica = Replica::new(cluster.clone(), &arguments.lease_name, &arguments.pod_name, fence.clone());
-    telemetry.health.is_now(Phase::StandingBy);
     tokio::select! {
-        () = replica.until_leading() => {}
+        () = replica.until_leading(&telemetry.health) => {}
         () = stopped(stopping.clone()) => return Ok(()),
     }
     telemetry.health.is_now(Phase::Starting);
@@ -165,7 +164,6 @@ async fn work(
     fence: Fence,
     stopping: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    telemetry.metrics.leads(true);
     let given_up = async {
         stopped(stopping.clone()).await;
         tokio::time::sleep(STOP_WITHIN).await;

@@ -10,7 +10,10 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
 
 use super::{census, hand::Hand, now, state::Absence};
 use crate::{
@@ -22,6 +25,8 @@ use crate::{
 
 /// What stands for all stores that are not there.
 const NO_STORE: &str = "";
+/// How long a reconcile waits for the first list of all targets; a list that is forbidden never comes.
+const FIRST_LIST: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 /// This many repairs …
@@ -144,11 +149,11 @@ impl Context {
         self.listed.send_replace(true);
     }
 
-    /// Waits until all targets are known. The reflector's own way to wait wakes only the last one of several who do, and the
-    /// others wait for ever.
-    pub async fn until_targets_are_listed(&self) {
-        // The sender lives as long as this.
-        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
+    /// Waits until all targets are known, and says whether they are. The reflector's own way to wait wakes only the last one
+    /// of several who do, and the others wait for ever.
+    pub async fn are_targets_listed(&self) -> bool {
+        let mut listed = self.listed.subscribe();
+        timeout(FIRST_LIST, listed.wait_for(|listed| *listed)).await.is_ok_and(|listed| listed.is_ok())
     }
 
     /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does

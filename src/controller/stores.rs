@@ -46,7 +46,10 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
         }
     };
     // A count that is not whole must let no store go.
-    context.until_targets_are_listed().await;
+    if !context.are_targets_listed().await {
+        warn!(store = name, "the BackupTargets are not listed yet; the store waits for that");
+        return Action::requeue(context.failed(&uid).min(TRY_AGAIN));
+    }
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);
     let deleting = store.metadata.deletion_timestamp.is_some();
     // One that cannot be read must not lose the store that it may use.

@@ -14,7 +14,7 @@ use crate::{
     world::World,
 };
 
-tests![users_get_targets_and_nothing_of_the_operator, with_named_namespaces_nothing_else_is_cluster_wide];
+tests![users_get_targets_and_nothing_of_the_operator, with_named_namespaces_no_secret_elsewhere_can_be_read];
 
 /// Whom the API server takes the operator for.
 pub fn operator() -> String {
@@ -81,12 +81,14 @@ async fn users_get_targets_and_nothing_of_the_operator(world: Arc<World>) -> Res
     Ok(())
 }
 
-async fn with_named_namespaces_nothing_else_is_cluster_wide(_: Arc<World>) -> Result<()> {
+async fn with_named_namespaces_no_secret_elsewhere_can_be_read(_: Arc<World>) -> Result<()> {
     let objects =
         Helm::offline()?.render(&json!({"namespaces": ["team-a", "team-b"], "aggregatedRoles": false})).await?;
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
     let wide: BTreeSet<&str> = of_kind("ClusterRole").flat_map(resources).collect();
-    ensure!(wide == BTreeSet::from(["backupstores", "backupstores/status", "namespaces"]), "{wide:?}");
+    let ours =
+        ["backupstores", "backupstores/status", "backuptargets", "backuptargets/finalizers", "backuptargets/status"];
+    ensure!(wide == ours.into_iter().chain(["namespaces"]).collect(), "{wide:?}");
     let namespaces = of_kind("ClusterRole").flat_map(|role| role["rules"].as_array().into_iter().flatten());
     let named = namespaces.filter(|rule| rule["resources"] == json!(["namespaces"])).map(|rule| &rule["resourceNames"]);
     ensure!(named.eq([&json!(["kube-system", "team-a", "team-b"])]));

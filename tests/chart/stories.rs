@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::{BackupStore, BackupTarget};
 use k8s_openapi::{
     api::{
-        core::v1::{Secret, ServiceAccount},
-        rbac::v1::ClusterRole,
+        core::v1::{Namespace, Secret, ServiceAccount},
+        rbac::v1::{ClusterRole, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -22,7 +22,7 @@ use crate::{
     history::Former,
     lab::{BUCKET, Lab},
     life::Life,
-    rights::{may, operator},
+    rights::{self, may},
     testbed::{
         install::{NAMESPACE, RELEASE},
         objects::{create, is_ready, principal, status},
@@ -110,7 +110,7 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
     ensure!(early.code == Some(1) && early.stderr.starts_with(says), "{early:?}");
     lab.write_credentials().await?;
     // What the Deployment has in its environment.
-    let _operator = lab.operator(Options::default().env("WATCH_NAMESPACES", "team-a,team-b")).await?;
+    let mut operator = lab.operator(Options::default().env("WATCH_NAMESPACES", "team-a,team-b")).await?;
     let checked = lab.check("60s").await?.succeeded()?;
     ensure!(checked.starts_with("BackupStore default is ready: the credentials work"), "{checked}");
     for namespace in ["team-a", "team-b", "team-c"] {
@@ -135,7 +135,7 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
     ensure!(elsewhere.finalizers().is_empty() && status(&elsewhere).observed_generation == Some(-1));
     until_store_counts(&stores, 2).await?;
 
-    let who = operator();
+    let who = rights::operator();
     for verb in ["get", "list", "watch", "create", "update", "delete", "patch"] {
         for namespace in ["team-c", "kube-system", ""] {
             ensure!(
@@ -144,6 +144,35 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
             );
         }
     }
+
+    a_namespace_goes(&lab, "team-b").await?;
+    operator.stop();
+    operator.restart().await.context("a namespace that is gone keeps the operator from its work")?;
+    patch_capabilities(&lab, "team-a", &[]).await?;
+    until_ready(&lab, "team-a").await?;
+    until_store_counts(&stores, 1).await
+}
+
+/// In the order that is the worst for the operator: its right to the Secrets goes first.
+async fn a_namespace_goes(lab: &Lab, name: &str) -> Result<()> {
+    let target = targets(lab, name).get("dataset-1").await?;
+    Api::<Namespace>::all(lab.client.clone()).delete(name, &DeleteParams::default()).await?;
+    let bindings = Api::<RoleBinding>::namespaced(lab.client.clone(), name);
+    bindings.delete(&format!("{RELEASE}-targets"), &DeleteParams::default()).await?;
+    wait_until("the right to be gone", PATIENCE, async || {
+        ensure!(!may(&lab.client, &rights::operator(), "get", "", "secrets", name).await?, "it is there");
+        Ok(())
+    })
+    .await?;
+    targets(lab, name).delete("dataset-1", &DeleteParams::default()).await?;
+    wait_until("the target to be gone", PATIENCE, async || {
+        let found = targets(lab, name).get_opt("dataset-1").await?;
+        ensure!(found.is_none(), "{}", serde_json::to_string(&found)?);
+        Ok(())
+    })
+    .await?;
+    let user = lab.aws.iam.get_user().user_name(principal(&target)).send().await;
+    ensure!(user.is_err(), "its IAM user lives on");
     Ok(())
 }
 

@@ -48,21 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{/* What the operator does in the namespaces of targets: everywhere, or in those named by the value namespaces. */}}
-{{- define "backup-target-operator.targetRules" -}}
-# Targets are read and watched; patch sets the finalizer and the annotation that announces a new key. The spec is
-# never written.
-- apiGroups: [backup-target.dev]
-  resources: [backuptargets]
-  verbs: [get, list, watch, patch]
-# What was done and found is reported in status.
-- apiGroups: [backup-target.dev]
-  resources: [backuptargets/status]
-  verbs: [patch]
-# The admission policy lets only those who have this take the finalizer off a target. Clusters with the admission plugin
-# OwnerReferencesPermissionEnforcement ask for it before a Secret may name its target as the owner.
-- apiGroups: [backup-target.dev]
-  resources: [backuptargets/finalizers]
-  verbs: [update]
+{{- define "backup-target-operator.namespaceRules" -}}
 # get: is the Secret the target's own and complete.
 # create, update, delete: the Secret with the rclone.conf.
 # list, watch: a changed or deleted Secret is noticed at once. The operator asks for metadata only, of Secrets with its
