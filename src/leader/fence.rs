@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// Asked before each call to Kubernetes and to a store. A replica that was stopped for a while (a paused machine, a suspended
-/// process) finds it closed when it goes on, before it has had the time to look at its Lease.
+/// Asked before each call to Kubernetes and to a store. A replica whose process was stopped for a while finds it closed
+/// when it goes on, before it has had the time to look at its Lease. When all of its machine was suspended, its clocks stood
+/// still as well: then the next renewal, at most three seconds later, ends it.
 #[derive(Clone, Debug, Default)]
 pub struct Fence(Arc<Mutex<Opening>>);
 

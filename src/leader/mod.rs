@@ -15,7 +15,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use crate::cluster::{Cluster, Error, Kind};
+use crate::{
+    cluster::{Cluster, Error, Kind},
+    telemetry::health::{Health, Phase},
+};
 use fence::Fence;
 use turn::{Turn, Watch, held_by, let_go};
 
@@ -43,15 +46,17 @@ impl Replica {
     }
 
     /// Waits until this replica leads, and opens the fence.
-    pub async fn until_leading(&self) {
+    pub async fn until_leading(&self, health: &Health) {
         let mut watch = Watch::default();
         info!(lease = self.lease, me = self.me, "waiting to lead");
+        health.is_now(Phase::Joining);
         loop {
-            match self.try_once(&mut watch).await {
+            match self.try_once(&mut watch, health).await {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => {
                     warn!(lease = self.lease, %error, "the Lease could not be read or taken");
+                    health.is_now(Phase::Joining);
                     sleep(LOOK_AGAIN).await;
                 }
             }
@@ -59,11 +64,12 @@ impl Replica {
         info!(lease = self.lease, me = self.me, "leading");
     }
 
-    async fn try_once(&self, watch: &mut Watch) -> Result<bool, Error> {
+    async fn try_once(&self, watch: &mut Watch, health: &Health) -> Result<bool, Error> {
         let lease = self.cluster.lease(&self.lease).await?;
         match watch.turn(lease.as_ref(), Instant::now()) {
             Turn::Mine => self.hold(lease).await,
             Turn::Theirs(end) => {
+                health.is_now(Phase::StandingBy);
                 let version = lease.and_then(|lease| lease.metadata.resource_version);
                 tokio::select! {
                     () = sleep_until(end) => {}

@@ -27,6 +27,8 @@ pub enum Phase {
     /// It is being set up, or hears from its watches for the first time.
     #[default]
     Starting,
+    /// It does not know whether another one leads.
+    Joining,
     /// Another one leads, and it waits to take over.
     StandingBy,
     /// It works.
@@ -36,9 +38,12 @@ pub enum Phase {
 }
 
 impl Health {
-    /// Says what the operator is at now.
+    /// Says what the operator is at now. After a stop comes nothing else.
     pub fn is_now(&self, phase: Phase) {
-        self.lock().phase = phase;
+        let mut state = self.lock();
+        if state.phase != Phase::Stopping {
+            state.phase = phase;
+        }
     }
 
     /// Whether it does, or would do, its work.
@@ -49,9 +54,16 @@ impl Health {
         match self.lock().phase {
             Phase::Working => Ok("working"),
             Phase::StandingBy => Ok("standing by: another replica leads"),
+            Phase::Joining => Err("joining: the Lease, which says who leads, has not been read"),
             Phase::Starting => Err("starting: the first lists of all objects are not complete"),
             Phase::Stopping => Err("stopping: what has begun is finished"),
         }
+    }
+
+    /// Whether this is the replica that works.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.lock().phase == Phase::Working
     }
 
     /// Whether its work moves on.
@@ -102,10 +114,14 @@ mod tests {
     fn only_who_works_or_stands_by_is_ready() {
         let health = Health::default();
         assert!(health.ready().is_err());
-        for (phase, ready) in [(Phase::StandingBy, true), (Phase::Working, true), (Phase::Stopping, false)] {
+        let phases =
+            [(Phase::Joining, false), (Phase::StandingBy, true), (Phase::Working, true), (Phase::Stopping, false)];
+        for (phase, ready) in phases {
             health.is_now(phase);
             assert_eq!(health.ready().is_ok(), ready, "{phase:?}");
         }
+        health.is_now(Phase::Working);
+        assert!(health.ready().is_err(), "who stops does not begin anew");
     }
 
     #[tokio::test(start_paused = true)]

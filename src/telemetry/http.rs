@@ -1,6 +1,12 @@
 //! `/livez`, `/readyz` and `/metrics`, for the kubelet and Prometheus.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -14,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -25,20 +31,32 @@ const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 /// Probes and a few Prometheus servers need no more.
 const CONNECTIONS: usize = 32;
-/// Who says nothing for that long is not waited for.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Nobody has a connection for longer, or others would find none.
+const CONVERSATION: Duration = Duration::from_secs(5);
 
 /// Listens at an address.
 ///
 /// # Errors
 /// When that is not possible.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let bound = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let bound = bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = bound.map_err(|error| {
         format!("--http-address {address} cannot be listened at: {error}; choose another address, or end who has it")
     })?;
     info!(%address, "answering /livez, /readyz and /metrics");
     Ok(listener)
+}
+
+/// All addresses of IPv6 are those of IPv4, too, but where the kernel has no IPv6: there they are those of IPv4 alone.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let all_of_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    match bound {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind(all_of_ipv4).await
+        }
+        bound => bound,
+    }
 }
 
 /// Answers for as long as the operator runs.
@@ -69,9 +87,12 @@ async fn converse(stream: TcpStream, telemetry: Arc<Telemetry>) {
         async { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-        debug!(%error, "a connection to --http-address broke off");
+    // One request each: probes make a connection every time, and who reads metrics is as well off with a new one.
+    server.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(CONVERSATION);
+    match timeout(CONVERSATION, server.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection to --http-address broke off"),
+        Err(_) => debug!("a connection to --http-address took too long"),
     }
 }
 

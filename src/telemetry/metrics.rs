@@ -130,7 +130,11 @@ impl Metrics {
         let build: Family<OfVersion, Gauge> = Family::default();
         build.get_or_create(&OfVersion { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build", "The version that runs; always 1", build);
-        registry.register("leading", "1 while this replica works, 0 while it stands by", self.leading.clone());
+        registry.register(
+            "leading",
+            "1 while this replica works, 0 while it starts or stands by",
+            self.leading.clone(),
+        );
         registry.register("reconciles", "Reconciles that ended, by the reason in Ready", self.reconciles.clone());
         let help = "How long reconciles took, with the wait for their turn";
         registry.register_with_unit("reconcile_duration", help, Unit::Seconds, self.durations.clone());
@@ -198,14 +202,11 @@ impl Metrics {
         self.proofs.get_or_create(&OfProof { tier, result }).inc();
     }
 
-    /// Whether this replica works.
-    pub fn leads(&self, leads: bool) {
-        self.leading.set(i64::from(leads));
-    }
-
-    /// All of it, in the text format of `OpenMetrics`.
+    /// All of it, in the text format of `OpenMetrics`: what is counted while it happens, whether this replica works, and a
+    /// census.
     #[must_use]
-    pub fn exposition(&self, census: &Census) -> String {
+    pub fn exposition(&self, works: bool, census: &Census) -> String {
+        self.leading.set(i64::from(works));
         self.take(census);
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -293,7 +294,7 @@ mod tests {
             oldest_keys: BTreeMap::from([("default".to_owned(), 1)]),
             stores: BTreeMap::from([("default".to_owned(), true)]),
         };
-        let text = metrics.exposition(&census);
+        let text = metrics.exposition(true, &census);
         let told: BTreeSet<&str> = text
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -318,7 +319,7 @@ mod tests {
         metrics.called("default", "iam:CreateUser", "OK");
         let of = OfTargets { store: "default".to_owned(), ready: "True".to_owned(), reason: "Provisioned".to_owned() };
         let census = Census { targets: BTreeMap::from([(of, 7)]), ..Census::default() };
-        let text = metrics.exposition(&census);
+        let text = metrics.exposition(true, &census);
         for line in [
             r#"backup_target_operator_reconciles_total{kind="BackupTarget",result="success",reason="Provisioned"} 1"#,
             r#"backup_target_operator_reconcile_duration_seconds_bucket{le="0.025",kind="BackupTarget"} 1"#,
@@ -329,7 +330,7 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         let _under_way = metrics.under_way("BackupTarget");
-        let text = metrics.exposition(&Census::default());
+        let text = metrics.exposition(true, &Census::default());
         assert!(text.contains(r#"backup_target_operator_reconciles_under_way{kind="BackupTarget"} 1"#), "{text}");
         assert!(!text.contains("targets{store"), "{text}");
     }

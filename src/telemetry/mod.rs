@@ -32,6 +32,7 @@ impl Telemetry {
     /// All metrics, as Prometheus reads them.
     #[must_use]
     pub fn exposition(&self) -> String {
-        self.metrics.exposition(&self.census.get().map(|count| count()).unwrap_or_default())
+        let census = self.census.get().map(|count| count()).unwrap_or_default();
+        self.metrics.exposition(self.health.works(), &census)
     }
 }

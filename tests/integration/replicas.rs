@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use futures::FutureExt;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use rustix::process::Signal;
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use crate::{
     restart::{Lab, root_in_environment},
@@ -27,6 +28,8 @@ tests![
     a_replica_that_stops_hands_over_at_once,
     a_replica_that_crashed_is_replaced,
     a_replica_that_was_asleep_changes_nothing,
+    a_replica_that_cannot_read_the_lease_is_not_ready,
+    nobody_keeps_the_kubelet_from_asking,
     health_and_metrics_are_told,
 ];
 
@@ -46,22 +49,38 @@ struct Replica {
 impl Replica {
     /// Starts one more; it is called `pod`.
     async fn start(lab: &Lab, pod: &str) -> Result<Self> {
-        let api = Proxy::start(&lab.control_plane.upstream()).await?;
+        Self::behind(Proxy::start(&lab.control_plane.upstream()).await?, lab, pod).await
+    }
+
+    async fn behind(api: Proxy, lab: &Lab, pod: &str) -> Result<Self> {
         let options = Options { server: Some(api.url().to_owned()), ..as_replica(pod) };
         let options = root_in_environment(lab.administrator(), options);
         Ok(Self { operator: Operator::start(&lab.control_plane, options).await?, api })
     }
 
-    /// Where it answers, as its log says.
     fn url(&self, path: &str) -> Result<String> {
-        let log = self.operator.printed();
-        let address = log.lines().rev().find_map(|line| line.split("\"address\":\"").nth(1)?.split('"').next());
-        Ok(format!("http://{}{path}", address.context("it says no address")?))
+        Ok(format!("http://{}{path}", address(&self.operator)?))
     }
 
     async fn get(&self, path: &str) -> Result<(StatusCode, String)> {
         ask(Method::GET, &self.url(path)?).await
     }
+
+    async fn until_ready(&self) -> Result<()> {
+        wait_until("a replica to be ready", SOON, async || {
+            let (status, says) = self.get("/readyz").await?;
+            ensure!(status == StatusCode::OK, "{says}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Where it answers, as its log says.
+fn address(operator: &Operator) -> Result<String> {
+    let log = operator.printed();
+    let address = log.lines().rev().find_map(|line| line.split("\"address\":\"").nth(1)?.split('"').next());
+    Ok(address.context("it says no address")?.to_owned())
 }
 
 fn as_replica(pod: &str) -> Options {
@@ -111,7 +130,7 @@ fn changes(proxy: &Proxy, since: crate::testbed::proxy::Mark) -> Vec<Call> {
 async fn a_replica_that_stops_hands_over_at_once(_: Arc<World>) -> Result<()> {
     let mut lab = lab("replicas-stop").await?;
     let second = Replica::start(&lab, "second").await?;
-    ensure!(second.get("/readyz").await?.0 == StatusCode::OK, "one that stands by is ready");
+    second.until_ready().await.context("one that stands by is ready")?;
     let (api, aws) = (second.api.mark(), lab.aws.mark());
     ensure!(second.api.calls(Call::is_write).is_empty(), "one that stands by writes nothing");
     lab.operator.stop();
@@ -174,6 +193,43 @@ async fn a_replica_that_was_asleep_changes_nothing(_: Arc<World>) -> Result<()> 
     let keys = lab.aws.calls(|call| call.is("CreateAccessKey")).len();
     ensure!(keys == 2, "{keys} keys for two targets");
     Ok(())
+}
+
+async fn a_replica_that_cannot_read_the_lease_is_not_ready(_: Arc<World>) -> Result<()> {
+    let lab = lab("replicas-blind").await?;
+    let api = Proxy::start(&lab.control_plane.upstream()).await?;
+    let blind = api.fault(Fault::Status(403), |call| call.path.contains("/leases"));
+    let second = Replica::behind(api, &lab, "second").await?;
+    blind.happened().await;
+    let (status, says) = second.get("/readyz").await?;
+    ensure!(status == StatusCode::SERVICE_UNAVAILABLE && says.starts_with("joining"), "{status} {says}");
+    drop(blind);
+    second.until_ready().await?;
+    let (_, text) = second.get("/metrics").await?;
+    ensure!(text.contains("leading 0"), "{text}");
+    Ok(())
+}
+
+/// Others than the kubelet and Prometheus can reach the port, too.
+async fn nobody_keeps_the_kubelet_from_asking(_: Arc<World>) -> Result<()> {
+    const MORE_THAN_THERE_IS_ROOM_FOR: usize = 64;
+    const REQUESTS: usize = 2_000;
+    let lab = lab("replicas-crowd").await?;
+    let address = address(&lab.operator)?;
+    let mut crowd = Vec::new();
+    for _ in 0..MORE_THAN_THERE_IS_ROOM_FOR {
+        let mut stream = TcpStream::connect(&address).await?;
+        // More than any buffer takes of answers that nobody reads.
+        let requests = "GET /metrics HTTP/1.1\r\nHost: operator\r\n\r\n".repeat(REQUESTS);
+        let _ = stream.write_all(requests.as_bytes()).now_or_never();
+        crowd.push(stream);
+    }
+    wait_until("an answer beside the crowd", SOON, async || {
+        let (status, says) = ask(Method::GET, &format!("http://{address}/livez")).await?;
+        ensure!(status == StatusCode::OK, "{status} {says}");
+        Ok(())
+    })
+    .await
 }
 
 async fn health_and_metrics_are_told(_: Arc<World>) -> Result<()> {
