@@ -1,15 +1,10 @@
-//! A backup as a pod runs it: it reads the mounted Secret, and lists, writes and reads under its prefix. All the time, and it must never fail.
+//! A backup as a pod runs it: it reads the mounted Secret, and lists, writes and reads under its prefix. All the time, and it
+//! must never fail.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_s3::Client;
+use aws_sdk_s3::{Client, operation::get_object::GetObjectError};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -25,8 +20,16 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_millis(50);
-/// List, put and get.
-const OPERATIONS: usize = 3;
+
+/// What a backup does, in turns: whatever takes a right away for a moment is met by one of them.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Put,
+    Get,
+    List,
+}
+
+const IN_TURNS: [Operation; 3] = [Operation::Put, Operation::Get, Operation::List];
 
 /// What a plan itself takes away from the pod until the phase is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,6 @@ impl Pod {
             running: (phase != Phase::KeyLost).then(|| mounted.clone()),
             mounted,
             taken: taken.subscribe(),
-            rounds: Arc::default(),
         };
         let task = tokio::spawn(work.until(stop.subscribe()));
         Ok(Self { taken, stop, task })
@@ -99,13 +101,23 @@ impl Mounted {
         Ok(Self { s3: world.aws.s3_as(key, secret), key: key.into(), bucket: bucket.into(), prefix: prefix.into() })
     }
 
-    async fn back_up(&self) -> Result<()> {
+    async fn try_to(&self, operation: Operation) -> Result<()> {
         let prefix = format!("{}/", self.prefix.trim_end_matches('/'));
         let (bucket, key) = (&self.bucket, format!("{prefix}canary"));
-        self.s3.list_objects_v2().bucket(bucket).prefix(&prefix).send().await.context("list")?;
-        self.s3.put_object().bucket(bucket).key(&key).body(Vec::from("sings").into()).send().await.context("put")?;
-        self.s3.get_object().bucket(bucket).key(&key).send().await.context("get")?;
-        Ok(())
+        match operation {
+            Operation::Put => {
+                let put = self.s3.put_object().bucket(bucket).key(&key).body(Vec::from("sings").into());
+                put.send().await.map(drop).context("put")
+            }
+            // Another prefix may have been published since the last put.
+            Operation::Get => match self.s3.get_object().bucket(bucket).key(&key).send().await {
+                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(()),
+                got => got.map(drop).context("get"),
+            },
+            Operation::List => {
+                self.s3.list_objects_v2().bucket(bucket).prefix(&prefix).send().await.map(drop).context("list")
+            }
+        }
     }
 }
 
@@ -116,41 +128,42 @@ struct Work {
     running: Option<Mounted>,
     mounted: Mounted,
     taken: watch::Receiver<Taken>,
-    rounds: Arc<AtomicUsize>,
 }
 
 impl Work {
     async fn until(mut self, stop: watch::Receiver<bool>) -> Result<()> {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0;
         while !*stop.borrow() {
             ticks.tick().await;
             let taken = *self.taken.borrow();
             if taken == Taken::Key {
                 continue;
             }
-            let round = self.rounds.fetch_add(1, Ordering::Relaxed);
             let done = self.round(taken, round).await;
-            self.world.tally.canary.fetch_add(OPERATIONS, Ordering::Relaxed);
+            count(&self.world.tally.canary);
             if let Err(broken) = done {
                 count(&self.world.tally.failed);
                 return Err(broken.context(format!("in round {round}")));
             }
+            round += 1;
         }
         Ok(())
     }
 
     /// In turns a backup that begins now, and one that began before the phase.
     async fn round(&mut self, taken: Taken, round: usize) -> Result<()> {
+        let operation = IN_TURNS[round / 2 % IN_TURNS.len()];
         if let Some(running) = self.running.as_ref().filter(|_| round % 2 == 1) {
-            return running.back_up().await.with_context(|| format!("a running backup, with {}", running.key));
+            return running.try_to(operation).await.with_context(|| format!("a running backup, with {}", running.key));
         }
         match self.secrets.get_opt(SECRET).await? {
             Some(secret) => self.mounted = self.read(&secret)?,
             None if taken == Taken::Secret => {}
             None => bail!("there is no Secret"),
         }
-        self.mounted.back_up().await.with_context(|| format!("a new backup, with {}", self.mounted.key))
+        self.mounted.try_to(operation).await.with_context(|| format!("a new backup, with {}", self.mounted.key))
     }
 
     /// A new client only for what is new.
