@@ -22,7 +22,7 @@ pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {
     let volume = backup::tell(story, cluster).await?;
     story.chapter("The leader is killed while a backup runs");
     failover::tell(story, cluster, &volume).await?;
-    story.chapter("The chart is upgraded");
+    story.chapter("The chart is upgraded, to one namespace");
     upgrade::tell(story, cluster).await?;
     story.chapter("Capabilities change, and a running pod sees it");
     change::tell(story, cluster).await?;
