@@ -8,7 +8,7 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    helm::Helm,
+    helm::{Helm, chart},
     testbed::{
         install::{NAMESPACE, RELEASE, crds, objects, try_to_apply},
         objects::merge,
@@ -18,7 +18,7 @@ use crate::{
     world::World,
 };
 
-tests![every_combination_of_values_is_taken, a_pod_that_may_do_more_is_refused];
+tests![every_combination_of_values_is_taken, names_that_look_like_numbers_are_names, a_pod_that_may_do_more_is_refused];
 
 /// Values that others may make a difference to: each choice is combined with each choice of the others.
 fn choices() -> Vec<Vec<Value>> {
@@ -126,6 +126,38 @@ async fn a_pod_that_may_do_more_is_refused(world: Arc<World>) -> Result<()> {
         let refused = try_pod(&lab.client, &template).await;
         let refused = refused.err().with_context(|| format!("a pod without {part} was taken"))?;
         ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
+    }
+    Ok(())
+}
+
+/// In YAML, `123`, `1e3` and `0x10` are numbers unless they are quoted, and the API server takes no numbers for names.
+async fn names_that_look_like_numbers_are_names(world: Arc<World>) -> Result<()> {
+    let lab = world.lab().await?;
+    crds(&lab.client, &project().join("tests/chart/monitoring")).await?;
+    for namespace in ["2024", "default"] {
+        lab.create_namespace(namespace).await?;
+    }
+    let of_the_release = json!({"crds": {"enabled": false}, "priorityClassName": "5"});
+    let mut of_the_values = everything();
+    merge(&mut of_the_values, of_the_release.clone());
+    merge(
+        &mut of_the_values,
+        json!({"fullnameOverride": "1e3", "nameOverride": "42", "serviceAccount": {"name": "0x10"}}),
+    );
+    for mut values in [of_the_release, of_the_values] {
+        let store = json!({"region": "eu-central-1", "allow": []});
+        merge(
+            &mut values,
+            json!({"namespaces": ["2024"], "stores": {"7": store}, "leaderElection": {"flowSchema": true}}),
+        );
+        for object in Helm::offline()?.render_as("123", "2024", &chart(), &values).await? {
+            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+            ensure!(object["metadata"]["name"].is_string(), "{what} has a number for a name");
+            // A pod is only taken when its account is there; the Deployment has the same fields.
+            if object["kind"] != "Pod" {
+                try_to_apply(&lab.client, object, "helm").await.with_context(|| format!("{what} with {values}"))?;
+            }
+        }
     }
     Ok(())
 }

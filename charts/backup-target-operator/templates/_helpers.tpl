@@ -17,8 +17,8 @@
 
 {{/* Labels by which the Deployment finds its pods. They can never change. */}}
 {{- define "backup-target-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "backup-target-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "backup-target-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of all objects. */}}
@@ -79,8 +79,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The operator's ServiceAccount, as bindings name it. */}}
 {{- define "backup-target-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "backup-target-operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "backup-target-operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{/* Whether the API server knows BackupStores at the time the release is made. */}}
