@@ -80,7 +80,9 @@ async fn the_notes_say_what_to_do_next(_: Arc<World>) -> Result<()> {
     let store = json!({"credentials": {"secretRef": {"name": "keys"}}, "allow": []});
     let stores = json!({"stores": {"main": store}, "namespaces": ["team-a"]});
     let complete = notes(&stores).await?;
-    for step in ["Run the same command once more", "create secret generic keys", "storeRef: { name: main }", "team-a"] {
+    for step in
+        ["Run the same command once more", "create secret generic keys", r#"storeRef: { name: "main" }"#, "team-a"]
+    {
         ensure!(complete.contains(step), "{step} is missing: {complete}");
     }
     ensure!(!complete.contains("kind: BackupStore"), "{complete}");
