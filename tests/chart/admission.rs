@@ -30,10 +30,21 @@ fn choices() -> Vec<Vec<Value>> {
             json!({"leaderElection": {"flowSchema": true}}),
             json!({"leaderElection": {"enabled": false}, "replicas": 1}),
         ],
-        vec![json!({}), json!({"serviceAccount": {"create": false}})],
+        vec![json!({}), json!({"serviceAccount": {"create": false, "name": "existing"}})],
         vec![json!({}), json!({"stores": {"default": store, "second": store}})],
-        vec![json!({"podDisruptionBudget": false, "aggregatedRoles": false, "crds": {"enabled": false}}), everything()],
+        vec![less(), everything()],
     ]
+}
+
+/// Values that take something away, among them the user of the process, as OpenShift wants it.
+fn less() -> Value {
+    json!({
+        "podDisruptionBudget": false,
+        "aggregatedRoles": false,
+        "crds": {"enabled": false},
+        "podSecurityContext": {"runAsUser": null, "runAsGroup": null},
+        "metrics": {"service": {"enabled": false}, "podMonitor": {"enabled": true}},
+    })
 }
 
 /// Values that only add something.
@@ -43,12 +54,16 @@ fn everything() -> Value {
         "image": {"digest": format!("sha256:{}", "0".repeat(64))},
         "imagePullSecrets": [{"name": "registry"}],
         "clusterId": "prod",
-        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
+        "env": [
+            {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"},
+            {"name": "AWS_CA_BUNDLE", "value": "/etc/ca-bundle/ca.crt"},
+        ],
+        "volumes": [{"name": "ca-bundle", "configMap": {"name": "ca-bundle"}}],
+        "volumeMounts": [{"name": "ca-bundle", "mountPath": "/etc/ca-bundle", "readOnly": true}],
         "crds": {"keep": false},
         "metrics": {
             "service": {"annotations": {"a": "b"}},
             "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
-            "podMonitor": {"enabled": true},
             "alerts": {"enabled": true, "labels": {"release": "prometheus"}},
             "dashboard": {"enabled": true, "annotations": {"grafana_folder": "Backups"}},
         },
@@ -115,21 +130,6 @@ async fn every_combination_of_values_is_taken(world: Arc<World>) -> Result<()> {
     Ok(())
 }
 
-/// Otherwise the namespace's standard would not be what took the pods.
-async fn a_pod_that_may_do_more_is_refused(world: Arc<World>) -> Result<()> {
-    let lab = world.lab().await?;
-    let rendered = objects(&std::fs::read_to_string(project().join("tests/chart/defaults.yaml"))?)?;
-    let deployment = rendered.into_iter().find(|object| object["kind"] == "Deployment").context("no Deployment")?;
-    for part in ["/spec/securityContext", "/spec/containers/0/securityContext"] {
-        let mut template = deployment["spec"]["template"].clone();
-        *template.pointer_mut(part).context("no security context")? = json!({});
-        let refused = try_pod(&lab.client, &template).await;
-        let refused = refused.err().with_context(|| format!("a pod without {part} was taken"))?;
-        ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
-    }
-    Ok(())
-}
-
 /// In YAML, `123`, `1e3` and `0x10` are numbers unless they are quoted, and the API server takes no numbers for names.
 async fn names_that_look_like_numbers_are_names(world: Arc<World>) -> Result<()> {
     let lab = world.lab().await?;
@@ -158,6 +158,21 @@ async fn names_that_look_like_numbers_are_names(world: Arc<World>) -> Result<()>
                 try_to_apply(&lab.client, object, "helm").await.with_context(|| format!("{what} with {values}"))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Otherwise the namespace's standard would not be what took the pods.
+async fn a_pod_that_may_do_more_is_refused(world: Arc<World>) -> Result<()> {
+    let lab = world.lab().await?;
+    let rendered = objects(&std::fs::read_to_string(project().join("tests/chart/defaults.yaml"))?)?;
+    let deployment = rendered.into_iter().find(|object| object["kind"] == "Deployment").context("no Deployment")?;
+    for part in ["/spec/securityContext", "/spec/containers/0/securityContext"] {
+        let mut template = deployment["spec"]["template"].clone();
+        *template.pointer_mut(part).context("no security context")? = json!({});
+        let refused = try_pod(&lab.client, &template).await;
+        let refused = refused.err().with_context(|| format!("a pod without {part} was taken"))?;
+        ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
     }
     Ok(())
 }

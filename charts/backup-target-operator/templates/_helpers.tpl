@@ -23,10 +23,25 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 
 {{/* Labels of all objects. */}}
 {{- define "backup-target-operator.labels" -}}
-{{ include "backup-target-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "backup-target-operator.podLabels" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels of the operator's pods: none that another version of the chart alone would change, or it would replace all pods. */}}
+{{- define "backup-target-operator.podLabels" -}}
+{{ include "backup-target-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{/* The pods' part of the Pod Security Standard "restricted"; podSecurityContext can say as whom they run, and nothing else. */}}
+{{- define "backup-target-operator.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
 {{- end }}
 
 {{/* The ServiceAccount under which the operator runs. */}}
@@ -34,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.serviceAccount.create }}
 {{- default (include "backup-target-operator.fullname" .) .Values.serviceAccount.name }}
 {{- else }}
-{{- default "default" .Values.serviceAccount.name }}
+{{- .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
