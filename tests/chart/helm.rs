@@ -50,11 +50,10 @@ impl Helm {
         program::run("helm", helm, DEADLINE).await
     }
 
-    /// Runs the README's own command for the installation, as it stands there.
-    pub async fn run_as_the_readme_says(&self) -> Result<Ran> {
+    /// Runs the README's own command that begins like this, as it stands there.
+    pub async fn run_as_the_readme_says(&self, begins: &str) -> Result<Ran> {
         let readme = fs::read_to_string(project().join("README.md"))?;
-        let start =
-            readme.find("helm upgrade --install").context("the README does not say how to install with Helm")?;
+        let start = readme.find(begins).with_context(|| format!("the README has no `{begins}`"))?;
         let block = readme[start..].split("```").next().unwrap_or_default();
         let mut shell = command("bash");
         let path = env::var("PATH").unwrap_or_default();

@@ -1,13 +1,16 @@
 //! What Helm says of the chart and of values, without a cluster.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     helm::{Helm, chart, text, with_image},
-    testbed::install::{NAMESPACE, RELEASE, objects},
+    testbed::{
+        install::{NAMESPACE, RELEASE, objects},
+        tools::project,
+    },
     tests,
     world::World,
 };
@@ -17,6 +20,7 @@ tests![
     mistakes_in_values_are_told,
     what_cannot_work_is_refused,
     a_registry_may_have_a_port,
+    the_readme_builds_the_image_that_the_chart_wants,
     another_version_of_the_chart_alone_replaces_no_pods,
     files_are_mounted_where_variables_name_them,
     the_user_of_the_process_may_be_the_clusters_choice,
@@ -112,6 +116,18 @@ async fn a_registry_may_have_a_port(_: Arc<World>) -> Result<()> {
     let deployment = only("Deployment", &json!({"image": {"repository": "reg:5000/x"}})).await?;
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     ensure!(image == concat!("reg:5000/x:", env!("CARGO_PKG_VERSION")), "{image}");
+    Ok(())
+}
+
+async fn the_readme_builds_the_image_that_the_chart_wants(_: Arc<World>) -> Result<()> {
+    let readme = fs::read_to_string(project().join("README.md"))?;
+    let tag = concat!("REGISTRY/backup-target-operator:", env!("CARGO_PKG_VERSION"));
+    for option in ["--tag", "--manifest"] {
+        ensure!(readme.contains(&format!("{option} {tag} ")), "no build in the README has {option} {tag}");
+    }
+    let deployment = only("Deployment", &json!({"image": {"repository": "REGISTRY/backup-target-operator"}})).await?;
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    ensure!(image == tag, "the chart wants {image}");
     Ok(())
 }
 

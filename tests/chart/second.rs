@@ -64,8 +64,13 @@ async fn a_second_release_works_beside_the_first(_: Arc<World>) -> Result<()> {
         ensure!(granted, "the second operator may not {verb} {resource} in {namespace:?}");
     }
     let policies = Api::<ValidatingAdmissionPolicy>::all(lab.client.clone()).list(&ListParams::default()).await?;
-    ensure!(policies.items.len() == 2, "each release has an admission policy");
+    ensure!(
+        policies.items.len() == 2,
+        "there are {} admission policies, and each release has one",
+        policies.items.len()
+    );
     the_first_one_works(&lab).await?;
+    lab.helm.run_as_the_readme_says("helm upgrade --install shard-b").await?.succeeded()?;
 
     lab.helm.run_in(ELSEWHERE, &["uninstall", SECOND]).await?.succeeded()?;
     let roles = Api::<ClusterRole>::all(lab.client.clone());
