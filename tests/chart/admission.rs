@@ -8,7 +8,7 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    helm::Helm,
+    helm::{Helm, chart},
     testbed::{
         install::{NAMESPACE, RELEASE, crds, objects, try_to_apply},
         objects::merge,
@@ -18,7 +18,7 @@ use crate::{
     world::World,
 };
 
-tests![every_combination_of_values_is_taken, a_pod_that_may_do_more_is_refused];
+tests![every_combination_of_values_is_taken, names_that_look_like_numbers_are_names, a_pod_that_may_do_more_is_refused];
 
 /// Values that others may make a difference to: each choice is combined with each choice of the others.
 fn choices() -> Vec<Vec<Value>> {
@@ -30,10 +30,21 @@ fn choices() -> Vec<Vec<Value>> {
             json!({"leaderElection": {"flowSchema": true}}),
             json!({"leaderElection": {"enabled": false}, "replicas": 1}),
         ],
-        vec![json!({}), json!({"serviceAccount": {"create": false}})],
+        vec![json!({}), json!({"serviceAccount": {"create": false, "name": "existing"}})],
         vec![json!({}), json!({"stores": {"default": store, "second": store}})],
-        vec![json!({"podDisruptionBudget": false, "aggregatedRoles": false, "crds": {"enabled": false}}), everything()],
+        vec![less(), everything()],
     ]
+}
+
+/// Values that take something away, among them the user of the process, as OpenShift wants it.
+fn less() -> Value {
+    json!({
+        "podDisruptionBudget": false,
+        "aggregatedRoles": false,
+        "crds": {"enabled": false},
+        "podSecurityContext": {"runAsUser": null, "runAsGroup": null},
+        "metrics": {"service": {"enabled": false}, "podMonitor": {"enabled": true}},
+    })
 }
 
 /// Values that only add something.
@@ -43,12 +54,16 @@ fn everything() -> Value {
         "image": {"digest": format!("sha256:{}", "0".repeat(64))},
         "imagePullSecrets": [{"name": "registry"}],
         "clusterId": "prod",
-        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
+        "env": [
+            {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"},
+            {"name": "AWS_CA_BUNDLE", "value": "/etc/ca-bundle/ca.crt"},
+        ],
+        "volumes": [{"name": "ca-bundle", "configMap": {"name": "ca-bundle"}}],
+        "volumeMounts": [{"name": "ca-bundle", "mountPath": "/etc/ca-bundle", "readOnly": true}],
         "crds": {"keep": false},
         "metrics": {
             "service": {"annotations": {"a": "b"}},
             "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
-            "podMonitor": {"enabled": true},
             "alerts": {"enabled": true, "labels": {"release": "prometheus"}},
             "dashboard": {"enabled": true, "annotations": {"grafana_folder": "Backups"}},
         },
@@ -111,6 +126,38 @@ async fn every_combination_of_values_is_taken(world: Arc<World>) -> Result<()> {
     {
         let of_that_kind = format!("\"kind\":\"{kind}\"");
         ensure!(seen.iter().any(|object| object.contains(&of_that_kind)), "no values made a {kind}");
+    }
+    Ok(())
+}
+
+/// In YAML, `123`, `1e3` and `0x10` are numbers unless they are quoted, and the API server takes no numbers for names.
+async fn names_that_look_like_numbers_are_names(world: Arc<World>) -> Result<()> {
+    let lab = world.lab().await?;
+    crds(&lab.client, &project().join("tests/chart/monitoring")).await?;
+    for namespace in ["2024", "default"] {
+        lab.create_namespace(namespace).await?;
+    }
+    let of_the_release = json!({"crds": {"enabled": false}, "priorityClassName": "5"});
+    let mut of_the_values = everything();
+    merge(&mut of_the_values, of_the_release.clone());
+    merge(
+        &mut of_the_values,
+        json!({"fullnameOverride": "1e3", "nameOverride": "42", "serviceAccount": {"name": "0x10"}}),
+    );
+    for mut values in [of_the_release, of_the_values] {
+        let store = json!({"region": "eu-central-1", "allow": []});
+        merge(
+            &mut values,
+            json!({"namespaces": ["2024"], "stores": {"7": store}, "leaderElection": {"flowSchema": true}}),
+        );
+        for object in Helm::offline()?.render_as("123", "2024", &chart(), &values).await? {
+            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+            ensure!(object["metadata"]["name"].is_string(), "{what} has a number for a name");
+            // A pod is only taken when its account is there; the Deployment has the same fields.
+            if object["kind"] != "Pod" {
+                try_to_apply(&lab.client, object, "helm").await.with_context(|| format!("{what} with {values}"))?;
+            }
+        }
     }
     Ok(())
 }

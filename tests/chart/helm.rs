@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::testbed::{
@@ -50,11 +50,10 @@ impl Helm {
         program::run("helm", helm, DEADLINE).await
     }
 
-    /// Runs the README's own command for the installation, as it stands there.
-    pub async fn run_as_the_readme_says(&self) -> Result<Ran> {
+    /// Runs the README's own command that begins like this, as it stands there.
+    pub async fn run_as_the_readme_says(&self, begins: &str) -> Result<Ran> {
         let readme = fs::read_to_string(project().join("README.md"))?;
-        let start =
-            readme.find("helm upgrade --install").context("the README does not say how to install with Helm")?;
+        let start = readme.find(begins).with_context(|| format!("the README has no `{begins}`"))?;
         let block = readme[start..].split("```").next().unwrap_or_default();
         let mut shell = command("bash");
         let path = env::var("PATH").unwrap_or_default();
@@ -66,9 +65,15 @@ impl Helm {
 
     /// The objects of a release with these values, in a cluster that knows the operator's kinds.
     pub async fn render(&self, values: &Value) -> Result<Vec<Value>> {
-        let values = self.values("values.yaml", values)?;
+        self.render_as(RELEASE, NAMESPACE, &chart(), values).await
+    }
+
+    /// The same with a name of the release, its namespace, and any chart.
+    pub async fn render_as(&self, release: &str, namespace: &str, chart: &Path, values: &Value) -> Result<Vec<Value>> {
+        let values = self.values("values.yaml", &with_image(values))?;
         let kinds = "--api-versions=backup-target.dev/v1alpha1/BackupStore";
-        let rendered = self.run(&["template", RELEASE, text(&chart())?, "--values", text(&values)?, kinds]).await?;
+        let arguments = ["template", release, text(chart)?, "--values", text(&values)?, kinds];
+        let rendered = self.run_in(namespace, &arguments).await?;
         // A template that renders to nothing leaves an empty document.
         Ok(objects(&rendered.succeeded()?)?.into_iter().filter(|object| !object.is_null()).collect())
     }
@@ -84,6 +89,19 @@ impl Helm {
 /// The chart as it is in the project.
 pub fn chart() -> PathBuf {
     project().join("charts").join(RELEASE)
+}
+
+/// The one value that everybody has to set, as arguments.
+pub const WITH_IMAGE: [&str; 2] = ["--set", "image.repository=registry.example.com/backup-target-operator"];
+
+/// These values with an image, unless they name one.
+pub fn with_image(values: &Value) -> Value {
+    let mut values = values.clone();
+    let repository = &mut values["image"]["repository"];
+    if repository.is_null() {
+        *repository = json!("registry.example.com/backup-target-operator");
+    }
+    values
 }
 
 /// A path as an argument.

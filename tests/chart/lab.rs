@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::{
-    helm::{Helm, chart, text},
+    helm::{Helm, WITH_IMAGE, chart, text},
     testbed::{
         aws::{Aws, REGION, ROOT_KEY},
         child::command,
@@ -59,7 +59,7 @@ impl Lab {
 
     /// The same with any chart.
     pub async fn install_chart(&self, chart: &Path, arguments: &[&str]) -> Result<String> {
-        let all = [&["upgrade", "--install", RELEASE, text(chart)?], arguments].concat();
+        let all = [&["upgrade", "--install", RELEASE, text(chart)?], &WITH_IMAGE[..], arguments].concat();
         self.helm.run(&all).await?.succeeded().context("failed to install the chart")
     }
 

@@ -17,6 +17,7 @@ mod lab;
 mod life;
 mod render;
 mod rights;
+mod second;
 mod snapshot;
 mod stories;
 mod used;
@@ -45,7 +46,8 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let of_the_chart = [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS];
+    let of_the_chart =
+        [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS, second::TESTS];
     let tests = [&of_the_chart[..], &[alerts::TESTS], gitops::TESTS].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {

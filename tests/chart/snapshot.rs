@@ -1,12 +1,12 @@
-//! The objects that the chart makes when nobody sets a value, as a file to read and to compare: a change of the chart shows
-//! there what it does.
+//! The objects that the chart makes when nobody sets a value but the image, as a file to read and to compare: a change of the
+//! chart shows there what it does.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Result, ensure};
 
 use crate::{
-    helm::{Helm, chart, text},
+    helm::{Helm, WITH_IMAGE, chart, text},
     testbed::{install::RELEASE, tools::project},
     tests,
     world::World,
@@ -32,7 +32,9 @@ async fn the_defaults_render_as_written_down(_: Arc<World>) -> Result<()> {
 
 /// Without the CRDs, which are in the project's folder `crds`.
 async fn rendered() -> Result<String> {
-    Helm::offline()?.run(&["template", RELEASE, text(&chart())?, "--set", "crds.enabled=false"]).await?.succeeded()
+    let chart = chart();
+    let arguments = [&["template", RELEASE, text(&chart)?, "--set", "crds.enabled=false"], &WITH_IMAGE[..]].concat();
+    Helm::offline()?.run(&arguments).await?.succeeded()
 }
 
 fn file() -> PathBuf {

@@ -101,7 +101,7 @@ async fn rendered_chart(home: &Path) -> Result<Vec<Value>> {
         .args(["template", RELEASE])
         .arg(project().join("charts").join(RELEASE))
         // The CRDs are not among the rights; a chart without its copy of them renders all the same.
-        .args(["--namespace", NAMESPACE, "--set", "crds.enabled=false"]);
+        .args(["--namespace", NAMESPACE, "--set", "crds.enabled=false,image.repository=none"]);
     let rendered = program::run("helm", helm, HELM).await?.succeeded().context("failed to render the chart")?;
     objects(&rendered).context("failed to read the rendered chart")
 }

@@ -17,16 +17,31 @@
 
 {{/* Labels by which the Deployment finds its pods. They can never change. */}}
 {{- define "backup-target-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "backup-target-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "backup-target-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of all objects. */}}
 {{- define "backup-target-operator.labels" -}}
-{{ include "backup-target-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "backup-target-operator.podLabels" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels of the operator's pods: none that another version of the chart alone would change, or it would replace all pods. */}}
+{{- define "backup-target-operator.podLabels" -}}
+{{ include "backup-target-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{/* The pods' part of the Pod Security Standard "restricted"; podSecurityContext can say as whom they run, and nothing else. */}}
+{{- define "backup-target-operator.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
 {{- end }}
 
 {{/* The ServiceAccount under which the operator runs. */}}
@@ -34,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.serviceAccount.create }}
 {{- default (include "backup-target-operator.fullname" .) .Values.serviceAccount.name }}
 {{- else }}
-{{- default "default" .Values.serviceAccount.name }}
+{{- .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
@@ -65,8 +80,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The operator's ServiceAccount, as bindings name it. */}}
 {{- define "backup-target-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "backup-target-operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "backup-target-operator.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{/* Whether the API server knows BackupStores at the time the release is made. */}}
