@@ -4,6 +4,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Two at a time: much of what is brought from elsewhere is one long download, or one long step of one core. What is run does not
+# hear of it, and uses the cores that there are.
+MAKEFLAGS += --jobs=2
+unexport MAKEFLAGS
+
 include tests/tools/Makefile
 
 CARGO := cargo

@@ -13,7 +13,7 @@ echo "Building $crate $version; the first time this takes about $duration on two
 # Its own target folder: it must not wait for a build of the operator, nor push that build's results out of the cache. Not
 # optimised: what these programs do takes seconds either way, and to build them so takes a fraction of the time.
 CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --locked --root target/tools "$crate" --version "$version" 2>&1 |
-    "$(dirname "$0")/progress.sh" 20
+    "$(dirname "$0")/progress.sh" "$crate" 20
 # Some hundred megabytes that nothing uses again.
 rm -rf target/tools/build
 echo "Built $crate $version in $SECONDS s."

@@ -51,8 +51,8 @@ rclone-*)
 esac
 
 echo "Building $name; the first time this takes about $duration on two cores."
-"$go" list -mod=readonly -deps "$@" 2>&1 >"$out/.packages" | progress 100
+"$go" list -mod=readonly -deps "$@" 2>&1 >"$out/.packages" | progress "$module" 100
 # -s -w: no debug information, which would double the size.
 "$go" build -v -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w $stamps" -o "$out/" "$@" 2>&1 |
-    progress 100 "$(wc -l <"$out/.packages" | tr -d ' ')"
+    progress "$module" 100 "$(wc -l <"$out/.packages" | tr -d ' ')"
 echo "Built $name in $SECONDS s."
