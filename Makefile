@@ -7,7 +7,7 @@ SHELL := bash
 # Two at a time: much of what is brought from elsewhere is one long download, or one long step of one core. What is run does not
 # hear of it, and uses the cores that there are.
 MAKEFLAGS += --jobs=2
-unexport MAKEFLAGS
+unexport MAKEFLAGS MFLAGS
 
 include tests/tools/Makefile
 
