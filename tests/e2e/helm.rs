@@ -38,6 +38,11 @@ impl Helm {
         self.run(&[&["upgrade", RELEASE, &chart(), "--reuse-values", "--set", values], &WAIT[..]].concat()).await
     }
 
+    /// The pod that comes with the chart and checks the installation.
+    pub async fn test(&self) -> Result<()> {
+        self.run(&["test", RELEASE, "--timeout", "2m"]).await
+    }
+
     pub async fn uninstall(&self) -> Result<()> {
         self.run(&[&["uninstall", RELEASE], &WAIT[..]].concat()).await
     }

@@ -50,7 +50,8 @@ impl<'a> Operator<'a> {
 
     /// All of its pods that are not on their way out.
     pub async fn pods(&self) -> Result<Vec<Value>> {
-        let selector = format!("--selector=app.kubernetes.io/instance={RELEASE}");
+        // The pod of `helm test` has another name.
+        let selector = format!("--selector=app.kubernetes.io/instance={RELEASE},app.kubernetes.io/name={RELEASE}");
         let pods = self.0.get(&["pods", "--namespace", NAMESPACE, &selector]).await?;
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         Ok(pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect())

@@ -28,5 +28,7 @@ pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {
             cluster.kubectl.apply(&[wishes::target()?]).await?;
             targets::until(cluster, TARGET, "Ready").await
         })
-        .await
+        .await?;
+    story.check("helm test: the check that comes with the chart is content", async || cluster.helm.test().await).await;
+    Ok(())
 }
