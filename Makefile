@@ -5,8 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # Two at a time: much of what is brought from elsewhere is one long download, or one long step of one core. What is run does not
-# hear of it, and uses the cores that there are.
-MAKEFLAGS += --jobs=2
+# hear of it, and uses the cores that there are. Several goals are reached one after the other.
+MAKEFLAGS += --jobs=$(if $(word 2,$(MAKECMDGOALS)),1,2)
 unexport MAKEFLAGS MFLAGS
 
 include tests/tools/Makefile

@@ -98,6 +98,13 @@ async fn what_cannot_work_is_refused(_: Arc<World>) -> Result<()> {
             json!({"env": [{"name": "WATCH_NAMESPACES", "value": "a"}]}),
             "the chart sets WATCH_NAMESPACES by itself; use namespaces instead",
         ),
+        (
+            json!({
+                "env": [{"name": "WATCH_LABEL_SELECTOR", "value": "shard=a"}],
+                "stores": {"default": {"region": "eu-central-1", "allow": []}},
+            }),
+            "Apply them with kubectl, labels included",
+        ),
         (json!({"serviceAccount": {"create": false}}), "name a ServiceAccount that is there"),
         (
             json!({"serviceAccount": {"create": false, "name": "x", "annotations": {"a": "b"}}}),

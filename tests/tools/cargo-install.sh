@@ -12,8 +12,8 @@ if [[ -x target/tools/bin/$crate ]] && grep -qF "\"$crate $version " target/tool
 echo "Building $crate $version; the first time this takes about $duration on two cores."
 # Its own target folder: it must not wait for a build of the operator, nor push that build's results out of the cache. Not
 # optimised: what these programs do takes seconds either way, and to build them so takes a fraction of the time.
-CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --locked --root target/tools "$crate" --version "$version" 2>&1 |
+CARGO_TARGET_DIR=target/tools/build-$crate CARGO_PROFILE_DEV_DEBUG=0 cargo install --debug --locked --root target/tools "$crate" --version "$version" 2>&1 |
     "$(dirname "$0")/progress.sh" "$crate" 20
 # Some hundred megabytes that nothing uses again.
-rm -rf target/tools/build
+rm -rf "target/tools/build-$crate"
 echo "Built $crate $version in $SECONDS s."
