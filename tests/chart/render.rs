@@ -248,6 +248,7 @@ async fn the_notes_show_a_target_that_the_values_allow(_: Arc<World>) -> Result<
     let by_label = json!({"main": {"allow": [{"namespaces": {"matchLabels": {"backup": "yes"}}, "buckets": ["one"]}]}});
     let cases = [
         (json!({"stores": stores}), "team-a", "one", "x/team-a/dataset-1/"),
+        (json!({"stores": {"a": {"allow": []}, "main": stores["main"]}}), "team-a", "one", "x/team-a/dataset-1/"),
         (json!({"stores": stores, "namespaces": ["team-b"]}), "team-b", "one", "x/team-b/dataset-1/"),
         (json!({"stores": by_label}), "backups", "one", "backups/dataset-1/"),
         (json!({"stores": {"main": {"allow": []}}}), "backups", "my-backups", "backups/dataset-1/"),
