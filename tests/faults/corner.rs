@@ -31,7 +31,7 @@ use crate::{
 
 pub const TARGET: &str = "dataset-1";
 pub const SECRET: &str = TARGET;
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 const LABEL: &str = "corner";
 const ADMINISTRATOR: &str =
     r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;

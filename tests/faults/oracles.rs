@@ -21,7 +21,7 @@ use crate::{
 
 /// How soon a key that nobody has must be gone.
 const ORPHANS_GO: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(300);
 /// Part of the name of the object that proofs write.
 const PROBE: &str = ".backup-target-probe";
 const QUIET: Duration = Duration::from_mins(1);

@@ -19,7 +19,7 @@ use crate::{
     world::World,
 };
 
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(100);
 
 /// What a backup does, in turns: whatever takes a right away for a moment is met by one of them.
 #[derive(Clone, Copy, Debug)]

@@ -57,7 +57,7 @@ pub const PHASES: [Phase; 14] = [
     Phase::DeleteLarge,
 ];
 
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(300);
 const SETUP: Duration = Duration::from_mins(1);
 /// A prefix whose policy is a managed one as soon as it lists the folders above it.
 const DEEP_FOLDERS: usize = 25;
