@@ -47,7 +47,11 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     };
     // A count that is not whole must let no store go.
     if !context.are_targets_listed().await {
-        warn!(store = name, "the BackupTargets are not listed yet; the store waits for that");
+        warn!(
+            store = name,
+            "the BackupTargets are not listed yet, and the store waits for that; if it lasts, check the operator's rights \
+             (the chart's rbac.yaml) and the CRDs"
+        );
         return Action::requeue(context.failed(&uid).min(TRY_AGAIN));
     }
     let held = store.finalizers().iter().any(|finalizer| finalizer == names::STORE_FINALIZER);

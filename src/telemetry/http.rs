@@ -16,7 +16,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -88,7 +88,7 @@ async fn converse(stream: TcpStream, telemetry: Arc<Telemetry>) {
     });
     let mut server = http1::Builder::new();
     // One request each: probes make a connection every time, and who reads metrics is as well off with a new one.
-    server.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(CONVERSATION);
+    server.keep_alive(false);
     match timeout(CONVERSATION, server.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection to --http-address broke off"),

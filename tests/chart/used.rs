@@ -59,8 +59,8 @@ async fn every_right_is_used_and_every_use_has_a_right(_: Arc<World>) -> Result<
     place.a_target_needs_the_right_on_its_finalizer().await?;
 
     let (granted, used) = (place.granted(&values).await?, place.used());
-    let asked = of_group("backup-target.dev", ASKED_BY_ADMISSION);
-    let is_used = |right: &Use| right.2 == asked || used.iter().any(|done| covers(right, done));
+    let asked: Use = (String::new(), "update".to_owned(), of_group("backup-target.dev", ASKED_BY_ADMISSION));
+    let is_used = |right: &Use| *right == asked || used.iter().any(|done| covers(right, done));
     let unused: Vec<_> = granted.iter().filter(|right| !is_used(right)).collect();
     ensure!(unused.is_empty(), "the chart grants what the operator does not do: {unused:#?}");
     let missing: Vec<_> = used.iter().filter(|done| !granted.iter().any(|right| covers(right, done))).collect();

@@ -1,10 +1,13 @@
 //! A backup as a pod runs it: it reads the mounted Secret, and lists, writes and reads under its prefix. All the time, and it
 //! must never fail.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
-use aws_sdk_s3::{Client, operation::get_object::GetObjectError};
+use aws_sdk_s3::Client;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -19,17 +22,9 @@ use crate::{
     world::World,
 };
 
-const EVERY: Duration = Duration::from_millis(100);
-
-/// What a backup does, in turns: whatever takes a right away for a moment is met by one of them.
-#[derive(Clone, Copy, Debug)]
-enum Operation {
-    Put,
-    Get,
-    List,
-}
-
-const IN_TURNS: [Operation; 3] = [Operation::Put, Operation::Get, Operation::List];
+const EVERY: Duration = Duration::from_millis(50);
+/// List, put and get.
+const OPERATIONS: usize = 3;
 
 /// What a plan itself takes away from the pod until the phase is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,23 +96,13 @@ impl Mounted {
         Ok(Self { s3: world.aws.s3_as(key, secret), key: key.into(), bucket: bucket.into(), prefix: prefix.into() })
     }
 
-    async fn try_to(&self, operation: Operation) -> Result<()> {
+    async fn back_up(&self) -> Result<()> {
         let prefix = format!("{}/", self.prefix.trim_end_matches('/'));
         let (bucket, key) = (&self.bucket, format!("{prefix}canary"));
-        match operation {
-            Operation::Put => {
-                let put = self.s3.put_object().bucket(bucket).key(&key).body(Vec::from("sings").into());
-                put.send().await.map(drop).context("put")
-            }
-            // Another prefix may have been published since the last put.
-            Operation::Get => match self.s3.get_object().bucket(bucket).key(&key).send().await {
-                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(()),
-                got => got.map(drop).context("get"),
-            },
-            Operation::List => {
-                self.s3.list_objects_v2().bucket(bucket).prefix(&prefix).send().await.map(drop).context("list")
-            }
-        }
+        self.s3.list_objects_v2().bucket(bucket).prefix(&prefix).send().await.context("list")?;
+        self.s3.put_object().bucket(bucket).key(&key).body(Vec::from("sings").into()).send().await.context("put")?;
+        self.s3.get_object().bucket(bucket).key(&key).send().await.context("get")?;
+        Ok(())
     }
 }
 
@@ -142,7 +127,7 @@ impl Work {
                 continue;
             }
             let done = self.round(taken, round).await;
-            count(&self.world.tally.canary);
+            self.world.tally.canary.fetch_add(OPERATIONS, Ordering::Relaxed);
             if let Err(broken) = done {
                 count(&self.world.tally.failed);
                 return Err(broken.context(format!("in round {round}")));
@@ -154,16 +139,15 @@ impl Work {
 
     /// In turns a backup that begins now, and one that began before the phase.
     async fn round(&mut self, taken: Taken, round: usize) -> Result<()> {
-        let operation = IN_TURNS[round / 2 % IN_TURNS.len()];
         if let Some(running) = self.running.as_ref().filter(|_| round % 2 == 1) {
-            return running.try_to(operation).await.with_context(|| format!("a running backup, with {}", running.key));
+            return running.back_up().await.with_context(|| format!("a running backup, with {}", running.key));
         }
         match self.secrets.get_opt(SECRET).await? {
             Some(secret) => self.mounted = self.read(&secret)?,
             None if taken == Taken::Secret => {}
             None => bail!("there is no Secret"),
         }
-        self.mounted.try_to(operation).await.with_context(|| format!("a new backup, with {}", self.mounted.key))
+        self.mounted.back_up().await.with_context(|| format!("a new backup, with {}", self.mounted.key))
     }
 
     /// A new client only for what is new.
