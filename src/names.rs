@@ -1,6 +1,51 @@
-//! Every name that the operator derives or reserves.
+//! Every name that the operator derives or reserves, and the rule for those that users write.
+
+use std::{borrow::Borrow, fmt};
 
 use crate::api::BackupTarget;
+
+/// Name of an object: a DNS subdomain, as Kubernetes wants it. Nothing else may become a part of a URL, where `default#x` and
+/// `default` would be the same object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName(String);
+
+impl ObjectName {
+    /// Parses a name that somebody wrote.
+    ///
+    /// # Errors
+    /// What is wrong with it, when Kubernetes would not take it.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        if name.is_empty() || name.len() > 253 {
+            return Err("a name has 1 to 253 characters".to_owned());
+        }
+        if let Some(found) = crate::access::offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+            return Err(format!("a name has lower-case letters, digits, '-' and '.'; found {found}"));
+        }
+        let whole = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
+        if !name.split('.').all(whole) {
+            return Err("each part of a name between dots begins and ends with a letter or digit".to_owned());
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for ObjectName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Finalizer on targets: their principal is removed first.
 pub const TARGET_FINALIZER: &str = "backup-target.dev/principal";
@@ -63,6 +108,19 @@ pub fn qualified(target: &BackupTarget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_objects_are_those_of_kubernetes() {
+        for good in ["a", "dataset-1", "a.b-c.d", "0", &"x".repeat(253)] {
+            assert!(ObjectName::parse(good).is_ok_and(|name| name.as_str() == good), "{good}");
+        }
+        let bad = ["", "A", "a_b", "-a", "a-", "a.-b", "a-.b", "a..b", ".a", "ü", &"x".repeat(254), &"x".repeat(255)];
+        let in_urls =
+            ["default#x", "default#", "default?x", "default/", "%64efault", "..", "../secrets", "a\n", "a\u{202e}"];
+        for bad in bad.into_iter().chain(in_urls) {
+            assert!(ObjectName::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_fit_their_limits() {

@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{BucketName, Invalid, Prefix, offending};
-use crate::api::{
-    Capability, Tier,
-    backup_target::{AccessRecord, AncestorListing, BackupTargetSpec, DeletionPolicy},
+use crate::{
+    api::{
+        Capability, Tier,
+        backup_target::{AccessRecord, AncestorListing, BackupTargetSpec, DeletionPolicy},
+    },
+    names::ObjectName,
 };
 
 /// What a key may reach.
@@ -37,7 +40,7 @@ pub struct Claim {
     /// `None` leaves it to the rule.
     pub key_overlap: Option<Duration>,
     /// Name of the Secret.
-    pub secret_name: SecretName,
+    pub secret_name: ObjectName,
     /// Name of the rclone remote at the prefix.
     pub remote: RemoteName,
 }
@@ -49,6 +52,8 @@ impl Claim {
     /// The first field that breaks a rule. The API server refuses the same at apply; objects stored before a rule existed
     /// are met here.
     pub fn parse(name: &str, spec: &BackupTargetSpec) -> Result<Self, Invalid> {
+        // Of an alias, API server and operator would not mean the same store.
+        object_name("spec.storeRef.name", &spec.store_ref.name)?;
         Ok(Self {
             bucket: BucketName::parse(&spec.bucket)?,
             prefix: spec.prefix.as_deref().map_or_else(|| Ok(Prefix::whole_bucket()), Prefix::parse)?,
@@ -56,10 +61,18 @@ impl Claim {
             ancestor_listing: spec.ancestor_listing.map(|listing| listing == AncestorListing::Allow),
             retain: spec.deletion_policy == DeletionPolicy::Retain,
             key_overlap: spec.key_overlap.map(overlap).transpose()?,
-            secret_name: SecretName::parse(spec.secret.name.as_deref().unwrap_or(name))?,
+            secret_name: object_name("spec.secret.name", spec.secret.name.as_deref().unwrap_or(name))?,
             remote: RemoteName::parse(&spec.secret.remote)?,
         })
     }
+}
+
+/// The name of an object in that field.
+///
+/// # Errors
+/// When Kubernetes would not take it.
+pub fn object_name(field: &'static str, name: &str) -> Result<ObjectName, Invalid> {
+    ObjectName::parse(name).map_err(|problem| Invalid::new(field, problem))
 }
 
 /// A year.
@@ -116,37 +129,6 @@ impl Access {
             capabilities: record.capabilities.iter().copied().collect(),
             ancestor_listing: record.ancestor_listing == AncestorListing::Allow,
         })
-    }
-}
-
-/// Name of a Secret: a DNS subdomain, as Kubernetes wants it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretName(String);
-
-impl SecretName {
-    /// Parses the name of a Secret.
-    ///
-    /// # Errors
-    /// When Kubernetes would not take it.
-    pub fn parse(name: &str) -> Result<Self, Invalid> {
-        let refuse = |problem: String| Err(Invalid::new("spec.secret.name", problem));
-        if name.is_empty() || name.len() > 253 {
-            return refuse("a Secret's name has 1 to 253 characters".into());
-        }
-        if let Some(found) = offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
-            return refuse(format!("a Secret's name has lower-case letters, digits, '-' and '.'; found {found}"));
-        }
-        let whole = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
-        if !name.split('.').all(whole) {
-            return refuse("each part of a Secret's name begins and ends with a letter or digit".into());
-        }
-        Ok(Self(name.to_owned()))
-    }
-
-    /// The name itself.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.0
     }
 }
 
@@ -248,19 +230,21 @@ mod tests {
     fn a_secret_is_called_like_its_target_unless_it_has_a_name() {
         let name = |spec| {
             let spec = serde_json::from_value(spec).expect("a spec");
-            Claim::parse("target", &spec).expect("valid").secret_name.into_string()
+            Claim::parse("target", &spec).expect("valid").secret_name.to_string()
         };
         assert_eq!(name(serde_json::json!({"bucket": "my-backups"})), "target");
         assert_eq!(name(serde_json::json!({"bucket": "my-backups", "secret": {"name": "other"}})), "other");
     }
 
     #[test]
-    fn secret_names_are_those_of_kubernetes() {
-        for good in ["a", "dataset-1", "a.b-c.d", "0", &"x".repeat(253)] {
-            assert!(SecretName::parse(good).is_ok(), "{good}");
-        }
-        for bad in ["", "A", "a_b", "-a", "a-", "a.-b", "a-.b", "a..b", ".a", &"x".repeat(254), &"x".repeat(255)] {
-            assert!(SecretName::parse(bad).is_err(), "{bad}");
+    fn a_store_is_named_and_not_spelled() {
+        let parse = |name: &str| {
+            let spec = serde_json::json!({"bucket": "my-backups", "storeRef": {"name": name}});
+            Claim::parse("target", &serde_json::from_value(spec).expect("a spec"))
+        };
+        assert!(parse("default").is_ok());
+        for alias in ["default#x", "default?x", "default/", "%64efault", "../default", ""] {
+            assert_eq!(parse(alias).expect_err(alias).field, "spec.storeRef.name");
         }
     }
 

@@ -36,7 +36,7 @@ impl Invalid {
 }
 
 /// The first character that `allowed` refuses, told with its place, counted from 1.
-fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
+pub(crate) fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
     text.chars()
         .enumerate()
         .find(|(_, c)| !allowed(*c))

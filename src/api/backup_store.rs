@@ -10,7 +10,7 @@ use kube::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, backup_target::AncestorListing};
+use super::{Capability, backup_target::AncestorListing, object_name};
 
 /// BackupStore says where credentials come from and who may ask for what. Targets name it in `spec.storeRef`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,10 +123,11 @@ pub struct Credentials {
 }
 
 /// Reference to a Secret in the operator's namespace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecretRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = object_name("Secret"))]
     pub name: String,
 }
 

@@ -1,12 +1,15 @@
 //! `BackupTarget`: a folder of a bucket, and the credentials that may use it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Capability;
+use super::{Capability, object_name};
+use crate::names::ObjectName;
 
 /// BackupTarget says which folder of which bucket a backup may use. The operator answers with an IAM user whose policy
 /// allows exactly that, a Secret with an rclone.conf that works with it, and a condition for every permission tier.
@@ -151,12 +154,27 @@ pub struct BackupTargetSpec {
 }
 
 /// Reference to a cluster-scoped BackupStore.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoreRef {
     /// Name of the BackupStore.
     #[serde(default = "default_store")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = object_name("BackupStore"))]
     pub name: String,
+}
+
+impl StoreRef {
+    /// The name of the store that is meant. Before there was a rule for names, `default#x`, `default/` and `%64efault` became
+    /// parts of a URL and found the store `default`: such a target counts as one of that store for as long as it is there.
+    #[must_use]
+    pub fn resolved(&self) -> Cow<'_, str> {
+        if ObjectName::parse(&self.name).is_ok() {
+            return Cow::Borrowed(&self.name);
+        }
+        let path = self.name.split(['#', '?']).next().unwrap_or_default();
+        let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        Cow::Owned(decoded.trim_matches('/').to_owned())
+    }
 }
 
 fn default_store() -> String {
@@ -209,7 +227,7 @@ pub struct SecretTemplate {
     /// Name of the Secret. Default: the name of the BackupTarget.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')").message("a Secret's name has lower-case letters, digits, '-' and '.', and each part between dots begins and ends with a letter or digit"))]
+    #[x_kube(validation = object_name("Secret"))]
     pub name: Option<String>,
 
     /// Name of the rclone remote that points at the prefix: `rclone copy /data backup:`. The plain S3 remote beside it has
@@ -437,4 +455,21 @@ pub struct KeyIntent {
     /// The Secret that the key is for.
     #[serde(default)]
     pub secret: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_the_store_that_it_found() {
+        let resolved = |name: &str| StoreRef { name: name.to_owned() }.resolved().into_owned();
+        let aliases =
+            ["default", "default#x", "default#", "default?x", "default?#", "default/", "%64efault", "%64efault%2F#/x"];
+        for alias in aliases {
+            assert_eq!(resolved(alias), "default", "{alias}");
+        }
+        assert_eq!(resolved("default%23x"), "default#x", "decoded once, after it was cut");
+        assert_eq!(resolved("other.default"), "other.default");
+    }
 }

@@ -10,10 +10,20 @@ pub use backup_target::BackupTarget;
 pub use tier::{Capability, Tier};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, core::Rule};
 
 /// API group of both kinds.
 pub const GROUP: &str = "backup-target.dev";
+
+/// The rule for the name of another object: [`crate::names::ObjectName`], as the API server checks it.
+fn object_name(whose: &str) -> Rule {
+    let message = format!(
+        "the name of a {whose} has lower-case letters, digits, '-' and '.', and each part between dots begins and ends with a letter \
+         or digit"
+    );
+    Rule::new(r"self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')")
+        .message(message.as_str())
+}
 
 /// The CustomResourceDefinitions, exactly as `crds/` holds them and the chart installs them.
 #[must_use]

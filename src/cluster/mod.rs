@@ -32,7 +32,7 @@ use crate::{
         backup_target::{BackupTargetStatus, KeyIntent},
     },
     leader::fence::Fence,
-    names::{self, OPERATOR},
+    names::{self, OPERATOR, ObjectName},
     store::connect::OperatorKey,
 };
 
@@ -131,9 +131,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Kind::NotFound`] when the Secret or one of its keys is missing.
-    pub async fn operator_key(&self, secret_name: &str) -> Result<OperatorKey, Error> {
+    pub async fn operator_key(&self, secret_name: &ObjectName) -> Result<OperatorKey, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
-        let secret = self.within("read the store's credentials Secret", secrets.get(secret_name)).await?;
+        let secret = self.within("read the store's credentials Secret", secrets.get(secret_name.as_str())).await?;
         let entry = |key: &str| {
             let bytes = secret.data.as_ref()?.get(key)?;
             let text = std::str::from_utf8(&bytes.0).ok()?.trim();
@@ -259,12 +259,13 @@ impl Cluster {
         Ok(self.within("list the BackupStores", self.stores().list(&these)).await?.items)
     }
 
-    /// The store as it is now, not as the watch saw it last.
+    /// The store of that very name as it is now, not as the watch saw it last.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn store(&self, name: &str) -> Result<Option<BackupStore>, Error> {
-        self.within("read the BackupStore", self.stores().get_opt(name)).await
+    pub async fn store(&self, name: &ObjectName) -> Result<Option<BackupStore>, Error> {
+        let found = self.within("read the BackupStore", self.stores().get_opt(name.as_str())).await?;
+        Ok(found.filter(|found| found.metadata.name.as_deref() == Some(name.as_str())))
     }
 
     /// Sets or clears a store's finalizer.

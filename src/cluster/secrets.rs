@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Cluster, Error, Kind, OwnedSecret, SecretState};
 use crate::{
     api::BackupTarget,
-    names::{self, MANAGED_BY_LABEL, OPERATOR, RCLONE_CONF, RETAINED_LABEL, TARGET_LABEL},
+    names::{self, MANAGED_BY_LABEL, OPERATOR, ObjectName, RCLONE_CONF, RETAINED_LABEL, TARGET_LABEL},
 };
 
 const OPAQUE: &str = "Opaque";
@@ -28,7 +28,7 @@ pub struct NewSecret<'a> {
     /// Whose it is.
     pub target: &'a BackupTarget,
     /// Its name.
-    pub name: &'a str,
+    pub name: &'a ObjectName,
     /// Its content.
     pub rclone_conf: &'a SecretString,
 }
@@ -43,8 +43,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn secret(&self, target: &BackupTarget, name: &str) -> Result<SecretState, Error> {
-        match self.within("read the target's Secret", self.secrets(target).get_opt(name)).await {
+    pub async fn secret(&self, target: &BackupTarget, name: &ObjectName) -> Result<SecretState, Error> {
+        match self.within("read the target's Secret", self.secrets(target).get_opt(name.as_str())).await {
             Ok(found) => Ok(found.map_or(SecretState::Absent, |secret| seen_by(target, secret))),
             // A namespace that goes takes its RoleBindings with it, in any order, and no Secret of it stays. What is left of
             // the target in the store must not wait for a right that never comes back.
@@ -83,13 +83,13 @@ impl Cluster {
         match before {
             // It still stands under its own name.
             Some(before) if before.must_be_recreated => {
-                let elsewhere = NewSecret { name: SCRATCH_NAME, ..*new };
-                let secret = secret_manifest(&elsewhere, ObjectMeta::default());
+                let mut secret = secret_manifest(new, ObjectMeta::default());
+                secret.metadata.name = Some(SCRATCH_NAME.to_owned());
                 self.within(what, api.create(&params, &secret)).await.map(|_| ())
             }
             Some(before) => {
                 let secret = secret_manifest(new, before.metadata.clone());
-                self.within(what, api.replace(new.name, &params, &secret)).await.map(|_| ())
+                self.within(what, api.replace(new.name.as_str(), &params, &secret)).await.map(|_| ())
             }
             None => {
                 let secret = secret_manifest(new, ObjectMeta::default());
@@ -104,8 +104,9 @@ impl Cluster {
     /// [`Kind::Conflict`] when somebody did.
     pub async fn replace_secret(&self, new: &NewSecret<'_>, before: &OwnedSecret) -> Result<OwnedSecret, Error> {
         let (api, secret) = (self.secrets(new.target), secret_manifest(new, before.metadata.clone()));
-        let replaced =
-            self.within("update the target's Secret", api.replace(new.name, &PostParams::default(), &secret)).await;
+        let replaced = self
+            .within("update the target's Secret", api.replace(new.name.as_str(), &PostParams::default(), &secret))
+            .await;
         replaced.map(owned)
     }
 
@@ -113,13 +114,18 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be deleted.
-    pub async fn delete_secret(&self, target: &BackupTarget, name: &str, secret: &OwnedSecret) -> Result<(), Error> {
+    pub async fn delete_secret(
+        &self,
+        target: &BackupTarget,
+        name: &ObjectName,
+        secret: &OwnedSecret,
+    ) -> Result<(), Error> {
         let only_this = DeleteParams {
             preconditions: Some(Preconditions { uid: secret.metadata.uid.clone(), ..Preconditions::default() }),
             ..DeleteParams::default()
         };
         let api = self.secrets(target);
-        match self.within("delete the target's Secret", api.delete(name, &only_this)).await {
+        match self.within("delete the target's Secret", api.delete(name.as_str(), &only_this)).await {
             Err(error) if error.kind == Kind::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
@@ -129,9 +135,14 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Kind::Conflict`] when somebody changed it.
-    pub async fn disown_secret(&self, target: &BackupTarget, name: &str, secret: &OwnedSecret) -> Result<(), Error> {
+    pub async fn disown_secret(
+        &self,
+        target: &BackupTarget,
+        name: &ObjectName,
+        secret: &OwnedSecret,
+    ) -> Result<(), Error> {
         let api = self.secrets(target);
-        let mut found = self.within("read the target's Secret", api.get(name)).await?;
+        let mut found = self.within("read the target's Secret", api.get(name.as_str())).await?;
         found.metadata.resource_version.clone_from(&secret.metadata.resource_version);
         if let Some(owners) = &mut found.metadata.owner_references {
             owners.retain(|owner| Some(&owner.uid) != target.metadata.uid.as_ref());
@@ -139,7 +150,9 @@ impl Cluster {
         let labels = found.labels_mut();
         labels.remove(MANAGED_BY_LABEL);
         labels.insert(RETAINED_LABEL.to_owned(), "true".to_owned());
-        self.within("disown the target's Secret", api.replace(name, &PostParams::default(), &found)).await.map(|_| ())
+        self.within("disown the target's Secret", api.replace(name.as_str(), &PostParams::default(), &found))
+            .await
+            .map(|_| ())
     }
 }
 
@@ -151,7 +164,7 @@ pub fn secret_manifest(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
     let content = ByteString(new.rclone_conf.expose_secret().as_bytes().to_vec());
     Secret {
         metadata: ObjectMeta {
-            name: Some(new.name.to_owned()),
+            name: Some(new.name.to_string()),
             uid: before.uid,
             resource_version: before.resource_version,
             annotations: before.annotations,

@@ -11,6 +11,7 @@ use crate::{
         AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret, ProofRecord,
     },
     cluster::{OwnedSecret, SecretState},
+    names::ObjectName,
     store::{Key, Policies, Principal, User},
 };
 
@@ -157,19 +158,19 @@ impl State {
     }
 
     /// The Secret of that name was written; a Secret with a former name stays for the overlap.
-    pub fn secret_written(&mut self, name: &str, secret: OwnedSecret, overlap: Duration, now: Timestamp) {
-        self.secrets.insert(name.to_owned(), SecretState::Ours(Box::new(secret)));
-        self.status.previous_secrets.retain(|previous| previous.name != name);
-        let before = self.status.secret_name.replace(name.to_owned());
-        if let Some(before) = before.filter(|before| before != name && self.secret(before).ours().is_some()) {
+    pub fn secret_written(&mut self, name: &ObjectName, secret: OwnedSecret, overlap: Duration, now: Timestamp) {
+        self.secrets.insert(name.clone(), SecretState::Ours(Box::new(secret)));
+        self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
+        let before = self.status.secret_name.replace(name.to_string());
+        if let Some(before) = before.filter(|before| before != name.as_str() && self.secret(before).ours().is_some()) {
             self.status.previous_secrets.push(PreviousSecret { name: before, until: now + overlap });
         }
     }
 
     /// A Secret is gone, or no longer ours.
-    pub fn secret_deleted(&mut self, name: &str) {
-        self.secrets.insert(name.to_owned(), SecretState::Absent);
-        self.status.previous_secrets.retain(|previous| previous.name != name);
+    pub fn secret_deleted(&mut self, name: &ObjectName) {
+        self.secrets.insert(name.clone(), SecretState::Absent);
+        self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
     }
 
     /// Changes the principal, if it is ours.

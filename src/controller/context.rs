@@ -110,7 +110,7 @@ impl Context {
     #[must_use]
     pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
         let uses = |target: &DeserializeGuard<BackupTarget>| match &target.0 {
-            Ok(target) => target.spec.store_ref.name == store,
+            Ok(target) => target.spec.store_ref.resolved() == store,
             Err(_) => with_unreadable,
         };
         self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
@@ -132,8 +132,8 @@ impl Context {
         for target in self.seen.targets.iter().flat_map(Store::state) {
             match &target.0 {
                 Ok(target) => {
-                    let store = self.known(&target.spec.store_ref.name);
-                    census::count_target(&mut count, target, store, now());
+                    let store = target.spec.store_ref.resolved();
+                    census::count_target(&mut count, target, self.known(&store), now());
                 }
                 Err(_) => census::count_unreadable(&mut count),
             }
@@ -171,7 +171,8 @@ impl Context {
     }
 
     /// The name of a store that there is; all others, which tenants may invent as they like, count as one.
-    fn known<'a>(&self, store: &'a str) -> &'a str {
+    #[must_use]
+    pub fn known<'a>(&self, store: &'a str) -> &'a str {
         if self.seen.stores.get(&ObjectRef::new(store)).is_some() { store } else { NO_STORE }
     }
 

@@ -23,6 +23,7 @@ use crate::{
         condition::reason,
     },
     cluster::{self, Cluster, NewSecret, Note},
+    names::ObjectName,
     probe::{self, Depth, Limits, Proof, Reach},
     store::{
         self, Principal, UserSpec,
@@ -293,7 +294,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    async fn publish(&mut self, goal: &Provide, name: &str, created: CreatedKey) -> Result<(), Error> {
+    async fn publish(&mut self, goal: &Provide, name: &ObjectName, created: CreatedKey) -> Result<(), Error> {
         let reissue = self.state.status.access_key_id.is_some();
         self.hand.offer(&self.uid());
         if let Err(error) = self.write_content(goal, name, &created.key).await {
@@ -327,18 +328,18 @@ impl<'a> Executor<'a> {
     }
 
     /// Asks the API server, with a key that is none, whether it would take the Secret.
-    async fn check_secret(&mut self, name: &str) -> Result<(), Error> {
+    async fn check_secret(&mut self, name: &ObjectName) -> Result<(), Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
         let no_key = AccessKey { id: "none".to_owned(), secret: "none".into() };
         let rclone_conf: SecretString = goal.rclone.render(&no_key)?;
         let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
-        Ok(self.cluster.check_secret(&new, self.state.secret(name).ours()).await?)
+        Ok(self.cluster.check_secret(&new, self.state.secret(name.as_str()).ours()).await?)
     }
 
-    async fn write_content(&mut self, goal: &Provide, name: &str, key: &AccessKey) -> Result<(), Error> {
+    async fn write_content(&mut self, goal: &Provide, name: &ObjectName, key: &AccessKey) -> Result<(), Error> {
         let rclone_conf: SecretString = goal.rclone.render(key)?;
         let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
-        let written = match self.state.secret(name).ours() {
+        let written = match self.state.secret(name.as_str()).ours() {
             Some(before) if before.must_be_recreated => {
                 self.cluster.check_secret(&new, Some(before)).await?;
                 self.cluster.delete_secret(&self.target, name, before).await?;
@@ -351,16 +352,16 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    async fn delete_secret(&mut self, name: &str) -> Result<(), Error> {
-        if let Some(secret) = self.state.secret(name).ours() {
+    async fn delete_secret(&mut self, name: &ObjectName) -> Result<(), Error> {
+        if let Some(secret) = self.state.secret(name.as_str()).ours() {
             self.cluster.delete_secret(&self.target, name, secret).await?;
         }
         self.state.secret_deleted(name);
         Ok(())
     }
 
-    async fn disown_secret(&mut self, name: &str) -> Result<(), Error> {
-        if let Some(secret) = self.state.secret(name).ours() {
+    async fn disown_secret(&mut self, name: &ObjectName) -> Result<(), Error> {
+        if let Some(secret) = self.state.secret(name.as_str()).ours() {
             self.cluster.disown_secret(&self.target, name, secret).await?;
         }
         self.state.secret_deleted(name);

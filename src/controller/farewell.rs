@@ -5,7 +5,7 @@
 use tracing::{info, warn};
 
 use super::{context::Context, error::Error, stores::pinned_connection};
-use crate::{api::BackupTarget, names, store::aws::CreatedKey};
+use crate::{access::claim::object_name, api::BackupTarget, names, store::aws::CreatedKey};
 
 /// Deletes the keys in hand that nobody else can have.
 pub async fn put_away(context: &Context) {
@@ -27,7 +27,8 @@ async fn put_away_one(context: &Context, seen: &BackupTarget, created: &CreatedK
     let (Some(intent), Some(user)) = (status.key_intent.take(), status.principal.clone()) else {
         return Err(Error::Overtaken);
     };
-    let store = context.cluster.store(&target.spec.store_ref.name).await?.ok_or(Error::Overtaken)?;
+    let name = object_name("spec.storeRef.name", &target.spec.store_ref.resolved())?;
+    let store = context.cluster.store(&name).await?.ok_or(Error::Overtaken)?;
     pinned_connection(context, &store).await?.iam.delete_key(&user, &created.key.id).await?;
     // Its outcome is known, and nobody ever had the key.
     status.settled_intent = Some(intent.nonce);

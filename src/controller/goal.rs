@@ -1,6 +1,6 @@
 //! What should be: a target's spec, its status, its store and the store's rules, parsed into one goal.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -8,6 +8,7 @@ use crate::{
     access::{
         Access, Claim, Grant, Invalid, PolicyDocument, Terms, Verdict,
         allow::{self, Namespace},
+        claim::object_name,
         rclone::RcloneConf,
     },
     api::{
@@ -15,7 +16,7 @@ use crate::{
         backup_store::AllowRule,
         backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, Verification},
     },
-    names::{self, tag},
+    names::{self, ObjectName, tag},
     store::UserSpec,
 };
 
@@ -26,8 +27,8 @@ pub enum Goal {
     Provide(Box<Provide>),
     /// The claim is not allowed (any more): what exists must not work.
     Withhold {
-        /// What no rule covers.
-        why: String,
+        /// Why it must not.
+        why: Refusal,
     },
     /// The target is being deleted: nothing of it remains.
     Remove,
@@ -36,6 +37,24 @@ pub enum Goal {
         /// What they can do from now on: the rules of this moment are the last that are asked.
         document: PolicyDocument,
     },
+}
+
+/// Why nothing of a target may work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What no rule covers.
+    NotAllowed(String),
+    /// The spec breaks a rule under which nothing can be given at all.
+    Invalid(Invalid),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed(why) => f.write_str(why),
+            Self::Invalid(invalid) => invalid.fmt(f),
+        }
+    }
 }
 
 /// What to provide.
@@ -60,7 +79,7 @@ pub struct Provide {
     /// What status remembers of the accesses: while suspended, the current one stays as it was given.
     pub record: (AccessRecord, Vec<PreviousAccess>),
     /// Name of the Secret.
-    pub secret_name: String,
+    pub secret_name: ObjectName,
     /// Content of the Secret, apart from the key.
     pub rclone: RcloneConf,
     /// Whether changes and repairs are held back.
@@ -129,6 +148,9 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     if facts.target.metadata.deletion_timestamp.is_some() {
         return Ok(facts.end());
     }
+    if let Err(alias) = facts.store_name() {
+        return Ok(Goal::Withhold { why: Refusal::Invalid(alias) });
+    }
     let claim = match facts.claim() {
         Ok(claim) => claim,
         Err(invalid) => return facts.unreadable(invalid),
@@ -140,7 +162,8 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     };
     if !missing.is_empty() && facts.status.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
-        return Ok(Goal::Withhold { why: format!("no rule allows {}", missing.join(", ")) });
+        let why = format!("no rule allows {}", missing.join(", "));
+        return Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
     }
     let suspended = facts.target.spec.suspend;
     facts.provide(claim, grant, missing, suspended).map(|provide| Goal::Provide(Box::new(provide)))
@@ -160,6 +183,20 @@ pub fn bucket_to_create(facts: Facts<'_>) -> Option<String> {
 }
 
 impl Facts<'_> {
+    /// An alias of a store was never that store's name for those who wrote policies about it: nothing may work under it, and
+    /// its targets are deleted as all others are.
+    fn store_name(&self) -> Result<ObjectName, Invalid> {
+        let store = &self.target.spec.store_ref;
+        object_name("spec.storeRef.name", &store.name).map_err(|invalid| {
+            let problem = format!(
+                "{}; nothing works under an alias: delete this target, and create it with the name of its BackupStore, {}",
+                invalid.problem,
+                store.resolved()
+            );
+            Invalid { problem, ..invalid }
+        })
+    }
+
     fn claim(&self) -> Result<Claim, Invalid> {
         Claim::parse(self.target.metadata.name.as_deref().unwrap_or_default(), &self.target.spec)
     }
@@ -193,9 +230,10 @@ impl Facts<'_> {
     fn unreadable(&self, invalid: Invalid) -> Result<Goal, Invalid> {
         let before = self.before()?;
         match before {
-            Some(before) if self.limited(&before).is_none() => Ok(Goal::Withhold {
-                why: format!("no rule covers {} of bucket {} any more", before.prefix, before.bucket),
-            }),
+            Some(before) if self.limited(&before).is_none() => {
+                let why = format!("no rule covers {} of bucket {} any more", before.prefix, before.bucket);
+                Ok(Goal::Withhold { why: Refusal::NotAllowed(why) })
+            }
             _ => Err(invalid),
         }
     }
@@ -203,7 +241,8 @@ impl Facts<'_> {
     /// A claim that no rule covers gives nothing new. What was given before is kept, as if suspended, for as long as a rule
     /// covers that: a slip in a spec must not break a running backup.
     fn keep_or_withhold(&self, claim: &Claim, why: String) -> Result<Goal, Invalid> {
-        let Some(before) = self.before()? else { return Ok(Goal::Withhold { why }) };
+        let withhold = Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
+        let Some(before) = self.before()? else { return withhold };
         let kept = Claim {
             bucket: before.bucket,
             prefix: before.prefix,
@@ -216,7 +255,7 @@ impl Facts<'_> {
                 let missing = vec![format!("{} of bucket {}", claim.prefix, claim.bucket)];
                 self.provide(kept, grant, missing, true).map(|provide| Goal::Provide(Box::new(provide)))
             }
-            Verdict::Refused { .. } => Ok(Goal::Withhold { why }),
+            Verdict::Refused { .. } => withhold,
         }
     }
 
@@ -239,7 +278,7 @@ impl Facts<'_> {
             former: allowed,
             terms: self.terms.clone(),
             record: (remembered, previous),
-            secret_name: claim.secret_name.into_string(),
+            secret_name: claim.secret_name,
             rclone: RcloneConf {
                 remote: claim.remote,
                 access: grant.access.clone(),

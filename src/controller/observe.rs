@@ -10,13 +10,13 @@ use super::{
     state::{Absence, State, ever_worked_on},
 };
 use crate::{
-    access::{PolicyDocument, claim::SecretName, rclone::AccessKey},
+    access::{PolicyDocument, rclone::AccessKey},
     api::{
         BackupTarget,
         backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
     },
     cluster::Cluster,
-    names,
+    names::{self, ObjectName},
     store::{
         Principal, UserSpec,
         aws::{Iam, Questions},
@@ -115,14 +115,14 @@ fn secret_names(
     target: &BackupTarget,
     status: &BackupTargetStatus,
     first_intent: Option<&KeyIntent>,
-) -> BTreeSet<String> {
+) -> BTreeSet<ObjectName> {
     let wanted = target.spec.secret.name.clone().unwrap_or_else(|| target.name_any());
     std::iter::once(wanted)
         .chain(status.secret_name.clone())
         .chain(status.previous_secrets.iter().map(|previous| previous.name.clone()))
         .chain(status.key_intent.as_ref().map(|intent| intent.secret.clone()))
         .chain(first_intent.filter(|_| status.access_key_id.is_none()).map(|intent| intent.secret.clone()))
-        .filter(|name| SecretName::parse(name).is_ok())
+        .filter_map(|name| ObjectName::parse(&name).ok())
         .collect()
 }
 

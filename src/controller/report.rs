@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     error::{Error, Retry},
-    goal::{Goal, Provide},
+    goal::{Goal, Provide, Refusal},
     plan::{Blocked, Plan, Waiting},
     verdict,
 };
@@ -107,7 +107,7 @@ fn provided(
     };
     let Some(access) = access else {
         if plan.blocked.is_none() {
-            nothing_allowed(conditions, status, target);
+            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
         } else {
             keep_tiers(conditions);
         }
@@ -187,7 +187,7 @@ fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
 }
 
 fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
-    let secret = status.secret_name.as_deref().unwrap_or(&goal.secret_name);
+    let secret = status.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
     let (why, held) = if goal.suspended {
         (reason::SUSPENDED, "; suspended, so changes and repairs wait")
     } else {
@@ -258,30 +258,45 @@ fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide)
     }
 }
 
-fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget, why: &str) {
-    let store = &target.spec.store_ref.name;
-    let kept = if status.access_key_id.is_some() {
-        "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
-    } else {
-        ""
-    };
-    let message = format!(
-        "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
-    );
-    stalled(conditions, reason::NOT_ALLOWED, &message);
-    nothing_allowed(conditions, status, target);
+fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget, why: &Refusal) {
+    let has_key = status.access_key_id.is_some();
+    match why {
+        Refusal::NotAllowed(why) => {
+            let store = target.spec.store_ref.resolved();
+            let kept = if has_key {
+                "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
+            } else {
+                ""
+            };
+            let message = format!(
+                "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
+            );
+            stalled(conditions, reason::NOT_ALLOWED, &message);
+            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
+        }
+        Refusal::Invalid(invalid) => {
+            let kept = if has_key { "; the access key is inactive" } else { "" };
+            stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}"));
+            nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
+        }
+    }
     // When it is allowed again, everything is to be tried again.
     status.proof = None;
 }
 
-fn nothing_allowed(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget) {
+fn nothing_allowed(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    why: &'static str,
+) {
     for tier in Tier::ALL {
         let asked = match tier {
             Tier::BaseAccess => true,
             Tier::Optional(capability) => target.spec.capabilities.contains(&capability),
         };
         let (reason, message) = if asked {
-            (reason::NOT_ALLOWED, "no rule of the store allows the claim")
+            (reason::NOT_ALLOWED, why)
         } else {
             (reason::NOT_REQUESTED, "add it to spec.capabilities to have it")
         };

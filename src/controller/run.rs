@@ -137,7 +137,7 @@ pub async fn run(
         .iter()
         .fold(store_controller, |controller, scope| {
             controller.watches(scope.api(client.clone()), ours(), |target: Target| {
-                target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.name))
+                target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.resolved()))
             })
         })
         .graceful_shutdown_on(stopped(stop.clone()))
@@ -244,7 +244,7 @@ fn targets_of_store(all: reflector::Store<Target>) -> impl Fn(Store) -> Vec<Obje
         (store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready)
     });
     move |store| match store.0 {
-        Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.name == store.name_any()),
+        Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.resolved() == store.name_any()),
         _ => Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     access::rclone::AccessKey,
     api::backup_target::{BackupTargetStatus, KeyIntent, KeyRecord, ProofRecord},
     cluster::SecretState,
+    names::ObjectName,
     store::{Key, Principal},
 };
 
@@ -35,7 +36,7 @@ pub struct State {
     /// The principal.
     pub principal: Principal,
     /// The Secrets that matter, by name.
-    pub secrets: BTreeMap<String, SecretState>,
+    pub secrets: BTreeMap<ObjectName, SecretState>,
     /// How often an expected key was looked for and not seen.
     pub absence: Absence,
     /// The key that this process created and has not published yet; nobody else has its secret half.

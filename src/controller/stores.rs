@@ -11,13 +11,14 @@ use super::{
     now,
 };
 use crate::{
+    access::claim::object_name,
     api::{
         BackupStore,
         backup_store::BackupStoreStatus,
         condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
     },
     cluster::{self, Note},
-    names,
+    names::{self, ObjectName},
     store::connect::{Connection, Settings},
 };
 
@@ -37,7 +38,9 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let uid = seen.uid().unwrap_or_default();
     let name = seen.name_any();
     // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
-    let store = match context.cluster.store(&name).await {
+    // The API server gives no object another kind of name.
+    let Ok(object_name) = ObjectName::parse(&name) else { return Action::await_change() };
+    let store = match context.cluster.store(&object_name).await {
         Ok(Some(store)) => store,
         Ok(None) => return Action::await_change(),
         Err(error) => {
@@ -134,11 +137,12 @@ async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connectio
     let key = match &store.spec.credentials {
         None => None,
         Some(credentials) => {
-            let name = &credentials.secret_ref.name;
-            let key = context.cluster.operator_key(name).await.map_err(|error| match error.kind {
-                cluster::Kind::NotFound => {
-                    Error::CredentialsNotFound { namespace: context.cluster.namespace().to_owned(), name: name.clone() }
-                }
+            let name = object_name("spec.credentials.secretRef.name", &credentials.secret_ref.name)?;
+            let key = context.cluster.operator_key(&name).await.map_err(|error| match error.kind {
+                cluster::Kind::NotFound => Error::CredentialsNotFound {
+                    namespace: context.cluster.namespace().to_owned(),
+                    name: name.to_string(),
+                },
                 _ => error.into(),
             })?;
             Some(key)

@@ -26,6 +26,7 @@ use crate::{
     access::{
         Terms,
         allow::{self, Namespace},
+        claim::object_name,
     },
     api::{BackupStore, BackupTarget, Tier, backup_target::BackupTargetStatus, condition},
     cluster::Note,
@@ -47,7 +48,7 @@ const STILL_BLOCKED: Duration = Duration::from_mins(1);
 pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
-    let _slot = context.slot(&seen.spec.store_ref.name, rush(&seen)).await;
+    let _slot = context.slot(&seen.spec.store_ref.resolved(), rush(&seen)).await;
     let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -145,10 +146,10 @@ impl Reconcile<'_> {
             self.context.forget(&self.uid);
             return Ok(Progress::Gone);
         }
-        let name = &self.target.spec.store_ref.name;
-        let store = self.context.cluster.store(name).await?.ok_or_else(|| Error::StoreNotFound(name.clone()))?;
+        let name = object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved())?;
+        let store = self.context.cluster.store(&name).await?.ok_or_else(|| Error::StoreNotFound(name.to_string()))?;
         if store.metadata.deletion_timestamp.is_some() && !claimed && !ever_worked_on(&self.memory) {
-            return Err(Error::StoreNotReady { name: name.clone(), why: "it is being deleted".to_owned() });
+            return Err(Error::StoreNotReady { name: name.to_string(), why: "it is being deleted".to_owned() });
         }
         let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
         self.resync = interval.unwrap_or_default().max(self.context.resync);
@@ -157,7 +158,8 @@ impl Reconcile<'_> {
         self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, targets)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned_connection(self.context, &store).await?;
         let terms = connection.terms(&store.spec);
-        let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
+        let terms =
+            terms.map_err(|invalid| Error::StoreNotReady { name: name.to_string(), why: invalid.to_string() })?;
         let namespace = self.namespace(&store).await?;
         self.look_for_bucket(&store, &terms, &namespace, &connection).await;
         let goal = told.insert(goal::decide(self.facts(&store, &terms, &namespace))?).clone();
@@ -263,7 +265,8 @@ impl Reconcile<'_> {
         self.notes.append(&mut executor.notes);
         if result.is_ok() && !plan.repairs.is_empty() {
             self.context.repaired(&self.uid);
-            self.context.telemetry.metrics.repaired(&self.target.spec.store_ref.name);
+            let store = self.target.spec.store_ref.resolved();
+            self.context.telemetry.metrics.repaired(self.context.known(&store));
             let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
             self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
         }

@@ -70,9 +70,15 @@ async fn bad_fields_are_refused_at_apply_with_what_to_write(world: Arc<World>) -
         ("keyOverlap", json!("soon"), "such as 24h"),
         ("keyOverlap", json!("9000h"), "at most 8760h"),
         ("deletionPolicy", json!("Keep"), "supported values"),
-        ("secret", json!({"name": "Not_A_Name"}), "a Secret's name"),
-        ("secret", json!({"name": "a.-b"}), "a Secret's name"),
+        ("secret", json!({"name": "Not_A_Name"}), "the name of a Secret"),
+        ("secret", json!({"name": "a.-b"}), "the name of a Secret"),
         ("secret", json!({"remote": "with space"}), "a remote's name"),
+        ("storeRef", json!({"name": "default#x"}), "the name of a BackupStore"),
+        ("storeRef", json!({"name": "default?x"}), "the name of a BackupStore"),
+        ("storeRef", json!({"name": "default/"}), "the name of a BackupStore"),
+        ("storeRef", json!({"name": "%64efault"}), "the name of a BackupStore"),
+        ("storeRef", json!({"name": "../secrets"}), "the name of a BackupStore"),
+        ("storeRef", json!({"name": ""}), "at least 1 chars"),
         ("bucket", Value::Null, "Required value"),
     ];
     for (field, value, why) in bad {
@@ -105,13 +111,19 @@ fn is_store(spec: &Value) -> bool {
 
 const TARGET_PIECES: [&str; 21] =
     ["a", "Z", "0", "-", ".", "_", "/", "//", "..", " ", "é", "×", "日", "*", "$", "\n", "'", "xn--", "+=@", "b", "("];
-const TARGET_FIELDS: [Field; 4] = [
+const TARGET_FIELDS: [Field; 5] = [
     Field { name: "bucket", begins: "", in_spec: |text| json!({"bucket": text}), parse: is_target },
     Field { name: "prefix", begins: "", in_spec: |text| json!({"bucket": "b-1", "prefix": text}), parse: is_target },
     Field {
         name: "secret.name",
         begins: "",
         in_spec: |text| json!({"bucket": "b-1", "secret": {"name": text}}),
+        parse: is_target,
+    },
+    Field {
+        name: "storeRef.name",
+        begins: "",
+        in_spec: |text| json!({"bucket": "b-1", "storeRef": {"name": text}}),
         parse: is_target,
     },
     Field {
@@ -251,6 +263,11 @@ async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()>
         ("namespaces", json!({})),
     ] {
         ensure!(space.patch_rule(field, value.clone()).await.is_err(), "{field}: {value} was taken");
+    }
+    for name in ["other#x", "other/", "%6fther", "../other", "Other"] {
+        let credentials = json!({"secretRef": {"name": name}});
+        let refused = space.patch_store(json!({"credentials": credentials})).await.err().context(name)?;
+        ensure!(refused.to_string().contains("the name of a Secret"), "{refused}");
     }
     for endpoint in ["ftp://host", "https://host/path", "https://user:pass@host", "http://"] {
         ensure!(space.patch_store(json!({"endpoints": {"iam": endpoint}})).await.is_err(), "{endpoint} was taken");

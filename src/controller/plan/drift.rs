@@ -77,7 +77,7 @@ fn is_in_place(goal: &Provide, state: &State) -> bool {
     let status = &state.status;
     state.is_applied
         && status.policy.as_ref().is_some_and(|policy| policy.digest == goal.document.digest())
-        && status.secret_name.as_ref() == Some(&goal.secret_name)
+        && status.secret_name.as_deref() == Some(goal.secret_name.as_str())
         && status.access.as_ref() == Some(&goal.record.0)
         && status.applied.as_ref().is_some_and(|applied| applied.rclone == goal.rclone.digest())
 }

@@ -1,6 +1,6 @@
 //! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
 
-use super::{AccessKey, Duration, KeyEnd, Plan, Principal, State, Step, Timestamp, at_least};
+use super::{AccessKey, Duration, KeyEnd, Plan, Principal, SecretState, State, Step, Timestamp, at_least};
 use crate::{
     api::backup_target::{KeyRecord, PreviousSecret},
     controller::state::MAY_STILL_APPEAR,
@@ -22,7 +22,8 @@ pub(super) fn adopt_published(state: &mut State, overlap: Duration, now: Timesta
     let Some((name, key)) = shown.into_iter().find(|(_, key)| orphans.contains(&key.id)) else { return };
     let listed = state.keys().iter().find(|listed| listed.id == key.id);
     if let Some(created_at) = listed.map(|listed| listed.created_at) {
-        if let Some(before) = state.status.secret_name.replace(name.clone()).filter(|before| *before != name) {
+        let before = state.status.secret_name.replace(name.to_string());
+        if let Some(before) = before.filter(|before| before != name.as_str()) {
             state.status.previous_secrets.push(PreviousSecret { name: before, until: now + overlap });
         }
         state.key_published(&key, created_at, overlap, now);
@@ -86,8 +87,10 @@ pub(super) fn delete_former_secrets(plan: &mut Plan, state: &State, keep: Option
     for previous in &state.status.previous_secrets {
         if previous.until > now {
             plan.due_at(previous.until);
-        } else if Some(previous.name.as_str()) != keep && state.secret(&previous.name).ours().is_some() {
-            plan.step(Step::DeleteSecret(previous.name.clone()));
+        } else if let Some((name, SecretState::Ours(_))) = state.secrets.get_key_value(previous.name.as_str())
+            && keep != Some(name.as_str())
+        {
+            plan.step(Step::DeleteSecret(name.clone()));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
     cluster::SecretState,
+    names::ObjectName,
     probe::Depth,
     store::{Principal, UserSpec},
 };
@@ -71,7 +72,7 @@ pub enum Step {
         why: KeyEnd,
     },
     /// Asks the API server whether it would take the Secret, without writing it.
-    CheckSecret(String),
+    CheckSecret(ObjectName),
     /// Creates an access key; an intent is open.
     CreateKey,
     /// Tries the tiers with the key itself: the one that is not published yet, if there is one.
@@ -84,7 +85,7 @@ pub enum Step {
     /// Writes a Secret.
     WriteSecret(WriteSecret),
     /// Deletes a Secret of ours.
-    DeleteSecret(String),
+    DeleteSecret(ObjectName),
     /// Deletes the principal's policy.
     DeletePolicy,
     /// Deletes the managed policy of a principal that is gone.
@@ -94,7 +95,7 @@ pub enum Step {
     /// Marks the principal as left behind on purpose.
     TagRetained,
     /// Makes a Secret independent of the target.
-    DisownSecret(String),
+    DisownSecret(ObjectName),
     /// Lets the target go.
     ReleaseTarget,
 }
@@ -117,7 +118,7 @@ pub struct PutPolicy {
 #[derive(Clone, Debug)]
 pub struct WriteSecret {
     /// Its name.
-    pub name: String,
+    pub name: ObjectName,
     /// The key to write; `None` is the one that is not published yet.
     pub key: Option<AccessKey>,
 }
@@ -270,7 +271,7 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
         .status
         .previous_secrets
         .iter()
-        .filter(|previous| matches!(state.secrets.get(&previous.name), Some(secret) if secret.ours().is_none()))
+        .filter(|previous| matches!(state.secrets.get(previous.name.as_str()), Some(secret) if secret.ours().is_none()))
         .map(|previous| previous.name.clone())
         .collect();
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));

@@ -10,6 +10,7 @@ use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{KeyRecord, PolicyForm, PreviousAccess},
     controller::goal::Provide,
+    names::ObjectName,
     store::{Managed, Policies, User},
 };
 
@@ -22,7 +23,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     plan.blocked = in_the_way(goal, user, state);
     let works = plan.blocked.is_none() && !goal.suspended;
     if !state.finalizer && (works || state.has_anything()) {
-        plan.step(Step::Claim(fresh.intent(state, &goal.secret_name)));
+        plan.step(Step::Claim(fresh.intent(state, goal.secret_name.as_str())));
     }
     bound(&mut plan, user, state);
     // What the rules take away goes first, whatever else stands in the way.
@@ -45,8 +46,8 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
 }
 
 fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked> {
-    if let SecretState::Foreign { owner } = state.secret(&goal.secret_name) {
-        return Some(Blocked::ForeignSecret { name: goal.secret_name.clone(), owner: owner.clone() });
+    if let SecretState::Foreign { owner } = state.secret(goal.secret_name.as_str()) {
+        return Some(Blocked::ForeignSecret { name: goal.secret_name.to_string(), owner: owner.clone() });
     }
     let managed = match &state.principal {
         Principal::Ours(ours) => &ours.policies.managed,
@@ -158,10 +159,10 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
 /// The write that the Secret needs to carry this key, if any.
 fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<WriteSecret>, Invalid> {
     let wanted = goal.rclone.render(&key)?;
-    let in_place = state.secret(&goal.secret_name).ours().is_some_and(|secret| {
+    let in_place = state.secret(goal.secret_name.as_str()).ours().is_some_and(|secret| {
         secret.well_formed
             && secret.rclone_conf.as_ref().is_some_and(|file| file.expose_secret() == wanted.expose_secret())
-    }) && state.status.secret_name.as_ref() == Some(&goal.secret_name);
+    }) && state.status.secret_name.as_deref() == Some(goal.secret_name.as_str());
     Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: Some(key) }))
 }
 
@@ -263,23 +264,23 @@ fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, f
 }
 
 /// Writes down what is about to be created, unless the first intent, which came with the finalizer, says it already.
-fn open_intent(plan: &mut Plan, secret: &str, state: &State, fresh: &Fresh) {
+fn open_intent(plan: &mut Plan, secret: &ObjectName, state: &State, fresh: &Fresh) {
     let opened = plan.steps.iter().any(|step| matches!(step, Step::OpenIntent(_)));
     let first = !state.finalizer && state.first_intent_counts();
     if opened || first {
         return;
     }
     if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
-        plan.step(Step::CheckSecret(secret.to_owned()));
+        plan.step(Step::CheckSecret(secret.clone()));
     }
-    plan.step(Step::OpenIntent(fresh.intent(state, secret)));
+    plan.step(Step::OpenIntent(fresh.intent(state, secret.as_str())));
 }
 
 fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {
     if matches!(state.principal, Principal::Ours(_)) {
         keys::retire(plan, state, goal.grant.key_overlap, goal.grant.max_key_overlap, fresh.now);
     }
-    keys::delete_former_secrets(plan, state, Some(&goal.secret_name), fresh.now);
+    keys::delete_former_secrets(plan, state, Some(goal.secret_name.as_str()), fresh.now);
     for former in state.status.previous_access.iter().filter(|former| former.until > fresh.now) {
         plan.due_at(former.until);
     }

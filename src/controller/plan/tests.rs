@@ -19,7 +19,11 @@ use crate::{
         },
     },
     cluster::OwnedSecret,
-    controller::{changes::Found, goal::Provide, state::Absence},
+    controller::{
+        changes::Found,
+        goal::{Provide, Refusal},
+        state::Absence,
+    },
     store::{Additions, Key, Managed, Policies, StoredPolicy, User},
 };
 
@@ -89,7 +93,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         cut: false,
         terms: terms(),
         record: (access.to_record(), Vec::new()),
-        secret_name: SECRET.into(),
+        secret_name: name(SECRET),
         rclone: rclone(access),
         grant,
         missing: Vec::new(),
@@ -98,6 +102,14 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         verify_at: None,
         repairs_paused: false,
     }))
+}
+
+fn withhold() -> Goal {
+    Goal::Withhold { why: Refusal::NotAllowed("no rule".into()) }
+}
+
+fn name(text: &str) -> ObjectName {
+    ObjectName::parse(text).expect("valid")
 }
 
 fn user() -> UserSpec {
@@ -166,7 +178,7 @@ fn published(access: &Access) -> State {
             policies: Policies::with(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
         }),
-        secrets: BTreeMap::from([(SECRET.to_owned(), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
+        secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
         in_hand: None,
         is_applied: true,
@@ -207,7 +219,7 @@ fn long_prefix() -> String {
 fn any_goal() -> impl Strategy<Value = Goal> {
     prop_oneof![
         4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(&access, suspended)),
-        1 => Just(Goal::Withhold { why: "no rule".into() }),
+        1 => Just(withhold()),
         1 => Just(Goal::Remove),
         1 => any_access().prop_map(|access| Goal::Retain { document: document(&access) }),
     ]
@@ -334,7 +346,7 @@ prop_compose! {
             finalizer,
             first_intent: first_intent.filter(|_| finalizer),
             principal,
-            secrets: BTreeMap::from([(SECRET.to_owned(), wanted), (FORMER_SECRET.to_owned(), former)]),
+            secrets: BTreeMap::from([(name(SECRET), wanted), (name(FORMER_SECRET), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
             in_hand: in_hand.then(|| key("ORPHAN")),
             is_applied,
@@ -357,7 +369,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             state.claimed(intent);
         }
         Step::OpenIntent(intent) => state.intent_opened(intent),
-        Step::CheckSecret(name) => assert!(!matches!(state.secret(&name), SecretState::Foreign { .. })),
+        Step::CheckSecret(name) => assert!(!matches!(state.secret(name.as_str()), SecretState::Foreign { .. })),
         Step::CreateUser => {
             assert!(state.finalizer, "created before it was claimed");
             state.user_created("btgt-1", "AIDA".into(), user().boundary);
@@ -403,7 +415,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         }
         Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
-            assert!(state.secret(&name).ours().is_some(), "{name} is not ours to delete");
+            assert!(state.secret(name.as_str()).ours().is_some(), "{name} is not ours to delete");
             state.secret_deleted(&name);
         }
         Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
@@ -419,7 +431,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
 fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u32) {
     use secrecy::ExposeSecret;
     let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
-    assert!(!matches!(state.secret(&write.name), SecretState::Foreign { .. }), "a foreign Secret was written");
+    assert!(!matches!(state.secret(write.name.as_str()), SecretState::Foreign { .. }), "a foreign Secret was written");
     let pending = state.pending(now()).cloned();
     let published = write.key.clone().or(pending).unwrap_or_else(|| key(&format!("NEW{serial}")));
     let content: SecretString = goal.rclone.render(&published).expect("renders");
@@ -558,15 +570,15 @@ fn begin(how: Begin) -> State {
         Begin::Settled => state = published(&access("a", &[Capability::ObjectAcls])),
         Begin::CapabilityAdded => {}
         Begin::SecretLost => {
-            state.secrets.insert(SECRET.into(), SecretState::Absent);
+            state.secrets.insert(name(SECRET), SecretState::Absent);
         }
         Begin::SecretRenamed => {
             let secret = state.secrets.remove(SECRET).expect("published");
-            state.secrets.insert(FORMER_SECRET.into(), secret);
+            state.secrets.insert(name(FORMER_SECRET), secret);
             state.status.secret_name = Some(FORMER_SECRET.into());
         }
         Begin::SecretDamaged => {
-            state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned("damaged"))));
+            state.secrets.insert(name(SECRET), SecretState::Ours(Box::new(owned("damaged"))));
         }
     }
     state

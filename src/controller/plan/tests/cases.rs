@@ -149,7 +149,7 @@ fn wider_goes_to_the_policy_first_and_narrower_to_the_secret_first() {
 #[test]
 fn a_foreign_secret_stops_everything_before_it_begins() {
     let mut state = fresh();
-    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    state.secrets.insert(name(SECRET), SecretState::Foreign { owner: "Deployment web".into() });
     let plan = planned(&provide(&access("a", &[]), false), &state);
     assert_eq!(names_of(&plan), [""; 0]);
     assert!(matches!(plan.blocked, Some(Blocked::ForeignSecret { .. })));
@@ -160,7 +160,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     let wanted = access("a", &[]);
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
-    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    state.secrets.insert(name(SECRET), SecretState::Absent);
     assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 
     let end = converge(&mut state, &goal);
@@ -168,7 +168,7 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
     assert_eq!(state.status.keys.len(), 2, "the old key stays for the overlap");
     assert_eq!(state.status.keys[0].revoke_at, Some(now() + OVERLAP));
 
-    state.secrets.insert(SECRET.into(), SecretState::Absent);
+    state.secrets.insert(name(SECRET), SecretState::Absent);
     let again = planned(&goal, &state);
     assert_eq!(names_of(&again), [""; 0]);
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
@@ -184,7 +184,7 @@ fn an_edited_key_id_is_put_right_with_the_same_key() {
     let mut state = published(&wanted);
     let content = rclone(&wanted).render(&key("K1")).expect("renders");
     let edited = content.expose_secret().replace("access_key_id = K1", "access_key_id = AKIAEDITED");
-    state.secrets.insert(SECRET.into(), SecretState::Ours(Box::new(owned(&edited))));
+    state.secrets.insert(name(SECRET), SecretState::Ours(Box::new(owned(&edited))));
     assert_eq!(names_of(&planned(&provide(&wanted, false), &state)), ["secret"]);
 }
 
@@ -329,7 +329,7 @@ fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
     narrowed.before = Some(base.clone());
     narrowed.cut = true;
     let mut state = published(&acls);
-    state.secrets.insert(SECRET.into(), SecretState::Foreign { owner: "Deployment web".into() });
+    state.secrets.insert(name(SECRET), SecretState::Foreign { owner: "Deployment web".into() });
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
     assert_eq!(names_of(&plan), ["policy"], "a foreign Secret blocks the rest only");
     narrowed.suspended = true;
@@ -345,7 +345,7 @@ fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
 #[test]
 fn a_finalizer_that_was_taken_off_comes_back() {
     let base = access("a", &[]);
-    for goal in [provide(&base, false), provide(&base, true), Goal::Withhold { why: "no rule".into() }] {
+    for goal in [provide(&base, false), provide(&base, true), withhold()] {
         let mut state = published(&base);
         state.finalizer = false;
         assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?}");
