@@ -88,6 +88,7 @@ impl Observation<'_> {
                 .as_ref()
                 .is_some_and(|applied| Some(applied.generation) == self.target.metadata.generation),
             contested_until: self.contested_until,
+            forgotten: Vec::new(),
         })
     }
 

@@ -45,6 +45,8 @@ pub struct State {
     pub is_applied: bool,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
+    /// Ids of keys that status knew and that IAM shows no longer. An old list may still show them to the next who looks.
+    pub forgotten: Vec<String>,
 }
 
 /// Looks that did not show what an intent may still bring, or a principal that is young.

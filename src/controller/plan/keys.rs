@@ -36,7 +36,10 @@ pub(super) fn forget_vanished(state: &mut State, now: Timestamp) {
     let Principal::Ours(user) = &state.principal else { return };
     let listed: Vec<&str> = user.keys.iter().map(|key| key.id.as_str()).collect();
     let stays = |key: &KeyRecord| listed.contains(&key.id.as_str()) || !at_least(MAY_STILL_APPEAR, key.created_at, now);
-    state.status.keys.retain(stays);
+    let gone = |key: &KeyRecord| (!stays(key)).then(|| key.id.clone());
+    let forgotten: Vec<String> = state.status.keys.iter().filter_map(gone).collect();
+    state.status.keys.retain(|key| !forgotten.contains(&key.id));
+    state.forgotten.extend(forgotten);
 }
 
 /// Ends the overlap of replaced keys: inactive first, deleted some time after.

@@ -240,7 +240,9 @@ impl Fresh {
         // What was there before an intent that is still open was there before this one, too, whether IAM shows it now or not.
         let before = state.open_intent().map(|intent| intent.existing.clone()).unwrap_or_default();
         let listed = state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id));
-        let existing = before.into_iter().chain(listed).collect::<BTreeSet<_>>().into_iter().collect();
+        // So was what is gone: to take it for the new key, once an old list shows it again, would end the intent.
+        let gone = state.forgotten.iter().chain(&state.status.access_key_id).cloned();
+        let existing = before.into_iter().chain(listed).chain(gone).collect::<BTreeSet<_>>().into_iter().collect();
         KeyIntent { nonce: self.nonce.clone(), started_at: self.now, existing, secret: secret.to_owned() }
     }
 }

@@ -183,6 +183,7 @@ fn published(access: &Access) -> State {
         in_hand: None,
         is_applied: true,
         contested_until: None,
+        forgotten: Vec::new(),
     }
 }
 
@@ -197,6 +198,7 @@ fn fresh() -> State {
         in_hand: None,
         is_applied: true,
         contested_until: None,
+        forgotten: Vec::new(),
     }
 }
 
@@ -351,6 +353,7 @@ prop_compose! {
             in_hand: in_hand.then(|| key("ORPHAN")),
             is_applied,
             contested_until: None,
+            forgotten: Vec::new(),
         }
     }
 }

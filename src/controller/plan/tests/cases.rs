@@ -241,6 +241,29 @@ fn a_key_older_than_the_intent_was_not_brought_by_it() {
     assert_eq!((state.orphans(), state.unknown_keys()), (Vec::new(), vec!["K1".to_owned()]));
 }
 
+/// Somebody deleted both keys; an intent for a new one was written, and a crash came. What IAM shows then may be old.
+#[test]
+fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
+    let goal = provide(&access("a", &[]), false);
+    let mut state = published(&access("a", &[]));
+    state.status.keys.insert(0, record("K0", Some(90_000), -10, None));
+    let shown = |id: &str| Key { id: id.into(), created_at: ago(20), active: true, last_used: None };
+    state.user(|user| user.keys.clear());
+    let plan = settle_and_plan(&mut state, &goal, 0);
+    let opened = plan.steps.into_iter().find_map(|step| match step {
+        Step::OpenIntent(intent) => Some(intent),
+        _ => None,
+    });
+    state.intent_opened(opened.expect("a new key is made"));
+    for id in ["K0", "K1"] {
+        let mut after = State { forgotten: Vec::new(), ..state.clone() };
+        after.user(|user| user.keys = vec![shown(id)]);
+        settle(&mut after, &user(), OVERLAP, now());
+        assert_eq!((after.orphans(), after.status.keys.len()), (Vec::new(), 0), "{id} is no key of this intent");
+        assert!(after.open_intent().is_some(), "which is still open");
+    }
+}
+
 /// IAM may not show a principal that is there. What the open intent may have brought must not be forgotten for that.
 #[test]
 fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
