@@ -14,6 +14,7 @@ pub mod api;
 pub mod cluster;
 pub mod commands;
 pub mod controller;
+pub mod fair;
 pub mod leader;
 pub mod names;
 pub mod probe;

@@ -6,10 +6,11 @@ use std::{
 };
 
 /// Rooms in which decisions are made; each may be a file or a folder.
-const PURE: [&str; 14] = [
+const PURE: [&str; 17] = [
     "src/api",
     "src/access",
     "src/names.rs",
+    "src/fair.rs",
     "src/controller/goal.rs",
     "src/controller/plan",
     "src/controller/report.rs",
@@ -17,6 +18,8 @@ const PURE: [&str; 14] = [
     "src/controller/changes.rs",
     "src/controller/verdict.rs",
     "src/controller/census.rs",
+    "src/controller/rivals.rs",
+    "src/controller/rush.rs",
     "src/probe/probes.rs",
     "src/probe/plan.rs",
     "src/probe/reading.rs",

@@ -24,6 +24,15 @@ pub struct Namespace {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Another target of the same namespace and store that comes before this one, where a rule serves only so many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// It has credentials for this.
+    Has(Access),
+    /// It is older, and asks for this.
+    Wants(Claim),
+}
+
 /// What a rule lets a target have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -58,19 +67,47 @@ pub enum Verdict {
     },
 }
 
-/// Holds the rules against a claim. One rule must cover all of it; of several, the first counts.
+/// Holds the rules against a claim. One rule must cover all of it; of several, the first counts. Rules that serve as many
+/// targets as they may count for nothing.
 #[must_use]
-pub fn decide(claim: &Claim, namespace: &Namespace, rules: &[AllowRule]) -> Verdict {
+pub fn decide(claim: &Claim, namespace: &Namespace, rules: &[AllowRule], rivals: &[Rival]) -> Verdict {
+    let covers = |rule: &&AllowRule| covers_place(rule, namespace, claim.bucket.as_str(), &claim.prefix);
     let best = rules
         .iter()
-        .filter(|rule| covers_place(rule, namespace, claim.bucket.as_str(), &claim.prefix))
+        .filter(covers)
+        .filter(|rule| has_room(rule, namespace, rivals))
         .map(|rule| hold_against(claim, rule))
         .min_by_key(|(_, missing)| missing.len());
     match best {
-        None => Verdict::Refused { why: refusal(claim, namespace, rules) },
+        None => Verdict::Refused {
+            why: match rules.iter().find(covers).and_then(|rule| rule.max_targets) {
+                Some(most) => too_many(claim, namespace, most),
+                None => refusal(claim, namespace, rules),
+            },
+        },
         Some((grant, missing)) if missing.is_empty() => Verdict::Allowed(grant),
         Some((grant, missing)) => Verdict::Partly { grant, missing },
     }
+}
+
+fn has_room(rule: &AllowRule, namespace: &Namespace, rivals: &[Rival]) -> bool {
+    let takes_one = |rival: &&Rival| match rival {
+        Rival::Has(access) => covers_place(rule, namespace, access.bucket.as_str(), &access.prefix),
+        Rival::Wants(claim) => {
+            covers_place(rule, namespace, claim.bucket.as_str(), &claim.prefix)
+                && hold_against(claim, rule).1.is_empty()
+        }
+    };
+    let taken = rivals.iter().filter(takes_one).count();
+    rule.max_targets.and_then(|most| usize::try_from(most).ok()).is_none_or(|most| taken < most)
+}
+
+fn too_many(claim: &Claim, namespace: &Namespace, most: u32) -> String {
+    format!(
+        "the rule for {} of bucket {} serves {most} targets of namespace {} (maxTargets), and as many come before this one; \
+         delete one that is not needed",
+        claim.prefix, claim.bucket, namespace.name
+    )
 }
 
 /// What the rules still allow of access that was given earlier; `None` when nothing.
@@ -91,6 +128,12 @@ pub fn limit(access: &Access, namespace: &Namespace, rules: &[AllowRule]) -> Opt
 #[must_use]
 pub fn need_labels(rules: &[AllowRule]) -> bool {
     rules.iter().any(|rule| !rule.namespaces.match_labels.is_empty())
+}
+
+/// Whether a rule serves only so many targets.
+#[must_use]
+pub fn have_limits(rules: &[AllowRule]) -> bool {
+    rules.iter().any(|rule| rule.max_targets.is_some())
 }
 
 fn hold_against(claim: &Claim, rule: &AllowRule) -> (Grant, Vec<String>) {
@@ -207,7 +250,7 @@ mod tests {
         ];
         for (ns, bucket, prefix, expected) in table {
             let claim = claim(serde_json::json!({"bucket": bucket, "prefix": prefix}));
-            let allowed = matches!(decide(&claim, &namespace(ns), &[base_rule()]), Verdict::Allowed(_));
+            let allowed = matches!(decide(&claim, &namespace(ns), &[base_rule()], &[]), Verdict::Allowed(_));
             assert_eq!(allowed, expected, "{ns} {bucket} {prefix:?}");
         }
     }
@@ -218,21 +261,21 @@ mod tests {
         for missing in ["buckets", "prefixes"] {
             let mut json = serde_json::to_value(base_rule()).expect("serialisable");
             json.as_object_mut().expect("an object").remove(missing);
-            assert!(matches!(decide(&claim, &namespace("team-a"), &[rule(json)]), Verdict::Refused { .. }));
+            assert!(matches!(decide(&claim, &namespace("team-a"), &[rule(json)], &[]), Verdict::Refused { .. }));
         }
         let nobody = AllowRule { namespaces: NamespaceRule::default(), ..base_rule() };
-        assert!(matches!(decide(&claim, &namespace("team-a"), &[nobody]), Verdict::Refused { .. }));
-        assert!(matches!(decide(&claim, &namespace("team-a"), &[]), Verdict::Refused { .. }));
+        assert!(matches!(decide(&claim, &namespace("team-a"), &[nobody], &[]), Verdict::Refused { .. }));
+        assert!(matches!(decide(&claim, &namespace("team-a"), &[], &[]), Verdict::Refused { .. }));
     }
 
     #[test]
     fn only_the_empty_prefix_permits_the_whole_bucket() {
         let whole = claim(serde_json::json!({"bucket": "b-1"}));
         let open = AllowRule { prefixes: vec![String::new()], ..base_rule() };
-        assert!(matches!(decide(&whole, &namespace("team-a"), &[open]), Verdict::Allowed(_)));
+        assert!(matches!(decide(&whole, &namespace("team-a"), &[open], &[]), Verdict::Allowed(_)));
         for text in ["/", "//", "*", "{namespace}*/"] {
             let odd = AllowRule { prefixes: vec![text.to_owned()], ..base_rule() };
-            assert!(matches!(decide(&whole, &namespace("team-a"), &[odd]), Verdict::Refused { .. }), "{text}");
+            assert!(matches!(decide(&whole, &namespace("team-a"), &[odd], &[]), Verdict::Refused { .. }), "{text}");
         }
     }
 
@@ -243,9 +286,9 @@ mod tests {
         }));
         let claim = claim(serde_json::json!({"bucket": "b-1"}));
         assert!(need_labels(std::slice::from_ref(&labelled)));
-        assert!(matches!(decide(&claim, &namespace("x"), std::slice::from_ref(&labelled)), Verdict::Allowed(_)));
+        assert!(matches!(decide(&claim, &namespace("x"), std::slice::from_ref(&labelled), &[]), Verdict::Allowed(_)));
         let other = Namespace { name: "x".into(), labels: BTreeMap::new() };
-        assert!(matches!(decide(&claim, &other, &[labelled]), Verdict::Refused { .. }));
+        assert!(matches!(decide(&claim, &other, &[labelled], &[]), Verdict::Refused { .. }));
     }
 
     #[test]
@@ -254,7 +297,7 @@ mod tests {
             "bucket": "b-1", "prefix": "backups/x", "capabilities": ["MultipartUploads", "ObjectAcls"],
             "ancestorListing": "Allow", "deletionPolicy": "Retain", "keyOverlap": "3h",
         }));
-        let Verdict::Partly { grant, missing } = decide(&claim, &namespace("team-a"), &[base_rule()]) else {
+        let Verdict::Partly { grant, missing } = decide(&claim, &namespace("team-a"), &[base_rule()], &[]) else {
             panic!("the rule covers the place only");
         };
         assert_eq!(
@@ -272,7 +315,7 @@ mod tests {
         let claim = claim(serde_json::json!({
             "bucket": "b-1", "prefix": "backups/x", "capabilities": ["MultipartUploads", "ObjectAcls"],
         }));
-        assert!(matches!(decide(&claim, &namespace("team-a"), &[base_rule(), acls]), Verdict::Partly { .. }));
+        assert!(matches!(decide(&claim, &namespace("team-a"), &[base_rule(), acls], &[]), Verdict::Partly { .. }));
     }
 
     #[test]
@@ -280,7 +323,7 @@ mod tests {
         let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "backups/x"}));
         let listing = AllowRule { ancestor_listing: AncestorListing::Allow, max_key_overlap: None, ..base_rule() };
         for (rule, listed, hours) in [(base_rule(), false, 2), (listing, true, 24)] {
-            let Verdict::Allowed(grant) = decide(&claim, &namespace("team-a"), &[rule]) else {
+            let Verdict::Allowed(grant) = decide(&claim, &namespace("team-a"), &[rule], &[]) else {
                 panic!("allowed");
             };
             assert_eq!((grant.access.ancestor_listing, grant.key_overlap), (listed, Duration::from_hours(hours)));
@@ -291,7 +334,7 @@ mod tests {
     fn the_longest_overlap_is_still_within_the_rule() {
         for (overlap, allowed) in [("2h", true), ("2h1s", false)] {
             let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "backups/x", "keyOverlap": overlap}));
-            let verdict = decide(&claim, &namespace("team-a"), &[base_rule()]);
+            let verdict = decide(&claim, &namespace("team-a"), &[base_rule()], &[]);
             assert_eq!(matches!(verdict, Verdict::Allowed(_)), allowed, "{overlap}");
         }
     }
@@ -304,7 +347,7 @@ mod tests {
             let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "backups/x", "deletionPolicy": policy}));
             let rule = AllowRule { retain: rule_retains, ..base_rule() };
             let (Verdict::Allowed(grant) | Verdict::Partly { grant, .. }) =
-                decide(&claim, &namespace("team-a"), &[rule])
+                decide(&claim, &namespace("team-a"), &[rule], &[])
             else {
                 panic!("the place is covered");
             };
@@ -322,10 +365,10 @@ mod tests {
         for (ns, bucket, prefix, expected) in table {
             let claim = claim(serde_json::json!({"bucket": bucket, "prefix": prefix}));
             let refused = Verdict::Refused { why: expected.to_owned() };
-            assert_eq!(decide(&claim, &namespace(ns), &[base_rule()]), refused);
+            assert_eq!(decide(&claim, &namespace(ns), &[base_rule()], &[]), refused);
         }
         let whole = claim(serde_json::json!({"bucket": "b-1"}));
-        let Verdict::Refused { why } = decide(&whole, &namespace("team-a"), &[base_rule()]) else {
+        let Verdict::Refused { why } = decide(&whole, &namespace("team-a"), &[base_rule()], &[]) else {
             panic!("no rule covers the whole bucket");
         };
         assert!(why.ends_with("covers the whole bucket"), "{why}");

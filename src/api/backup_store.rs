@@ -246,6 +246,12 @@ pub struct AllowRule {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+(h|m|s))+$') && duration(self) <= duration('8760h')").message("maxKeyOverlap is a duration in h, m and s of at most 8760h, such as 168h"))]
     pub max_key_overlap: Option<Duration>,
+
+    /// How many targets of one namespace this rule serves: the oldest first, and one that has credentials keeps them. An IAM
+    /// account has room for 5,000 users, so this keeps one team from using it up. Left out, there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
+    pub max_targets: Option<u32>,
 }
 
 /// Namespaces by name or by label; a namespace that fits one of both is meant.

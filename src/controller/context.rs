@@ -1,38 +1,47 @@
 //! What reconciles share, and what they remember between runs. Losing the memory costs reads, never correctness.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::{
+    Resource,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
+    sync::watch,
+    time::{sleep, timeout},
 };
 
-use super::{census, hand::Hand, now, state::Absence};
+use super::{
+    census,
+    hand::Hand,
+    memory::{Memories, Memory},
+    namespaces::Namespaces,
+    now,
+    rivals::rivals,
+    rush::{Sight, rush},
+    slots::{Place, Pool, Slots},
+    state::Absence,
+};
 use crate::{
+    access::allow::{self, Namespace, Rival},
     api::{BackupStore, BackupTarget},
     cluster::Cluster,
-    store::{Principal, connect::Connections, throttle::Urgency},
+    fair::Urgency,
+    store::{Principal, connect::Connections},
     telemetry::{Telemetry, metrics::Census},
 };
 
 /// What stands for all stores that are not there.
 const NO_STORE: &str = "";
+/// How often a reconcile that waits looks whether it has become urgent.
+const LOOK_WHETHER_URGENT: Duration = Duration::from_secs(1);
 /// How long a reconcile waits for the first list of all targets; a list that is forbidden never comes.
 const FIRST_LIST: Duration = Duration::from_secs(30);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_mins(5);
-/// This many repairs …
-const FIGHT: usize = 4;
-/// … within this time are a fight.
-const FIGHT_WINDOW: Duration = Duration::from_mins(10);
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -52,8 +61,8 @@ pub struct Context {
     pub telemetry: Arc<Telemetry>,
     listed: watch::Sender<bool>,
     per_store: usize,
-    slots: Mutex<HashMap<(String, Urgency), Arc<Semaphore>>>,
-    memory: Mutex<HashMap<String, Memory>>,
+    slots: Arc<Slots>,
+    memories: Memories,
     counts: Mutex<HashMap<String, Instant>>,
 }
 
@@ -61,21 +70,10 @@ pub struct Context {
 pub struct Seen {
     /// All BackupStores.
     pub stores: Store<DeserializeGuard<BackupStore>>,
+    /// The labels of namespaces.
+    pub namespaces: Arc<Namespaces>,
     /// All BackupTargets: one copy for each namespace that is watched, or one for all.
     pub targets: Vec<Store<DeserializeGuard<BackupTarget>>>,
-}
-
-/// What is remembered of one object.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// The principal as this process saw or left it, and when it was last read or created.
-    pub principal: Option<(Principal, Instant)>,
-    /// Looks that did not show what may still appear.
-    pub absence: Absence,
-    /// When somebody else's work was put right lately.
-    repairs: Vec<Instant>,
-    /// Failures in a row.
-    failures: u32,
 }
 
 impl Context {
@@ -100,8 +98,8 @@ impl Context {
             telemetry,
             listed: watch::Sender::new(false),
             per_store: usize::from(per_store),
-            slots: Mutex::default(),
-            memory: Mutex::default(),
+            slots: Arc::default(),
+            memories: Memories::default(),
             counts: Mutex::default(),
         }
     }
@@ -114,6 +112,23 @@ impl Context {
             Err(_) => with_unreadable,
         };
         self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
+    }
+
+    /// How many targets of a store have a principal: those that only wait, which anybody can make, cost no look at IAM.
+    #[must_use]
+    pub fn principals_of(&self, store: &str) -> usize {
+        let has_one = |target: &DeserializeGuard<BackupTarget>| {
+            let target = target.0.as_ref().ok().filter(|target| target.spec.store_ref.resolved() == store);
+            target.and_then(|target| target.status.as_ref()?.principal.as_ref()).is_some()
+        };
+        self.seen.targets.iter().flat_map(Store::state).filter(|target| has_one(target)).count()
+    }
+
+    /// Who comes before a target, where a rule serves only so many.
+    #[must_use]
+    pub fn rivals(&self, target: &BackupTarget) -> Vec<Rival> {
+        let all: Vec<_> = self.seen.targets.iter().flat_map(Store::state).collect();
+        rivals(target, all.iter().filter_map(|other| other.0.as_ref().ok()))
     }
 
     /// The target with that UID, as the watches see it.
@@ -156,18 +171,57 @@ impl Context {
         timeout(FIRST_LIST, listed.wait_for(|listed| *listed)).await.is_ok_and(|listed| listed.is_ok())
     }
 
-    /// Waits until a target of that store may be worked on: each store has so many slots of its own, so that one that does
-    /// not answer keeps nobody else waiting, and so has each urgency, so that looks at what is well keep no change waiting.
-    pub async fn slot(&self, store: &str, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
-        let store = self.known(store);
-        let slots = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(self.slots_of(store, urgency)));
-            slots.entry((store.to_owned(), urgency)).or_insert_with(new).clone()
+    /// Waits until a target may be worked on; while it does, it looks now and then whether that has become more urgent. `None`
+    /// when the operator stops, or when so many of that namespace wait already that it is to come again.
+    pub async fn slot(&self, target: &BackupTarget) -> Option<Place> {
+        let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
+        let mut pool = self.pool_of(target);
+        loop {
+            let _waiting = self.telemetry.metrics.waiting(&pool.store);
+            let mut place = self.slots.join(pool.clone(), namespace, self.slots_of(&pool)).ok()?;
+            while pool == place.pool {
+                if timeout(LOOK_WHETHER_URGENT, place.called()).await.is_ok() {
+                    return Some(place);
+                }
+                if self.telemetry.health.is_stopping() {
+                    return None;
+                }
+                pool = self.in_view(target).map_or(pool, |now| self.pool_of(&now));
+            }
+        }
+    }
+
+    /// Ends when the target is being deleted.
+    pub async fn until_deleted(&self, target: &BackupTarget) {
+        let is_deleted = |now: BackupTarget| now.metadata.deletion_timestamp.is_some();
+        while !self.in_view(target).is_some_and(is_deleted) {
+            sleep(LOOK_WHETHER_URGENT).await;
+        }
+    }
+
+    /// The target as the watches see it now.
+    fn in_view(&self, target: &BackupTarget) -> Option<BackupTarget> {
+        let target = target.metadata.clone();
+        let object = ObjectRef::new(&target.name?).within(&target.namespace?);
+        self.seen.targets.iter().find_map(|targets| targets.get(&object))?.0.as_ref().ok().cloned()
+    }
+
+    fn pool_of(&self, target: &BackupTarget) -> Pool {
+        let store_name = target.spec.store_ref.resolved();
+        let store = self.seen.stores.get(&ObjectRef::new(&store_name));
+        let store = store.as_ref().and_then(|store| store.0.as_ref().ok());
+        let name = target.metadata.namespace.clone().unwrap_or_default();
+        let labels = match store {
+            Some(store) if allow::need_labels(&store.spec.allow) => self.seen.namespaces.labels_of(&name),
+            _ => Some(BTreeMap::new()),
         };
-        let _waiting = self.telemetry.metrics.waiting(store);
-        // Never closed, so there always is one.
-        slots.acquire_owned().await.ok()
+        let namespace = labels.map(|labels| Namespace { name, labels });
+        let urgency = rush(Sight {
+            target,
+            rules: store.map(|store| store.spec.allow.as_slice()).zip(namespace.as_ref()),
+            held_against: self.memories.held_against(target.metadata.uid.as_deref().unwrap_or_default()),
+        });
+        Pool { store: self.known(&store_name).to_owned(), urgency }
     }
 
     /// The name of a store that there is; all others, which tenants may invent as they like, count as one.
@@ -177,49 +231,66 @@ impl Context {
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
-    fn slots_of(&self, store: &str, urgency: Urgency) -> usize {
-        let known = self.seen.stores.get(&ObjectRef::new(store));
+    fn slots_of(&self, pool: &Pool) -> usize {
+        let known = self.seen.stores.get(&ObjectRef::new(&pool.store));
         let known = known.as_ref().and_then(|known| known.0.as_ref().ok());
         let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
         let slots = self.per_store.min(rate).max(1);
-        if urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
+        if pool.urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
     }
 
     /// What is remembered of the object with that UID.
     #[must_use]
     pub fn recall(&self, uid: &str) -> Memory {
-        self.lock().get(uid).cloned().unwrap_or_default()
+        self.memories.of(uid)
     }
 
     /// Remembers what a success left.
     pub fn remember(&self, uid: &str, principal: Option<(Principal, Instant)>, absence: Absence) {
-        let mut memory = self.lock();
-        let memory = memory.entry(uid.to_owned()).or_default();
-        (memory.principal, memory.absence, memory.failures) = (principal, absence, 0);
+        self.sweep();
+        self.memories.change(uid, |memory| memory.succeeded(principal, absence));
+    }
+
+    /// What the target was given was held against these rules.
+    pub fn held_against(&self, uid: &str, rules: u64) {
+        self.memories.change(uid, |memory| memory.held(rules));
     }
 
     /// Somebody else's work was put right just now.
     pub fn repaired(&self, uid: &str) {
-        let mut memory = self.lock();
-        let repairs = &mut memory.entry(uid.to_owned()).or_default().repairs;
-        repairs.retain(|at| at.elapsed() < FIGHT_WINDOW);
-        repairs.push(Instant::now());
+        self.memories.change(uid, |memory| memory.repairs.one_more(now()));
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.hand.let_go(uid);
-        self.lock().remove(uid);
+        self.memories.forget(uid);
+    }
+
+    /// Forgets a store that is gone.
+    pub fn forget_store(&self, name: &str, uid: &str) {
+        self.forget(uid);
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// Counts a failure, forgets the principal, and says how long to wait before the next try.
     pub fn failed(&self, uid: &str) -> Duration {
-        let mut memory = self.lock();
-        let memory = memory.entry(uid.to_owned()).or_default();
-        memory.principal = None;
-        let wait = FIRST_RETRY.saturating_mul(1 << memory.failures.min(9)).min(LONGEST_RETRY);
-        memory.failures = memory.failures.saturating_add(1);
-        jittered(wait)
+        self.sweep();
+        jittered(self.memories.change(uid, Memory::failed))
+    }
+
+    /// Forgets what went without a word: nobody is told of an object that goes without a finalizer of ours.
+    fn sweep(&self) {
+        let objects = self.seen.stores.len() + self.seen.targets.iter().map(Store::len).sum::<usize>();
+        if !self.memories.are_too_many_for(objects) {
+            return;
+        }
+        let targets = self.seen.targets.iter().flat_map(Store::state);
+        let targets = targets.filter_map(|target| target.meta().uid.clone());
+        let stores = self.seen.stores.state().into_iter().filter_map(|store| store.meta().uid.clone());
+        let living: HashSet<String> = targets.chain(stores).collect();
+        self.memories.keep(&living);
+        self.hand.keep(&living);
     }
 
     /// A store's status was written just now.
@@ -232,20 +303,6 @@ impl Context {
     pub fn count_written_within(&self, store: &str, time: Duration) -> Option<Duration> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         time.checked_sub(counts.get(store)?.elapsed()).filter(|left| !left.is_zero())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Memory>> {
-        // The map is whole after every line that holds the lock, so a panic elsewhere cannot have broken it.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Memory {
-    /// How long nothing is put right, because somebody else undoes it again and again.
-    #[must_use]
-    pub fn contested_for(&self) -> Option<Duration> {
-        let first = self.repairs.len().checked_sub(FIGHT).map(|at| self.repairs[at])?;
-        FIGHT_WINDOW.checked_sub(first.elapsed()).filter(|left| !left.is_zero())
     }
 }
 

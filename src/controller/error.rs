@@ -159,6 +159,7 @@ fn store_reason(kind: &store::Kind) -> &'static str {
             reason::STORE_ERROR
         }
         Kind::DeleteConflict => reason::PRINCIPAL_CONFLICT,
+        Kind::Overdue => reason::TIMED_OUT,
     }
 }
 

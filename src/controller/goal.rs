@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     access::{
         Access, Claim, Grant, Invalid, PolicyDocument, Terms, Verdict,
-        allow::{self, Namespace},
+        allow::{self, Namespace, Rival},
         claim::object_name,
         rclone::RcloneConf,
     },
@@ -113,6 +113,8 @@ pub struct Facts<'a> {
     pub terms: &'a Terms,
     /// Its namespace.
     pub namespace: &'a Namespace,
+    /// Who comes before it, where a rule serves only so many.
+    pub rivals: &'a [Rival],
     /// Now.
     pub now: Timestamp,
 }
@@ -202,7 +204,10 @@ impl Facts<'_> {
     }
 
     fn verdict(&self, claim: &Claim) -> Verdict {
-        allow::decide(claim, self.namespace, self.rules)
+        // What has credentials keeps them.
+        let has = |before: Access| before.bucket == claim.bucket && before.prefix == claim.prefix;
+        let rivals = if self.before().is_ok_and(|before| before.is_some_and(has)) { &[] } else { self.rivals };
+        allow::decide(claim, self.namespace, self.rules, rivals)
     }
 
     fn limited(&self, access: &Access) -> Option<Access> {

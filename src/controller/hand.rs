@@ -2,7 +2,7 @@
 //! A process that ends loses them; the next one finds an orphan and deletes it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -50,6 +50,11 @@ impl Hand {
     /// Forgets the key in hand: it is published, or gone.
     pub fn let_go(&self, uid: &str) {
         self.keys().remove(uid);
+    }
+
+    /// Forgets the keys of all targets but these.
+    pub fn keep(&self, living: &HashSet<String>) {
+        self.keys().retain(|uid, _| living.contains(uid));
     }
 
     fn keys(&self) -> MutexGuard<'_, HashMap<String, Held>> {

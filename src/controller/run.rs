@@ -23,7 +23,9 @@ use tracing::{debug, info};
 
 use super::{
     context::{Context, Seen},
-    farewell, guard, stores, targets,
+    farewell, guard,
+    namespaces::Namespaces,
+    stores, targets,
 };
 use crate::{
     api::{BackupStore, BackupTarget, condition},
@@ -36,8 +38,6 @@ use crate::{
 
 /// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
 const WATCH_SECONDS: u32 = 45;
-/// Reconciles wait for a slot of their store; this many may work or wait.
-const TARGETS_AT_ONCE: u16 = 8_192;
 /// A BackupStore's reconcile is one call, and those of stores that do not answer keep no other waiting.
 const STORES_AT_ONCE: u16 = 64;
 
@@ -83,19 +83,18 @@ pub async fn run(
     let scopes = Scope::of(&settings.namespaces);
     let target_controllers: Vec<_> = scopes
         .iter()
-        .map(|scope| {
-            let config = controller::Config::default().concurrency(TARGETS_AT_ONCE);
-            Controller::new(scope.api::<Target>(client.clone()), ours()).with_config(config)
-        })
+        // How many are worked on at once, the slots of their stores say: a number for all would let one store hold up others.
+        .map(|scope| Controller::new(scope.api::<Target>(client.clone()), ours()))
         .collect();
     let store_controller = Controller::new(Api::<Store>::all(client.clone()), ours())
         .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
     let all_targets: Vec<_> = target_controllers.iter().map(Controller::store).collect();
     let all_stores = store_controller.store();
+    let namespaces = Arc::<Namespaces>::default();
     let context = Arc::new(Context::new(
         cluster.clone(),
         Connections::new(telemetry.metrics.clone(), fence)?,
-        Seen { stores: all_stores.clone(), targets: all_targets.clone() },
+        Seen { stores: all_stores.clone(), namespaces: namespaces.clone(), targets: all_targets.clone() },
         cluster_id.clone(),
         settings.resync,
         settings.concurrency,
@@ -113,11 +112,11 @@ pub async fn run(
                 watched().labels(&managed_selector()),
                 |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
             )
-            .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone()))
+            .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone(), all_stores.clone()))
             .watches(
                 Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
                 scope.namespace_itself(),
-                targets_of_namespace(known),
+                targets_of_namespace(known, namespaces.clone()),
             )
             .graceful_shutdown_on(stopped(stop.clone()))
             .run(
@@ -220,29 +219,21 @@ fn log<K: Resource<DynamicType = ()>>(
     }
 }
 
-/// Passes on only changes in what matters to others, so that status writes wake nobody.
-fn when_changed<K, V: PartialEq>(view: impl Fn(&K) -> V) -> impl Fn(&K) -> bool
-where
-    K: Resource<DynamicType = ()>,
-{
-    let seen: Mutex<HashMap<String, V>> = Mutex::default();
-    move |object| {
-        let now = view(object);
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = object.name_any();
-        let changed = seen.get(&name) != Some(&now);
-        seen.insert(name, now);
-        changed
-    }
-}
-
-/// A store's targets, when its rules changed, or whether it is ready.
-fn targets_of_store(all: reflector::Store<Target>) -> impl Fn(Store) -> Vec<ObjectRef<Target>> {
-    let changed = when_changed(|store: &BackupStore| {
+/// A store's targets, when its rules changed, or whether it is ready: status writes wake nobody.
+fn targets_of_store(
+    all: reflector::Store<Target>,
+    stores: reflector::Store<Store>,
+) -> impl Fn(Store) -> Vec<ObjectRef<Target>> {
+    let seen: Mutex<HashMap<String, _>> = Mutex::default();
+    let changed = move |store: &BackupStore| {
         let status = store.status.clone().unwrap_or_default();
         let ready = condition::find(&status.conditions, condition::READY).map(|ready| ready.status.clone());
-        (store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready)
-    });
+        let now = Some((store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready));
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is gone is forgotten; this one may not be listed yet.
+        seen.retain(|name, _| stores.get(&ObjectRef::new(name)).is_some());
+        seen.insert(store.name_any(), now.clone()).flatten() != now
+    };
     move |store| match store.0 {
         Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.resolved() == store.name_any()),
         _ => Vec::new(),
@@ -252,11 +243,11 @@ fn targets_of_store(all: reflector::Store<Target>) -> impl Fn(Store) -> Vec<Obje
 /// A namespace's targets, when its labels changed.
 fn targets_of_namespace(
     all: reflector::Store<Target>,
+    namespaces: Arc<Namespaces>,
 ) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<Target>> {
-    let changed = when_changed(|namespace: &PartialObjectMeta<Namespace>| namespace.metadata.labels.clone());
     move |namespace| {
         let within = |target: &BackupTarget| target.namespace() == Some(namespace.name_any());
-        if changed(&namespace) { refs(&all, within) } else { Vec::new() }
+        if namespaces.saw(&namespace.metadata) { refs(&all, within) } else { Vec::new() }
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
     let targets = context.targets_of(&name, deleting);
 
     if deleting && targets == 0 {
-        context.forget(&uid);
+        context.forget_store(&name, &uid);
         context.connections.forget(&name).await;
         return if held {
             settle(&context, &uid, context.cluster.hold_store(&store, false).await)
@@ -162,9 +162,10 @@ fn status(
     let mut account_id = before.account_id.clone();
     match answer {
         Ok(_) if store.metadata.deletion_timestamp.is_some() => {
+            // How many they are, the status says elsewhere: a count in here would be written with each that comes or goes.
             let message =
-                format!("being deleted; {targets} BackupTargets still use this store: delete them, and it goes");
-            conditions.set(READY, Truth::False, reason::IN_USE, message.clone());
+                "being deleted; BackupTargets still use this store (status.targets): delete them, and it goes";
+            conditions.set(READY, Truth::False, reason::IN_USE, message);
             conditions.set(RECONCILING, Truth::True, reason::IN_USE, message);
         }
         Ok(connection) => {
@@ -184,24 +185,24 @@ fn status(
         conditions: conditions.finish(),
         account_id,
         iam_path: Some(iam_path(store, context)),
-        drift_interval: Some(drift_interval(store, context, u64::try_from(targets).unwrap_or_default())),
+        drift_interval: Some(drift_interval(store, context)),
         targets: Some(targets),
     }
 }
 
 /// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
-/// beyond the resync itself, so that one target more or less changes nothing.
-fn drift_interval(store: &BackupStore, context: &Context, targets: u64) -> kube::core::Duration {
-    let time = time_for_looks(store, targets);
+/// beyond the resync itself, so that one principal more or less changes nothing.
+fn drift_interval(store: &BackupStore, context: &Context) -> kube::core::Duration {
+    let time = time_for_looks(store, context.principals_of(&store.name_any()));
     let stretched = Duration::from_mins(time.as_secs().div_ceil(60));
     let interval = if time > context.resync { stretched } else { context.resync };
     interval.into()
 }
 
-/// How long it takes to look at so many targets once with the share of the store's rate that looks may take.
+/// How long it takes to look at so many principals once with the share of the store's rate that looks may take.
 #[must_use]
-pub fn time_for_looks(store: &BackupStore, targets: u64) -> Duration {
-    let requests = targets * READS_PER_LOOK * 10;
+pub fn time_for_looks(store: &BackupStore, principals: usize) -> Duration {
+    let requests = u64::try_from(principals).unwrap_or(u64::MAX).saturating_mul(READS_PER_LOOK * 10);
     Duration::from_secs(requests.div_ceil(u64::from(store.spec.iam.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
 }
 

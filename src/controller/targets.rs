@@ -19,36 +19,44 @@ use super::{
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
-    state::{State, ever_worked_on},
+    rush,
+    state::{State, ever_worked_on, made_something},
     stores::{pinned_connection, time_for_looks},
 };
 use crate::{
     access::{
         Terms,
-        allow::{self, Namespace},
+        allow::{self, Namespace, Rival},
         claim::object_name,
     },
     api::{BackupStore, BackupTarget, Tier, backup_target::BackupTargetStatus, condition},
     cluster::Note,
     names,
     probe::{Proof, Reach},
-    store::{Principal, UserSpec, connect::Connection, throttle::Urgency},
+    store::{
+        Principal, UserSpec,
+        connect::Connection,
+        throttle::{Turn, Urgency},
+    },
 };
 
 /// No step is begun later than this; each is bounded by itself (design §6.6).
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Planning again after the steps gives none; more rounds than this mean that somebody works against us.
 const ROUNDS: usize = 4;
+/// How soon to come again where too many of the same namespace wait.
+const COME_AGAIN: Duration = Duration::from_secs(3);
 /// How soon to look again for something that may still appear.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// How soon to look whether somebody moved what is in the way; most of it cannot be watched.
-const STILL_BLOCKED: Duration = Duration::from_mins(1);
+/// How soon to look whether somebody moved what is in the way; most of it cannot be watched. With the tenth by which it varies,
+/// it is a minute at least.
+const STILL_BLOCKED: Duration = Duration::from_secs(67);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
 pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
     let name = names::qualified(&seen);
     let uid = seen.uid().unwrap_or_default();
-    let _slot = context.slot(&seen.spec.store_ref.resolved(), rush(&seen)).await;
+    let Some(_slot) = context.slot(&seen).await else { return Action::requeue(jittered(COME_AGAIN)) };
     let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -69,23 +77,14 @@ pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
         proof: None,
         resync: context.resync,
         still_blocked: STILL_BLOCKED,
+        rivals: Vec::new(),
+        in_line: None,
+        rules: 0,
         context: &context,
         name,
         target,
     };
     Box::pin(reconcile.run()).await
-}
-
-/// How urgent the work on a target is, as far as can be seen before it is looked at.
-fn rush(seen: &BackupTarget) -> Urgency {
-    let applied = seen.status.as_ref().and_then(|status| status.applied.as_ref());
-    if seen.metadata.deletion_timestamp.is_some() {
-        Urgency::Revocation
-    } else if applied.map(|applied| applied.generation) != seen.metadata.generation {
-        Urgency::Change
-    } else {
-        Urgency::Drift
-    }
 }
 
 struct Reconcile<'a> {
@@ -105,6 +104,12 @@ struct Reconcile<'a> {
     resync: Duration,
     /// How soon to look whether what is in the way is gone.
     still_blocked: Duration,
+    /// Who comes before it, where a rule serves only so many.
+    rivals: Vec<Rival>,
+    /// How many come before it in the line for a rule that serves only so many.
+    in_line: Option<u32>,
+    /// The rules that it is held against, in short.
+    rules: u64,
     /// When no further step is begun.
     end: Instant,
 }
@@ -113,6 +118,8 @@ struct Reconcile<'a> {
 enum Progress {
     /// The target is gone, or never needed anything.
     Gone,
+    /// It is being deleted, so whether all was well does not matter any more.
+    GaveWay,
     /// There is a plan with nothing left to do in it.
     Settled(Box<Plan>),
 }
@@ -129,7 +136,7 @@ impl Reconcile<'_> {
         let mut goal = None;
         let result = Box::pin(self.pursue(&mut goal)).await;
         let mut action = self.next(&result);
-        if !matches!(result, Ok(Progress::Gone)) && !self.tell(goal.as_ref(), &result).await {
+        if !matches!(result, Ok(Progress::Gone | Progress::GaveWay)) && !self.tell(goal.as_ref(), &result).await {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
@@ -154,23 +161,40 @@ impl Reconcile<'_> {
         let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
         self.resync = interval.unwrap_or_default().max(self.context.resync);
         // Of many that are blocked, each waits longer: looking at them must not take what others need.
-        let targets = store.status.as_ref().and_then(|status| u64::try_from(status.targets?).ok()).unwrap_or_default();
-        self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, targets)).min(self.resync.max(STILL_BLOCKED));
+        let principals = self.context.principals_of(&store.name_any());
+        self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned_connection(self.context, &store).await?;
         let terms = connection.terms(&store.spec);
         let terms =
             terms.map_err(|invalid| Error::StoreNotReady { name: name.to_string(), why: invalid.to_string() })?;
         let namespace = self.namespace(&store).await?;
+        if allow::have_limits(&store.spec.allow) {
+            self.rivals = self.context.rivals(&self.target);
+        }
+        self.rules = rush::digest(&store.spec.allow, &namespace.labels);
         self.look_for_bucket(&store, &terms, &namespace, &connection).await;
         let goal = told.insert(goal::decide(self.facts(&store, &terms, &namespace))?).clone();
+        if matches!(goal, Goal::Withhold { .. }) && !self.rivals.is_empty() {
+            let waiting = self.rivals.iter().filter(|rival| matches!(rival, Rival::Wants(_))).count();
+            self.in_line = u32::try_from(waiting).ok();
+        }
         let user = goal::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
-        let iam = connection.iam.with_urgency(self.urgency(&goal));
+        let iam = connection.iam.for_turn(Turn {
+            urgency: self.urgency(&goal),
+            namespace: namespace.name.as_str().into(),
+            end: Some(self.end.into()),
+        });
         let endpoints = &store.spec.endpoints;
         let tools = Tools {
             cluster: &self.context.cluster,
             iam: &iam,
             hand: &self.context.hand,
-            reach: Reach { config: &connection.config, s3: endpoints.s3.as_deref(), sts: endpoints.sts.as_deref() },
+            reach: Reach {
+                config: &connection.config,
+                s3: endpoints.s3.as_deref(),
+                sts: endpoints.sts.as_deref(),
+                fence: connection.fence(),
+            },
         };
         Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
     }
@@ -183,7 +207,10 @@ impl Reconcile<'_> {
         let mut executed = 0;
         while executed < ROUNDS {
             let from_memory = executed == 0 && matches!(look, Look::Remembered(_));
-            let (plan, state) = self.plan(work, look).await?;
+            let (plan, state) = match self.look(work, look).await {
+                Some(planned) => planned?,
+                None => return Ok(Progress::GaveWay),
+            };
             if plan.steps.is_empty() {
                 self.settle(&plan, state, read_at);
                 return Ok(Progress::Settled(Box::new(plan)));
@@ -204,6 +231,17 @@ impl Reconcile<'_> {
         Err(Error::TimedOut)
     }
 
+    /// Plans; a mere look whether all is well gives way to a deletion.
+    async fn look(&self, work: &Work<'_>, look: Look) -> Option<Result<(Plan, State), Error>> {
+        if self.urgency(work.goal) != Urgency::Drift {
+            return Some(self.plan(work, look).await);
+        }
+        tokio::select! {
+            planned = self.plan(work, look) => Some(planned),
+            () = self.context.until_deleted(&self.target) => None,
+        }
+    }
+
     async fn plan(&self, work: &Work<'_>, look: Look) -> Result<(Plan, State), Error> {
         let live = matches!(look, Look::Live);
         let memory = self.context.recall(&self.uid);
@@ -218,7 +256,7 @@ impl Reconcile<'_> {
                 Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
             },
             in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
-            contested_until: memory.contested_for().map(|time| now() + time),
+            contested_until: memory.repairs.contested_until(now()),
             now: now(),
         };
         let mut state = observation.observe(look, memory.absence.clone()).await?;
@@ -236,6 +274,7 @@ impl Reconcile<'_> {
 
     fn settle(&mut self, plan: &Plan, state: State, read_at: Instant) {
         self.memory = state.status;
+        self.context.held_against(&self.uid, self.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
         self.context.remember(&self.uid, settled.then_some((state.principal, read_at)), state.absence);
@@ -275,12 +314,15 @@ impl Reconcile<'_> {
 
     fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
         let rules = &store.spec.allow;
-        Facts { target: &self.target, status: &self.memory, rules, terms, namespace, now: now() }
+        let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
+        Facts { target, status, rules, terms, namespace, rivals, now: now() }
     }
 
     /// What must no longer work goes before what is new, and that before looks whether all is well.
     fn urgency(&self, goal: &Goal) -> Urgency {
         match goal {
+            // Nothing was ever given, as far as status knows: it is only looked whether that is so.
+            Goal::Withhold { .. } if !made_something(&self.memory) => Urgency::Change,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Urgency::Revocation,
             Goal::Provide(provide) if provide.cut => Urgency::Revocation,
             Goal::Provide(_) if self.is_applied() => Urgency::Drift,
@@ -337,7 +379,7 @@ impl Reconcile<'_> {
             proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone) => {
+                Ok(Progress::Gone | Progress::GaveWay) => {
                     self.context.telemetry.metrics.reconciled(
                         &BackupTarget::kind(&()),
                         true,
@@ -416,17 +458,25 @@ impl Reconcile<'_> {
     fn next(&self, result: &Result<Progress, Error>) -> Action {
         match result {
             Ok(Progress::Gone) => Action::await_change(),
+            Ok(Progress::GaveWay) => Action::requeue(Duration::ZERO),
             Ok(Progress::Settled(plan)) => {
                 let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
                 let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));
+                // The first in the line looks soon whether there is room, and each behind it later.
+                let line = self.in_line.map(|before| jittered(self.still_blocked.saturating_mul(before + 1)));
                 let due = plan.due.map(until);
                 let resync = Some(jittered(self.resync));
-                Action::requeue([again, blocked, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
+                Action::requeue([again, blocked, line, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
             Err(error) => {
+                let again = self.context.recall(&self.uid).has_failed();
                 let backoff = self.context.failed(&self.uid);
+                // What a person just mends is soon seen; what nobody mends costs little.
+                let patience = jittered(if again { self.still_blocked } else { LOOK_AGAIN });
                 Action::requeue(match (error, error.retry()) {
-                    (_, Retry::Stalled) => backoff.clamp(LOOK_AGAIN, self.still_blocked),
+                    (_, Retry::Stalled) => patience,
+                    // When the store comes or gets ready, that wakes its targets.
+                    (Error::StoreNotFound(_) | Error::StoreNotReady { .. }, _) => backoff.max(patience),
                     // Sooner or later the key is known everywhere, and then it is to be published.
                     (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
                     (_, Retry::Backoff) => backoff,

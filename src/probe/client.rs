@@ -19,7 +19,7 @@ use super::{
     probes::{Probe, Verb},
     reading::Answer,
 };
-use crate::access::rclone::AccessKey;
+use crate::{access::rclone::AccessKey, store::fenced::Fenced};
 
 /// No request takes longer (design §6.6).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -172,6 +172,7 @@ fn answer<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpRes
 fn s3(reach: &Reach, credentials: Credentials) -> aws_sdk_s3::Client {
     let mut config = aws_sdk_s3::config::Builder::from(reach.config)
         .credentials_provider(credentials)
+        .interceptor(Fenced(reach.fence.clone()))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts())
         // What a request carries is what is said here: other stores know fewer checksums.
@@ -186,6 +187,7 @@ fn s3(reach: &Reach, credentials: Credentials) -> aws_sdk_s3::Client {
 fn sts(reach: &Reach, credentials: Credentials) -> aws_sdk_sts::Client {
     let mut config = aws_sdk_sts::config::Builder::from(reach.config)
         .credentials_provider(credentials)
+        .interceptor(Fenced(reach.fence.clone()))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts());
     if let Some(endpoint) = reach.sts {

@@ -16,7 +16,7 @@ use super::{
     proof::{Finding, Proof},
     reading::{Answer, Family, Reading, Skipped},
 };
-use crate::{access::rclone::AccessKey, api::Capability};
+use crate::{access::rclone::AccessKey, api::Capability, leader::fence::Fence};
 
 /// How long a proof should be given: far more than it needs where all servers answer.
 pub const DEADLINE: Duration = Duration::from_secs(25);
@@ -31,6 +31,8 @@ pub struct Reach<'a> {
     pub s3: Option<&'a str>,
     /// Endpoint of STS, where it is not AWS's own.
     pub sts: Option<&'a str>,
+    /// What says whether this replica may act.
+    pub fence: &'a Fence,
 }
 
 /// Tries what is planned, with a target's own key.

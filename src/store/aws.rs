@@ -11,7 +11,7 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Managed, Principal, User, UserSpec, gate::Gate, throttle::Urgency};
+use super::{Error, Key, Kind, Managed, Principal, User, UserSpec, gate::Gate, throttle::Turn};
 use crate::{access::rclone::AccessKey, names::tag};
 
 /// The IAM of one account.
@@ -19,7 +19,7 @@ use crate::{access::rclone::AccessKey, names::tag};
 pub struct Iam {
     pub(super) client: Client,
     gate: Arc<Gate>,
-    urgency: Urgency,
+    turn: Turn,
 }
 
 /// What is asked about a principal beyond what is always asked.
@@ -44,13 +44,13 @@ impl Iam {
     /// Wraps a configured client.
     #[must_use]
     pub fn new(client: Client, gate: Arc<Gate>) -> Self {
-        Self { client, gate, urgency: Urgency::default() }
+        Self { client, gate, turn: Turn::default() }
     }
 
-    /// The same with another urgency.
+    /// The same for somebody's requests.
     #[must_use]
-    pub fn with_urgency(&self, urgency: Urgency) -> Self {
-        Self { urgency, ..self.clone() }
+    pub fn for_turn(&self, turn: Turn) -> Self {
+        Self { turn, ..self.clone() }
     }
 
     /// Sends a request through the gate, and reads its answer.
@@ -63,7 +63,7 @@ impl Iam {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let call = Box::pin(async { request.await.map_err(|error| Error::from_sdk(action, &error)) });
-        self.gate.pass(action, self.urgency, call).await
+        self.gate.pass(action, &self.turn, call).await
     }
 
     /// Looks at the principal and all that hangs on it.

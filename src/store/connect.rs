@@ -11,7 +11,13 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls}
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::{Error, Kind, aws::Iam, gate::Gate, throttle::Urgency};
+use super::{
+    Error, Kind,
+    aws::Iam,
+    fenced::Fenced,
+    gate::Gate,
+    throttle::{Turn, Urgency},
+};
 use crate::{
     access::{Invalid, Terms},
     api::backup_store::BackupStoreSpec,
@@ -22,6 +28,8 @@ use crate::{
 /// No call takes longer, retries included (design §6.6).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long it may take until it is asked whose the credentials are.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// How long an answer about the account is believed.
 const IDENTITY_FRESH: Duration = Duration::from_mins(10);
 
@@ -71,6 +79,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What says whether this replica may act.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        self.gate.fence()
+    }
+
     /// What the store says about all access, in the partition that its credentials live in.
     ///
     /// # Errors
@@ -153,18 +167,22 @@ impl Connections {
 
 async fn prove(config: SdkConfig, gate: Arc<Gate>, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
-    let mut sts = aws_sdk_sts::config::Builder::from(&config);
+    let fenced = Fenced(gate.fence().clone());
+    let mut sts = aws_sdk_sts::config::Builder::from(&config).interceptor(fenced.clone());
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
     if let Some(endpoint) = &settings.spec.endpoints.sts {
         sts = sts.endpoint_url(endpoint);
     }
     let sts = aws_sdk_sts::Client::from_conf(sts.build());
     let call = async { sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error)) };
-    let answer = gate.pass(action, Urgency::Revocation, call).await?;
+    // Nothing goes on without that answer.
+    let end = Some(tokio::time::Instant::now() + TURN_WITHIN);
+    let turn = Turn { urgency: Urgency::Revocation, end, ..Turn::default() };
+    let answer = gate.pass(action, &turn, call).await?;
     let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
     let caller = answer.arn.ok_or(Error::new(action, Kind::Unreadable))?;
 
-    let mut iam = aws_sdk_iam::config::Builder::from(&config);
+    let mut iam = aws_sdk_iam::config::Builder::from(&config).interceptor(fenced);
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }

@@ -40,6 +40,8 @@ pub enum Kind {
     Busy,
     /// This replica may not act any more, so nothing was sent.
     NotLeading,
+    /// Its turn did not come in time, so nothing was sent.
+    Overdue,
     /// Any other refusal, by its error code.
     Refused(String),
 }
@@ -60,6 +62,7 @@ impl Kind {
             Self::DeleteConflict => "DeleteConflict",
             Self::Busy => "Busy",
             Self::NotLeading => "NotLeading",
+            Self::Overdue => "Overdue",
             Self::Refused(_) => "Refused",
         }
     }
@@ -171,6 +174,11 @@ impl std::fmt::Display for Error {
                  user, or another principal that uses its policy); remove that"
             ),
             Kind::NotLeading => write!(f, "{action}: this replica does not lead any more; another one goes on"),
+            Kind::Overdue => write!(
+                f,
+                "{action} was not sent: its turn among the store's requests did not come in time; trying again. If it lasts, raise \
+                 spec.iam.requestsPerSecond of the BackupStore"
+            ),
             Kind::Busy => write!(f, "{action}: it is being changed by somebody else; trying again"),
             Kind::Refused(code) => write!(f, "AWS refused {action} with {code}"),
         }

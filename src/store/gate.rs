@@ -2,7 +2,7 @@
 
 use super::{
     Error, Kind,
-    throttle::{Throttle, Urgency},
+    throttle::{Throttle, TooLate, Turn},
 };
 use crate::{leader::fence::Fence, telemetry::metrics::Meter};
 
@@ -20,17 +20,23 @@ impl Gate {
         Self { throttle: Throttle::new(per_second), meter, fence }
     }
 
+    /// What says whether this replica may act.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
     /// Waits for the turn of a call, makes it, and counts what came of it.
     ///
     /// # Errors
-    /// That of the call, or [`Kind::NotLeading`] when it is not made.
+    /// That of the call; [`Kind::NotLeading`] or [`Kind::Overdue`] when it is not made.
     pub async fn pass<T>(
         &self,
         action: &'static str,
-        urgency: Urgency,
+        turn: &Turn,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.throttle.take(urgency).await;
+        self.throttle.take(turn).await.map_err(|TooLate| Error::new(action, Kind::Overdue))?;
         if !self.fence.is_open() {
             return Err(Error::new(action, Kind::NotLeading));
         }
@@ -64,7 +70,7 @@ mod tests {
                 calls += 1;
                 Ok(())
             };
-            gate.pass("iam:GetUser", Urgency::Change, call).await
+            gate.pass("iam:GetUser", &Turn::default(), call).await
         };
         assert_eq!(pass().await, Ok(()), "without other replicas it is always open");
         fence.open_until(Instant::now() + Duration::from_secs(10));
@@ -72,5 +78,23 @@ mod tests {
         advance(Duration::from_secs(11)).await;
         assert_eq!(pass().await, Err(Error::new("iam:GetUser", Kind::NotLeading)));
         assert_eq!(calls, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_turn_comes_too_late_is_not_made_and_certainly_changed_nothing() {
+        let gate = Gate::new(1, Meter::default(), Fence::default());
+        let turn = Turn { end: Some(Instant::now() + Duration::from_millis(100)), ..Turn::default() };
+        let mut calls = 0;
+        let mut pass = async || {
+            let call = async {
+                calls += 1;
+                Ok(())
+            };
+            gate.pass("iam:CreateAccessKey", &turn, call).await
+        };
+        assert_eq!(pass().await, Ok(()));
+        let late = pass().await.expect_err("the next turn is in a second");
+        assert_eq!((late.kind.clone(), late.is_definite()), (Kind::Overdue, true));
+        assert_eq!(calls, 1);
     }
 }

@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod connect;
 pub mod error;
+pub mod fenced;
 pub mod gate;
 mod policies;
 pub mod throttle;

@@ -46,6 +46,12 @@ impl Health {
         }
     }
 
+    /// Whether it only finishes what it has begun.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.lock().phase == Phase::Stopping
+    }
+
     /// Whether it does, or would do, its work.
     ///
     /// # Errors

@@ -5,11 +5,13 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod blocked;
 mod bounds;
 mod claims;
 mod deletion;
 mod drift;
 mod environment;
+mod fair;
 mod inputs;
 mod keys;
 mod lifecycle;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         keys::TESTS,
         policies::TESTS,
         proof::TESTS,
+        blocked::TESTS,
         bounds::TESTS,
         claims::TESTS,
         deletion::TESTS,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         replicas::TESTS,
         restart::TESTS,
         environment::TESTS,
+        fair::TESTS,
     ]
     .concat();
     if arguments.list {

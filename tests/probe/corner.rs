@@ -18,6 +18,7 @@ use aws_sdk_s3::{
 use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms, rclone::AccessKey},
     api::Capability,
+    leader::fence::Fence,
     probe::{AWS, DEADLINE, Depth, Plan, Proof, Reach, prove},
 };
 use serde_json::{Value, json};
@@ -175,7 +176,8 @@ impl Corner {
 
     /// A proof at any endpoint, within any time.
     pub async fn prove_at(&self, url: &str, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
-        let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url) };
+        let fence = Fence::default();
+        let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url), fence: &fence };
         prove(reach, &AWS, key, plan, deadline).await
     }
 

@@ -138,6 +138,7 @@ fn permissive(target: &BackupTarget, arguments: &Arguments) -> BackupStoreSpec {
             retain: true,
             ancestor_listing: target.spec.ancestor_listing.unwrap_or_default(),
             max_key_overlap: target.spec.key_overlap,
+            max_targets: None,
         }],
     }
 }

@@ -56,6 +56,8 @@ impl Target {
             rules: &store.spec.allow,
             terms: &store.terms,
             namespace: &Namespace { name, labels: labels.unwrap_or_default() },
+            // How many there are in the cluster, no file says.
+            rivals: &[],
             now: now(),
         };
         match goal::decide(facts).map_err(|invalid| invalid.to_string())? {

@@ -1,6 +1,7 @@
 //! Properties of the planner over random observed states: it converges, touches nothing foreign, and loses no good key.
 
 mod cases;
+mod told;
 
 use std::collections::BTreeMap;
 
