@@ -98,6 +98,12 @@ pub fn default_path(cluster_id: &str) -> String {
     format!("/backup-target/{cluster_id}/")
 }
 
+/// The cluster of a path that [`default_path`] made.
+#[must_use]
+pub fn cluster_of_default_path(path: &str) -> Option<&str> {
+    path.strip_prefix("/backup-target/")?.strip_suffix('/').filter(|id| !id.is_empty() && !id.contains('/'))
+}
+
 /// `namespace/name`, for logs.
 #[must_use]
 pub fn qualified(target: &BackupTarget) -> String {
@@ -119,6 +125,14 @@ mod tests {
             ["default#x", "default#", "default?x", "default/", "%64efault", "..", "../secrets", "a\n", "a\u{202e}"];
         for bad in bad.into_iter().chain(in_urls) {
             assert!(ObjectName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_default_path_says_whose_it_is() {
+        assert_eq!(cluster_of_default_path(&default_path("c")), Some("c"));
+        for other in ["/backup-target/", "/backup-target/a/b/", "/else/c/", "/"] {
+            assert_eq!(cluster_of_default_path(other), None, "{other}");
         }
     }
 

@@ -104,6 +104,16 @@ impl Access {
         self.bucket == other.bucket && self.prefix == other.prefix
     }
 
+    /// What both allow of the folder of both; `None` when they speak of two.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Option<Self> {
+        self.same_place(other).then(|| Self {
+            capabilities: self.capabilities.intersection(&other.capabilities).copied().collect(),
+            ancestor_listing: self.ancestor_listing && other.ancestor_listing,
+            ..self.clone()
+        })
+    }
+
     /// As status records it.
     #[must_use]
     pub fn to_record(&self) -> AccessRecord {

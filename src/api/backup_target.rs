@@ -13,7 +13,7 @@ use crate::names::ObjectName;
 
 /// BackupTarget says which folder of which bucket a backup may use. The operator answers with an IAM user whose policy
 /// allows exactly that, a Secret with an rclone.conf that works with it, and a condition for every permission tier.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "backup-target.dev",
     version = "v1alpha1",

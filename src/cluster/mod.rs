@@ -11,7 +11,10 @@ pub use events::Note;
 pub use secret_state::{OwnedSecret, SecretState};
 pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
@@ -164,6 +167,16 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<BackupTarget>, Error> {
         self.within("read the BackupTarget", self.targets(namespace).get_opt(name)).await
+    }
+
+    /// The UIDs of all targets.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn target_uids(&self) -> Result<HashSet<String>, Error> {
+        let all: Api<BackupTarget> = Api::all(self.client());
+        let listed = self.within("list the BackupTargets", all.list_metadata(&ListParams::default())).await?;
+        Ok(listed.items.into_iter().filter_map(|target| target.metadata.uid).collect())
     }
 
     /// Puts finalizer and intent on a target in one write, unless somebody changed it since it was read.

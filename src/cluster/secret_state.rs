@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::Error;
 use crate::access::rclone::{self, AccessKey};
 
 /// A Secret in the target's namespace.
@@ -17,6 +18,8 @@ pub enum SecretState {
     },
     /// It belongs to this target.
     Ours(Box<OwnedSecret>),
+    /// It cannot be read, or not be deleted.
+    Unknown(Error),
 }
 
 /// A Secret of this target.
@@ -38,7 +41,7 @@ impl SecretState {
     pub fn ours(&self) -> Option<&OwnedSecret> {
         match self {
             Self::Ours(secret) => Some(secret),
-            Self::Absent | Self::Foreign { .. } => None,
+            Self::Absent | Self::Foreign { .. } | Self::Unknown(_) => None,
         }
     }
 

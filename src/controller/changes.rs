@@ -10,7 +10,7 @@ use crate::{
     api::backup_target::{
         AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret, ProofRecord,
     },
-    cluster::{OwnedSecret, SecretState},
+    cluster::{self, OwnedSecret, SecretState},
     names::ObjectName,
     store::{Key, Policies, Principal, User},
 };
@@ -171,6 +171,11 @@ impl State {
     pub fn secret_deleted(&mut self, name: &ObjectName) {
         self.secrets.insert(name.clone(), SecretState::Absent);
         self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
+    }
+
+    /// A Secret cannot be read, or not be deleted.
+    pub fn secret_unknown(&mut self, name: &ObjectName, error: cluster::Error) {
+        self.secrets.insert(name.clone(), SecretState::Unknown(error));
     }
 
     /// Changes the principal, if it is ours.

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     census,
+    departed::Departed,
     hand::Hand,
     memory::{Memories, Memory},
     namespaces::Namespaces,
@@ -57,6 +58,8 @@ pub struct Context {
     pub resync: Duration,
     /// Keys that are created and not published yet.
     pub hand: Hand,
+    /// What targets leave behind that go without being let go.
+    pub departed: Departed,
     /// What is told to those who run the operator.
     pub telemetry: Arc<Telemetry>,
     listed: watch::Sender<bool>,
@@ -95,6 +98,7 @@ impl Context {
             cluster_id,
             resync,
             hand: Hand::default(),
+            departed: Departed::default(),
             telemetry,
             listed: watch::Sender::new(false),
             per_store: usize::from(per_store),
@@ -104,14 +108,21 @@ impl Context {
         }
     }
 
-    /// How many targets use a store. One that cannot be read may use any: whether those count is for the caller to say.
+    /// How many targets use a store, those included that are gone and left something in it. One that cannot be read may use any: whether those count is for the caller to say.
     #[must_use]
     pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
         let uses = |target: &DeserializeGuard<BackupTarget>| match &target.0 {
             Ok(target) => target.spec.store_ref.resolved() == store,
             Err(_) => with_unreadable,
         };
-        self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count()
+        let here = self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count();
+        here + self.departed.count(store, &self.seen_uids())
+    }
+
+    /// The UIDs of all targets that the watches see.
+    #[must_use]
+    pub fn seen_uids(&self) -> HashSet<String> {
+        self.seen.targets.iter().flat_map(Store::state).filter_map(|target| target.meta().uid.clone()).collect()
     }
 
     /// How many targets of a store have a principal: those that only wait, which anybody can make, cost no look at IAM.

@@ -5,7 +5,7 @@ use crate::{
     api::condition::reason,
     cluster,
     controller::{plan::Blocked, verdict::Failure},
-    store,
+    store::{self, Owner},
 };
 
 /// Why a reconcile could not go on.
@@ -171,7 +171,7 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
         Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
         Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
         Blocked::Suspended => reason::CHANGE_SUSPENDED,
-        Blocked::Unwritable(_) => reason::INVALID_SPEC,
+        Blocked::Invalid(_) => reason::INVALID_SPEC,
     }
 }
 
@@ -181,9 +181,13 @@ fn blocked_message(blocked: &Blocked) -> String {
             "Secret {name} exists and is not this target's (it belongs to {owner}); it is left untouched: set spec.secret.name \
              to another name, or remove the Secret if nobody needs it; it is looked at again by itself"
         ),
-        Blocked::ForeignPrincipal { name, why } => format!(
-            "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it, or recreate this \
-             target to get another name; it is looked at again by itself"
+        Blocked::ForeignPrincipal { name, whose: Owner::Cluster { id, path } } => format!(
+            "IAM user {name} belongs to cluster {id} (path {path}); it is left to it: delete this target and create it again to \
+             get a user of its own, or, if this is the same cluster, give the operator its id back (clusterId: {id})"
+        ),
+        Blocked::ForeignPrincipal { name, whose: Owner::Other(why) } => format!(
+            "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it if nobody needs it, or \
+             create another target, which gets another name; it is looked at again by itself"
         ),
         Blocked::ForeignPolicy { arn, why } => format!(
             "the policy needs a managed one, and {arn} exists and is not this target's ({why}); it is left untouched: remove \
@@ -204,6 +208,6 @@ fn blocked_message(blocked: &Blocked) -> String {
              the keys (aws iam delete-access-key --user-name {principal} …), then detach the policy; the operator makes a new key"
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
-        Blocked::Unwritable(invalid) => invalid.to_string(),
+        Blocked::Invalid(invalid) => invalid.to_string(),
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     names::ObjectName,
     probe::{self, Depth, Limits, Proof, Reach},
     store::{
-        self, Principal, UserSpec,
+        self, Owner, Principal, UserSpec,
         aws::{CreatedKey, Iam},
     },
 };
@@ -147,6 +147,7 @@ impl<'a> Executor<'a> {
                 self.state.user(|user| user.additions.attached.retain(|other| *other != arn));
             }
             Step::PutPolicy(put) => self.put_policy(put).await?,
+            Step::CutBack(put) => self.cut_back(put).await?,
             Step::Remember(put) => self.remember(put),
             Step::ActivateKey(id) => {
                 self.iam.set_key_active(user, &id, true).await?;
@@ -160,12 +161,7 @@ impl<'a> Executor<'a> {
             Step::Prove { depth, publishes } => self.prove(depth, publishes).await?,
             Step::WriteSecret(write) => self.write_secret(write).await?,
             Step::DeleteSecret(name) => self.delete_secret(&name).await?,
-            Step::DeletePolicy => {
-                if let Principal::Ours(ours) = &self.state.principal {
-                    self.iam.delete_policies(self.user, &ours.policies).await?;
-                }
-                self.state.policy_deleted();
-            }
+            Step::DeletePolicy => self.delete_policy().await?,
             Step::DeletePolicyLeftBehind => {
                 self.iam.delete_policy_left_behind(self.user).await?;
                 self.state.policy_deleted();
@@ -199,6 +195,23 @@ impl<'a> Executor<'a> {
         let Principal::Ours(user) = &self.state.principal else { return Ok(()) };
         self.iam.put_policy(self.user, &put.document, put.form, &user.policies).await?;
         self.remember(put);
+        Ok(())
+    }
+
+    /// What the rules no longer allow goes: with the narrower document, and where IAM refuses that, with all the rest.
+    async fn cut_back(&mut self, put: PutPolicy) -> Result<(), Error> {
+        let narrowed = self.put_policy(put).await;
+        if narrowed.as_ref().is_err_and(Error::is_definite) {
+            self.delete_policy().await?;
+        }
+        narrowed
+    }
+
+    async fn delete_policy(&mut self) -> Result<(), Error> {
+        if let Principal::Ours(ours) = &self.state.principal {
+            self.iam.delete_policies(self.user, &ours.policies).await?;
+        }
+        self.state.policy_deleted();
         Ok(())
     }
 
@@ -353,10 +366,16 @@ impl<'a> Executor<'a> {
     }
 
     async fn delete_secret(&mut self, name: &ObjectName) -> Result<(), Error> {
-        if let Some(secret) = self.state.secret(name.as_str()).ours() {
-            self.cluster.delete_secret(&self.target, name, secret).await?;
+        let Some(secret) = self.state.secret(name.as_str()).ours() else {
+            self.state.secret_deleted(name);
+            return Ok(());
+        };
+        match self.cluster.delete_secret(&self.target, name, secret).await {
+            Ok(()) => self.state.secret_deleted(name),
+            // Nothing waits for it; that it is left is told.
+            Err(error) if error.kind == cluster::Kind::Forbidden => self.state.secret_unknown(name, error),
+            Err(error) => return Err(error.into()),
         }
-        self.state.secret_deleted(name);
         Ok(())
     }
 
@@ -373,7 +392,18 @@ impl<'a> Executor<'a> {
         self.state.finalizer = false;
         self.released = true;
         let user = &self.user.name;
-        if matches!((self.goal, &self.state.principal), (Goal::Retain { .. }, Principal::Ours(_))) {
+        if let Some((name, error)) = self.state.unread_secret() {
+            let message = format!(
+                "all that the operator made for this target is gone from IAM, and Secret {name} is left: {error}. The key in it is \
+                 gone, and Kubernetes removes a Secret after its owner"
+            );
+            self.warn(reason::DELETED, message);
+        } else if let Principal::Foreign { whose: Owner::Cluster { id, path } } = &self.state.principal {
+            let message = format!(
+                "the target is gone from this cluster, and IAM user {user} is left: it belongs to cluster {id} (path {path})"
+            );
+            self.warn(reason::DELETED, message);
+        } else if matches!((self.goal, &self.state.principal), (Goal::Retain { .. }, Principal::Ours(_))) {
             self.warn(
                 reason::RETAINED,
                 format!("IAM user {user}, its access key and the Secret stay and belong to nobody now; backups go on"),

@@ -8,13 +8,13 @@ use crate::{
     access::{
         Access, Claim, Grant, Invalid, PolicyDocument, Terms, Verdict,
         allow::{self, Namespace, Rival},
-        claim::object_name,
+        claim::{RemoteName, object_name},
         rclone::RcloneConf,
     },
     api::{
         BackupTarget, Capability,
         backup_store::AllowRule,
-        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, Verification},
+        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, SecretTemplate, Verification},
     },
     names::{self, ObjectName, tag},
     store::UserSpec,
@@ -64,6 +64,8 @@ pub struct Provide {
     pub grant: Grant,
     /// What was asked for and is not granted.
     pub missing: Vec<String>,
+    /// The field of the spec that breaks a rule: what was given before is kept within its limits, and nothing else is done.
+    pub invalid: Option<Invalid>,
     /// What the key reaches once this is provided; `None` when a suspended target has nothing left that is allowed.
     pub current: Option<Access>,
     /// What status says that the key was given, as far as the rules still allow it.
@@ -225,21 +227,34 @@ impl Facts<'_> {
             return Goal::Remove;
         };
         let published = self.status.access_key_id.is_some();
-        match self.limited(&before).filter(|_| grant.retain && published && before.same_place(&grant.claimed)) {
+        // One rule has to allow all of it: what another one adds ends with the target.
+        match before.common(&grant.access).filter(|_| grant.retain && published) {
             Some(access) => Goal::Retain { document: PolicyDocument::new(self.terms, [&access]) },
             None => Goal::Remove,
         }
     }
 
-    /// A spec that cannot be read gives nothing new; what was given still needs a rule.
+    /// A spec that cannot be read gives nothing new. What was given before goes on as if suspended: within the rules, and
+    /// until its overlaps end.
     fn unreadable(&self, invalid: Invalid) -> Result<Goal, Invalid> {
-        let before = self.before()?;
-        match before {
-            Some(before) if self.limited(&before).is_none() => {
-                let why = format!("no rule covers {} of bucket {} any more", before.prefix, before.bucket);
-                Ok(Goal::Withhold { why: Refusal::NotAllowed(why) })
+        let Some(before) = self.before()? else { return Err(invalid) };
+        let secret_name = self.status.secret_name.as_deref().or(self.target.metadata.name.as_deref());
+        let kept = Claim {
+            bucket: before.bucket,
+            prefix: before.prefix,
+            capabilities: before.capabilities,
+            ancestor_listing: Some(before.ancestor_listing),
+            retain: false,
+            key_overlap: None,
+            secret_name: object_name("status.secretName", secret_name.unwrap_or_default())?,
+            remote: RemoteName::parse(&SecretTemplate::default().remote)?,
+        };
+        match self.verdict(&kept) {
+            Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
+                let provide = self.provide(kept, grant, Vec::new(), true)?;
+                Ok(Goal::Provide(Box::new(Provide { invalid: Some(invalid), ..provide })))
             }
-            _ => Err(invalid),
+            Verdict::Refused { why } => Ok(Goal::Withhold { why: Refusal::NotAllowed(why) }),
         }
     }
 
@@ -294,6 +309,7 @@ impl Facts<'_> {
             },
             grant,
             missing,
+            invalid: None,
             suspended,
             verification: self.target.spec.verification,
             verify_at: self.annotation(names::VERIFY_AT_ANNOTATION).and_then(|time| time.parse().ok()),
@@ -331,4 +347,162 @@ impl Facts<'_> {
 
 fn is_place(record: &AccessRecord, access: &Access) -> bool {
     record.bucket == access.bucket.as_str() && record.prefix == access.prefix.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::subsequence};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::backup_target::DeletionPolicy;
+
+    fn target(spec: &Value, deleted: bool) -> BackupTarget {
+        let mut target: BackupTarget = serde_json::from_value(json!({
+            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
+            "metadata": {"name": "dataset-1", "namespace": "team-a"}, "spec": spec,
+        }))
+        .expect("a target");
+        if deleted {
+            target.metadata.deletion_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        }
+        target
+    }
+
+    fn rule(fields: &Value) -> AllowRule {
+        let mut rule = json!({"namespaces": {"names": ["team-a"]}, "buckets": ["b-1"], "prefixes": ["x/"]});
+        let fields: Vec<(String, Value)> = fields.as_object().expect("fields").clone().into_iter().collect();
+        rule.as_object_mut().expect("a rule").extend(fields);
+        serde_json::from_value(rule).expect("a rule")
+    }
+
+    fn access(capabilities: &[Capability], listing: bool) -> Access {
+        let record = json!({
+            "bucket": "b-1", "prefix": "x/", "capabilities": capabilities,
+            "ancestorListing": if listing { "Allow" } else { "Deny" },
+        });
+        Access::from_record(&serde_json::from_value(record).expect("a record")).expect("an access")
+    }
+
+    fn given(access: &Access) -> BackupTargetStatus {
+        BackupTargetStatus {
+            access: Some(access.to_record()),
+            access_key_id: Some("K1".into()),
+            ..BackupTargetStatus::default()
+        }
+    }
+
+    fn terms() -> Terms {
+        Terms::parse(&serde_json::from_value(json!({"region": "r"})).expect("a spec"), None).expect("valid")
+    }
+
+    fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[AllowRule]) -> Result<Goal, Invalid> {
+        let namespace = Namespace { name: "team-a".into(), labels: BTreeMap::new() };
+        decide(Facts {
+            target,
+            status,
+            rules,
+            terms: &terms(),
+            namespace: &namespace,
+            rivals: &[],
+            now: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn nothing_works_under_an_alias_of_a_store() {
+        let rules = [rule(&json!({"retain": true}))];
+        let alias = |deleted| {
+            let spec =
+                json!({"bucket": "b-1", "prefix": "x/", "storeRef": {"name": "default#x"}, "deletionPolicy": "Retain"});
+            target(&spec, deleted)
+        };
+        for status in [BackupTargetStatus::default(), given(&access(&[], false))] {
+            let Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }) = decided(&alias(false), &status, &rules) else {
+                panic!("it is withheld")
+            };
+            assert!(invalid.field == "spec.storeRef.name" && invalid.problem.ends_with("default"), "{invalid}");
+            assert!(matches!(decided(&alias(true), &status, &rules), Ok(Goal::Remove)), "and can be deleted");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_goes_on_within_the_rules() {
+        let unreadable = target(&json!({"bucket": "NOT A BUCKET"}), false);
+        let before = access(&[Capability::ObjectAcls], false);
+        let mut status = given(&before);
+        let ended = PreviousAccess { access: access(&[], false).to_record(), until: Timestamp::UNIX_EPOCH };
+        status.previous_access = vec![PreviousAccess {
+            access: AccessRecord { prefix: "x/former/".into(), ..ended.access },
+            until: ended.until,
+        }];
+        let Ok(Goal::Provide(goal)) = decided(&unreadable, &status, &[rule(&json!({}))]) else { panic!("it is kept") };
+        assert_eq!(goal.invalid.as_ref().map(|invalid| invalid.field), Some("spec.bucket"));
+        assert!(goal.suspended && goal.cut, "nothing is given, and what no rule allows goes");
+        assert_eq!(
+            (goal.current.clone(), &goal.former),
+            (Some(access(&[], false)), &Vec::new()),
+            "and so does what ended"
+        );
+        let refused = decided(&unreadable, &status, &[]);
+        assert!(matches!(refused, Ok(Goal::Withhold { why: Refusal::NotAllowed(_) })));
+        assert!(decided(&unreadable, &BackupTargetStatus::default(), &[]).is_err(), "there is nothing to keep");
+    }
+
+    #[test]
+    fn two_rules_together_retain_nothing_that_neither_does() {
+        let rules = [rule(&json!({"retain": true})), rule(&json!({"capabilities": ["ObjectAcls"]}))];
+        let spec = json!({"bucket": "b-1", "prefix": "x/", "capabilities": ["ObjectAcls"], "deletionPolicy": "Retain"});
+        let before = access(&[Capability::ObjectAcls], false);
+        let Ok(Goal::Retain { document }) = decided(&target(&spec, true), &given(&before), &rules) else {
+            panic!("it is retained")
+        };
+        assert_eq!(document, PolicyDocument::new(&terms(), [&access(&[], false)]));
+    }
+
+    fn any_rule() -> impl Strategy<Value = AllowRule> {
+        let prefixes = prop_oneof![Just("x/"), Just("y/"), Just("")];
+        let parts = (subsequence(Capability::ALL.to_vec(), 0..=4), any::<bool>(), any::<bool>(), prefixes);
+        parts.prop_map(|(capabilities, retain, listing, prefix)| {
+            let listing = if listing { "Allow" } else { "Deny" };
+            rule(&json!({
+                "capabilities": capabilities, "retain": retain, "ancestorListing": listing, "prefixes": [prefix],
+            }))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_retained_one_rule_allows(
+            rules in proptest::collection::vec(any_rule(), 0..4),
+            claimed in subsequence(Capability::ALL.to_vec(), 0..=4),
+            had in subsequence(Capability::ALL.to_vec(), 0..=4),
+            listing in any::<bool>(),
+        ) {
+            let listed = if listing { "Allow" } else { "Deny" };
+            let spec = json!({
+                "bucket": "b-1", "prefix": "x/", "capabilities": claimed, "ancestorListing": listed, "deletionPolicy": "Retain",
+            });
+            let target = target(&spec, true);
+            prop_assert_eq!(target.spec.deletion_policy, DeletionPolicy::Retain);
+            if let Ok(Goal::Retain { document }) = decided(&target, &given(&access(&had, true)), &rules) {
+                let namespace = Namespace { name: "team-a".into(), labels: BTreeMap::new() };
+                let one_allows = rules.iter().filter(|rule| rule.retain).any(|rule| {
+                    let most = allow::limit(&access(&had, true), &namespace, std::slice::from_ref(rule));
+                    most.is_some_and(|most| within(&most).any(|kept| PolicyDocument::new(&terms(), [&kept]) == document))
+                });
+                prop_assert!(one_allows, "{}", document.to_json());
+            }
+        }
+    }
+
+    /// Every access that has no more than that one.
+    fn within(most: &Access) -> impl Iterator<Item = Access> {
+        let all: Vec<Capability> = most.capabilities.iter().copied().collect();
+        (0..1_u32 << all.len()).flat_map(move |mask| {
+            let some: Vec<Capability> = (0..all.len()).filter(|at| mask & (1 << at) != 0).map(|at| all[at]).collect();
+            [false, most.ancestor_listing].map(|listing| access(&some, listing))
+        })
+    }
 }

@@ -3,6 +3,7 @@
 pub mod census;
 pub mod changes;
 pub mod context;
+pub mod departed;
 pub mod error;
 pub mod execute;
 pub mod farewell;

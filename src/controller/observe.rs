@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -15,13 +16,16 @@ use crate::{
         BackupTarget,
         backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
     },
-    cluster::Cluster,
+    cluster::{self, Cluster, Kind, SecretState},
     names::{self, ObjectName},
     store::{
         Principal, UserSpec,
         aws::{Iam, Questions},
     },
 };
+
+/// How many Secrets of one target are read at once.
+const SECRETS_AT_ONCE: usize = 8;
 
 /// How the principal is looked at.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub struct Observation<'a> {
     pub in_hand: Option<AccessKey>,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
+    /// Secrets that could not be read or deleted a moment ago.
+    pub unread: &'a BTreeMap<ObjectName, cluster::Error>,
     /// Now.
     pub now: Timestamp,
 }
@@ -63,11 +69,7 @@ impl Observation<'_> {
         let annotation = self.target.annotations().get(names::INTENT_ANNOTATION);
         let first_intent: Option<KeyIntent> = annotation.and_then(|json| serde_json::from_str(json).ok());
         let finalizer = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
-        let mut secrets = BTreeMap::new();
-        for name in secret_names(self.target, self.status, first_intent.as_ref()) {
-            let secret = self.cluster.secret(self.target, &name).await?;
-            secrets.insert(name, secret);
-        }
+        let secrets = self.secrets(first_intent.as_ref()).await?;
         let principal = match look {
             // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
             _ if !finalizer && first_intent.is_none() && !ever_worked_on(self.status) => Principal::Absent,
@@ -90,6 +92,23 @@ impl Observation<'_> {
             contested_until: self.contested_until,
             forgotten: Vec::new(),
         })
+    }
+
+    /// The Secrets that matter. One that cannot be read holds up only what needs it.
+    async fn secrets(&self, first_intent: Option<&KeyIntent>) -> Result<BTreeMap<ObjectName, SecretState>, Error> {
+        let names = secret_names(self.target, self.status, first_intent);
+        let read = stream::iter(names).map(async |name| {
+            let secret = match self.unread.get(&name) {
+                Some(error) => Err(error.clone()),
+                None => self.cluster.secret(self.target, &name).await,
+            };
+            match secret {
+                Err(error) if error.kind == Kind::NotLeading => Err(Error::from(error)),
+                Err(error) => Ok((name, SecretState::Unknown(error))),
+                Ok(secret) => Ok((name, secret)),
+            }
+        });
+        read.buffer_unordered(SECRETS_AT_ONCE).try_collect().await
     }
 
     fn is_current(&self) -> bool {

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::{
     error::{Error, Retry},
     goal::{Goal, Provide, Refusal},
-    plan::{Blocked, Plan, Waiting},
+    plan::{Blocked, Plan, Unread, Waiting},
     verdict,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub fn report(
             provided(&mut conditions, &mut status, target, goal, plan, outcome.proof, now);
         }
         Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
-            withheld(&mut conditions, &mut status, target, why);
+            withheld(&mut conditions, &mut status, target, why, plan.unread.as_ref());
         }
         Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
         Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, outcome, error, now),
@@ -102,7 +102,7 @@ fn provided(
             Blocked::ForeignSecret { .. }
             | Blocked::PolicyTooLarge { .. }
             | Blocked::ForeignPolicy { .. }
-            | Blocked::Unwritable(_),
+            | Blocked::Invalid(_),
         ) => &goal.before,
     };
     let Some(access) = access else {
@@ -258,7 +258,15 @@ fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide)
     }
 }
 
-fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, target: &BackupTarget, why: &Refusal) {
+fn withheld(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    why: &Refusal,
+    unread: Option<&Unread>,
+) {
+    let left =
+        unread.map(|Unread { name, error }| format!("; Secret {name} is left as it is: {error}")).unwrap_or_default();
     let has_key = status.access_key_id.is_some();
     match why {
         Refusal::NotAllowed(why) => {
@@ -269,14 +277,14 @@ fn withheld(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus, ta
                 ""
             };
             let message = format!(
-                "BackupStore {store} does not allow this claim: {why}{kept}; ask the store's administrator for a rule in spec.allow"
+                "BackupStore {store} does not allow this claim: {why}{kept}{left}; ask the store's administrator for a rule in spec.allow"
             );
             stalled(conditions, reason::NOT_ALLOWED, &message);
             nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
         }
         Refusal::Invalid(invalid) => {
             let kept = if has_key { "; the access key is inactive" } else { "" };
-            stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}"));
+            stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}{left}"));
             nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
         }
     }

@@ -23,7 +23,7 @@ use tracing::{debug, info};
 
 use super::{
     context::{Context, Seen},
-    farewell, guard,
+    departed, farewell, guard,
     namespaces::Namespaces,
     stores, targets,
 };
@@ -155,7 +155,7 @@ pub async fn run(
             info!(cluster_id, targets, stores = all_stores.len(), namespaces = ?settings.namespaces, "watching");
         }
     };
-    futures::future::join3(targets, stores, ready).await;
+    futures::future::join4(targets, stores, ready, departed::tend(&context, stop)).await;
     farewell::put_away(&context).await;
     Ok(())
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     access::rclone::AccessKey,
     api::backup_target::{BackupTargetStatus, KeyIntent, KeyRecord, ProofRecord},
-    cluster::SecretState,
+    cluster::{self, SecretState},
     names::ObjectName,
     store::{Key, Principal},
 };
@@ -199,6 +199,15 @@ impl State {
         self.secrets.values().filter_map(SecretState::secret_key).find_map(|secret| {
             let key = AccessKey { id: current.id.clone(), secret };
             (key.fingerprint() == current.fingerprint).then_some(key)
+        })
+    }
+
+    /// A Secret that cannot be read, and why: what it holds is not known then, so nothing is given.
+    #[must_use]
+    pub fn unread_secret(&self) -> Option<(&ObjectName, &cluster::Error)> {
+        self.secrets.iter().find_map(|(name, secret)| match secret {
+            SecretState::Unknown(error) => Some((name, error)),
+            _ => None,
         })
     }
 

@@ -29,9 +29,13 @@ use crate::{
         allow::{self, Namespace, Rival},
         claim::object_name,
     },
-    api::{BackupStore, BackupTarget, Tier, backup_target::BackupTargetStatus, condition},
-    cluster::Note,
-    names,
+    api::{
+        BackupStore, BackupTarget, Tier,
+        backup_target::{BackupTargetStatus, DeletionPolicy},
+        condition,
+    },
+    cluster::{self, Note, SecretState},
+    names::{self, ObjectName},
     probe::{Proof, Reach},
     store::{
         Principal, UserSpec,
@@ -80,11 +84,22 @@ pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
         rivals: Vec::new(),
         in_line: None,
         rules: 0,
+        unread: BTreeMap::new(),
+        let_go: false,
         context: &context,
         name,
         target,
     };
     Box::pin(reconcile.run()).await
+}
+
+/// Whether a step is begun after what became of those before it. A refusal holds back all but what takes away; a store that says
+/// nothing would only be asked in vain.
+fn may_begin(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
+    match before {
+        Ok(()) => !is_late || step.takes_away(),
+        Err(error) => error.is_definite() && step.takes_away(),
+    }
 }
 
 struct Reconcile<'a> {
@@ -110,8 +125,12 @@ struct Reconcile<'a> {
     in_line: Option<u32>,
     /// The rules that it is held against, in short.
     rules: u64,
-    /// When no further step is begun.
+    /// When no further step is begun, unless it only takes away.
     end: Instant,
+    /// Secrets that could not be read or deleted in this reconcile.
+    unread: BTreeMap<ObjectName, cluster::Error>,
+    /// Whether the target was let go, or may have been.
+    let_go: bool,
 }
 
 /// How far it got.
@@ -135,6 +154,9 @@ impl Reconcile<'_> {
     async fn run(mut self) -> Action {
         let mut goal = None;
         let result = Box::pin(self.pursue(&mut goal)).await;
+        if !self.let_go {
+            self.context.departed.remember(&self.target, &self.memory);
+        }
         let mut action = self.next(&result);
         if !matches!(result, Ok(Progress::Gone | Progress::GaveWay)) && !self.tell(goal.as_ref(), &result).await {
             action = Action::requeue(self.context.failed(&self.uid));
@@ -149,14 +171,14 @@ impl Reconcile<'_> {
     /// observe → parse → plan → execute, until nothing is left to do.
     async fn pursue(&mut self, told: &mut Option<Goal>) -> Result<Progress, Error> {
         let claimed = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
-        if self.is_deleting() && !claimed {
+        if self.is_deleting() && !claimed && !self.is_held_by_others() {
             self.context.forget(&self.uid);
             return Ok(Progress::Gone);
         }
-        let name = object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved())?;
-        let store = self.context.cluster.store(&name).await?.ok_or_else(|| Error::StoreNotFound(name.to_string()))?;
+        let Some(store) = self.store().await? else { return self.let_go_without_store().await };
+        let name = store.name_any();
         if store.metadata.deletion_timestamp.is_some() && !claimed && !ever_worked_on(&self.memory) {
-            return Err(Error::StoreNotReady { name: name.to_string(), why: "it is being deleted".to_owned() });
+            return Err(Error::StoreNotReady { name, why: "it is being deleted".to_owned() });
         }
         let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
         self.resync = interval.unwrap_or_default().max(self.context.resync);
@@ -165,8 +187,7 @@ impl Reconcile<'_> {
         self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned_connection(self.context, &store).await?;
         let terms = connection.terms(&store.spec);
-        let terms =
-            terms.map_err(|invalid| Error::StoreNotReady { name: name.to_string(), why: invalid.to_string() })?;
+        let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
         let namespace = self.namespace(&store).await?;
         if allow::have_limits(&store.spec.allow) {
             self.rivals = self.context.rivals(&self.target);
@@ -179,11 +200,10 @@ impl Reconcile<'_> {
             self.in_line = u32::try_from(waiting).ok();
         }
         let user = goal::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
-        let iam = connection.iam.for_turn(Turn {
-            urgency: self.urgency(&goal),
-            namespace: namespace.name.as_str().into(),
-            end: Some(self.end.into()),
-        });
+        let urgency = self.urgency(&goal);
+        // What takes away has its share of the rate, and waits for it as long as it takes.
+        let end = (urgency != Urgency::Revocation).then(|| self.end.into());
+        let iam = connection.iam.for_turn(Turn { urgency, namespace: namespace.name.as_str().into(), end });
         let endpoints = &store.spec.endpoints;
         let tools = Tools {
             cluster: &self.context.cluster,
@@ -199,6 +219,32 @@ impl Reconcile<'_> {
         Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
     }
 
+    /// Whether something else than the operator keeps a target that is being deleted, although something was made for it:
+    /// somebody took the operator's finalizer off, and what was made must not stay.
+    fn is_held_by_others(&self) -> bool {
+        !self.target.finalizers().is_empty() && ever_worked_on(&self.memory)
+    }
+
+    async fn store(&self) -> Result<Option<BackupStore>, Error> {
+        match object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved()) {
+            Ok(name) => Ok(self.context.cluster.store(&name).await?),
+            // There never was a store of such a name.
+            Err(_) if self.is_deleting() => Ok(None),
+            Err(invalid) => Err(invalid.into()),
+        }
+    }
+
+    /// A store stays for as long as a target has something in it. One that has a finalizer of ours, no memory and no store got
+    /// the finalizer from somebody else.
+    async fn let_go_without_store(&mut self) -> Result<Progress, Error> {
+        if !self.is_deleting() || ever_worked_on(&self.memory) {
+            return Err(Error::StoreNotFound(self.target.spec.store_ref.resolved().into_owned()));
+        }
+        self.context.cluster.release(&self.target).await?;
+        self.context.forget(&self.uid);
+        Ok(Progress::Gone)
+    }
+
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
         let (mut look, mut read_at) = match self.remembered() {
             Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
@@ -212,8 +258,7 @@ impl Reconcile<'_> {
                 None => return Ok(Progress::GaveWay),
             };
             if plan.steps.is_empty() {
-                self.settle(&plan, state, read_at);
-                return Ok(Progress::Settled(Box::new(plan)));
+                return self.end(work.goal, plan, state, read_at);
             }
             if from_memory {
                 // Memory is good enough to see that nothing is to do, never to act on.
@@ -255,6 +300,7 @@ impl Reconcile<'_> {
                 Goal::Provide(provide) => Some(&provide.document),
                 Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
             },
+            unread: &self.unread,
             in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
             contested_until: memory.repairs.contested_until(now()),
             now: now(),
@@ -272,11 +318,25 @@ impl Reconcile<'_> {
         Ok((plan::plan(work.goal, work.user, &state, &fresh), state))
     }
 
+    /// Nothing is left to do, or nothing that can be done without a Secret that could not be read.
+    fn end(&mut self, goal: &Goal, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
+        match plan.unread {
+            Some(unread) if !matches!(goal, Goal::Withhold { .. }) => {
+                self.memory = state.status;
+                Err(unread.error.into())
+            }
+            _ => {
+                self.settle(&plan, state, read_at);
+                Ok(Progress::Settled(Box::new(plan)))
+            }
+        }
+    }
+
     fn settle(&mut self, plan: &Plan, state: State, read_at: Instant) {
         self.memory = state.status;
         self.context.held_against(&self.uid, self.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
-        let settled = plan.blocked.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
+        let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
         self.context.remember(&self.uid, settled.then_some((state.principal, read_at)), state.absence);
     }
 
@@ -288,11 +348,23 @@ impl Reconcile<'_> {
         let mut result = Ok(());
         for step in plan.steps {
             // Between steps and never within one: an answer that nobody waits for is an answer lost.
-            result = if Instant::now() < self.end { executor.execute(step).await } else { Err(Error::TimedOut) };
-            if result.is_err() {
-                break;
+            if !may_begin(&step, &result, Instant::now() >= self.end) {
+                result = result.and(Err(Error::TimedOut));
+                continue;
             }
+            if matches!(step, Step::ReleaseTarget) {
+                // Before it can be seen to be gone.
+                self.let_go = true;
+                self.context.departed.let_go(&self.uid);
+            }
+            let done = executor.execute(step).await;
+            result = result.and(done);
         }
+        let unread = executor.state.secrets.into_iter().filter_map(|(name, secret)| match secret {
+            SecretState::Unknown(error) => Some((name, error)),
+            _ => None,
+        });
+        self.unread.extend(unread);
         self.target = executor.target;
         self.memory = executor.state.status;
         if let Some(proof) = &executor.proof {
@@ -341,7 +413,9 @@ impl Reconcile<'_> {
 
     async fn namespace(&self, store: &BackupStore) -> Result<Namespace, Error> {
         let name = self.target.namespace().unwrap_or_default();
-        let labels = if allow::need_labels(&store.spec.allow) {
+        // Where nothing is to stay, no rule is asked.
+        let ends = self.is_deleting() && self.target.spec.deletion_policy == DeletionPolicy::Delete;
+        let labels = if !ends && allow::need_labels(&store.spec.allow) {
             self.context.cluster.namespace_labels(&name).await?
         } else {
             BTreeMap::new()
@@ -496,4 +570,32 @@ fn until(due: jiff::Timestamp) -> Duration {
     // A second more than due: both ends are whole seconds.
     let left = due.duration_since(now());
     Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{controller::plan::KeyEnd, store};
+
+    fn failed(kind: store::Kind) -> Result<(), Error> {
+        Err(Error::Store(store::Error { kind, action: "iam:PutUserPermissionsBoundary" }))
+    }
+
+    #[test]
+    fn neither_a_refusal_nor_the_time_holds_back_what_takes_away() {
+        let takes = |why| Step::DeleteKey { id: "K1".into(), why };
+        let (revokes, makes_room) = (takes(KeyEnd::Expired), takes(KeyEnd::MakesRoom));
+        let deactivates = Step::DeactivateKey { id: "K1".into(), retire: false };
+        for step in [&Step::DeletePolicy, &deactivates, &revokes] {
+            assert!(may_begin(step, &Ok(()), true), "{step:?} has no deadline");
+            assert!(may_begin(step, &failed(store::Kind::Denied), false), "{step:?} needs nothing of what was refused");
+            assert!(may_begin(step, &Err(Error::TimedOut), true), "{step:?}");
+            assert!(!may_begin(step, &failed(store::Kind::Unreachable), false), "nobody would hear {step:?}");
+        }
+        for step in [&Step::CreateKey, &Step::DeleteUser, &Step::ReleaseTarget, &makes_room] {
+            assert!(may_begin(step, &Ok(()), false), "{step:?}");
+            assert!(!may_begin(step, &Ok(()), true), "{step:?}");
+            assert!(!may_begin(step, &failed(store::Kind::Denied), false), "{step:?}");
+        }
+    }
 }

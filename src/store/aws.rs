@@ -1,6 +1,6 @@
 //! AWS IAM: users and access keys, in the operator's own words. Policies have a file of their own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_sdk_iam::{
     Client,
@@ -11,8 +11,11 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Managed, Principal, User, UserSpec, gate::Gate, throttle::Turn};
-use crate::{access::rclone::AccessKey, names::tag};
+use super::{Error, Key, Kind, Managed, Owner, Principal, User, UserSpec, gate::Gate, throttle::Turn};
+use crate::{
+    access::rclone::AccessKey,
+    names::{self, tag},
+};
 
 /// The IAM of one account.
 #[derive(Clone, Debug)]
@@ -29,6 +32,15 @@ pub struct Questions {
     pub keys: Vec<String>,
     /// Whether there may be a managed policy.
     pub managed_policy: bool,
+}
+
+/// A user, as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A key that was just created.
@@ -77,14 +89,11 @@ impl Iam {
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
             Err(error) => return Err(error),
         };
-        if found.path() != spec.path {
-            return Ok(Principal::Foreign { why: format!("its path is {}, not {}", found.path(), spec.path) });
-        }
         // IAM never gives an id twice: what had this one when this operator last saw it as its own is the same user, though
         // its tags may be gone. Tags that say something else are somebody's word, such as a cluster's that was copied.
         let is_known = spec.known_id.as_deref() == Some(found.user_id());
-        if let Some(why) = foreign(spec, found.tags(), is_known) {
-            return Ok(Principal::Foreign { why });
+        if let Some(whose) = owner(spec, found.path(), found.tags(), is_known) {
+            return Ok(Principal::Foreign { whose });
         }
         let mut keys = self.keys(&spec.name).await?;
         for key in keys.iter_mut().filter(|key| questions.keys.contains(&key.id)) {
@@ -122,6 +131,28 @@ impl Iam {
         let request = self.client.get_access_key_last_used().access_key_id(key).send();
         let output = self.call("iam:GetAccessKeyLastUsed", request).await?;
         Ok(output.access_key_last_used.and_then(|used| used.last_used_date.as_ref().map(timestamp)))
+    }
+
+    /// All users under a path, with their tags.
+    ///
+    /// # Errors
+    /// When IAM refuses or does not answer.
+    pub async fn users_under(&self, path: &str) -> Result<Vec<Listed>, Error> {
+        let mut pages = self.client.list_users().path_prefix(path).into_paginator().send();
+        let mut users = Vec::new();
+        while let Some(page) = self.call("iam:ListUsers", async { pages.next().await.transpose() }).await? {
+            for user in page.users {
+                let tags = self.tags_of(&user.user_name).await?;
+                users.push(Listed { name: user.user_name, tags });
+            }
+        }
+        Ok(users)
+    }
+
+    /// A list of users does not show them.
+    async fn tags_of(&self, user: &str) -> Result<BTreeMap<String, String>, Error> {
+        let answer = self.call("iam:ListUserTags", self.client.list_user_tags().user_name(user).send()).await?;
+        Ok(answer.tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
     /// Creates the principal with everything that marks it as ours, and returns its unique id.
@@ -208,10 +239,30 @@ impl Iam {
     }
 }
 
+/// Whose a user of our name is, if it is not this target's.
+fn owner(spec: &UserSpec, path: &str, tags: &[Tag], may_lack_tags: bool) -> Option<Owner> {
+    let is_elsewhere = path != spec.path;
+    let uid = value(tags, tag::UID);
+    let by_path = || names::cluster_of_default_path(path).filter(|_| is_elsewhere);
+    let cluster = value(tags, tag::CLUSTER).or_else(by_path);
+    let other = cluster.filter(|id| spec.tags.get(tag::CLUSTER).is_none_or(|ours| ours != id));
+    if let Some(id) = other.filter(|_| uid.is_none_or(|uid| spec.tags.get(tag::UID).is_some_and(|ours| ours == uid))) {
+        return Some(Owner::Cluster { id: id.to_owned(), path: path.to_owned() });
+    }
+    if is_elsewhere {
+        return Some(Owner::Other(format!("its path is {path}, not {}", spec.path)));
+    }
+    foreign(spec, tags, may_lack_tags).map(Owner::Other)
+}
+
+fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
+    tags.iter().find(|tag| tag.key() == key).map(Tag::value)
+}
+
 /// What shows that a user or policy is not this target's; its name alone proves nothing.
 pub(super) fn foreign(spec: &UserSpec, tags: &[Tag], may_lack_tags: bool) -> Option<String> {
     [tag::UID, tag::CLUSTER].into_iter().find_map(|key| {
-        let value = tags.iter().find(|tag| tag.key() == key).map(Tag::value);
+        let value = value(tags, key);
         let excused = value.is_none() && may_lack_tags;
         (!excused && value != spec.tags.get(key).map(String::as_str))
             .then(|| format!("its tag {key} is not this target's"))
@@ -250,6 +301,27 @@ mod tests {
             known_id: None,
             policy_arn: "arn:aws:iam::123456789012:policy/backup-target/c/btgt-1".into(),
             tags: [(tag::UID.to_owned(), "1".to_owned()), (tag::CLUSTER.to_owned(), "c".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn another_clusters_user_is_told_from_what_is_nobodys() {
+        let (here, elsewhere) = ("/backup-target/c/", "/backup-target/d/");
+        let of = |cluster: &str| vec![new_tag(tag::UID, "1"), new_tag(tag::CLUSTER, cluster)];
+        let cluster = |path: &str| Some(Owner::Cluster { id: "d".into(), path: path.into() });
+        assert_eq!(owner(&spec(), here, &of("c"), false), None);
+        assert_eq!(owner(&spec(), elsewhere, &of("d"), false), cluster(elsewhere));
+        assert_eq!(owner(&spec(), here, &of("d"), true), cluster(here), "clusters that share a path");
+        assert_eq!(owner(&spec(), elsewhere, &[], false), cluster(elsewhere), "by its path alone");
+        let others = [
+            (elsewhere, of("c")),
+            ("/else/", of("c")),
+            ("/else/", Vec::new()),
+            (here, Vec::new()),
+            (here, vec![new_tag(tag::UID, "2"), new_tag(tag::CLUSTER, "d")]),
+        ];
+        for (path, tags) in others {
+            assert!(matches!(owner(&spec(), path, &tags, false), Some(Owner::Other(_))), "{path} {tags:?}");
         }
     }
 

@@ -26,11 +26,26 @@ pub enum Principal {
     Absent,
     /// A principal that is not this target's.
     Foreign {
-        /// What shows it.
-        why: String,
+        /// Whose it is, as far as that can be seen.
+        whose: Owner,
     },
     /// This target's principal.
     Ours(User),
+}
+
+/// Whose a principal is that is not this target's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// That of a target with the same UID in another cluster, as its tag or its path says: the objects here came from there, or
+    /// this cluster had another id.
+    Cluster {
+        /// Id of the other cluster.
+        id: String,
+        /// Path of the principal.
+        path: String,
+    },
+    /// Somebody's; this shows that it is not this target's.
+    Other(String),
 }
 
 /// A principal of ours, as the store has it.

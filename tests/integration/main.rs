@@ -12,6 +12,7 @@ mod deletion;
 mod drift;
 mod environment;
 mod fair;
+mod hold;
 mod inputs;
 mod keys;
 mod lifecycle;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         restart::TESTS,
         environment::TESTS,
         fair::TESTS,
+        hold::TESTS,
     ]
     .concat();
     if arguments.list {

@@ -12,6 +12,8 @@ const REISSUE_EVERY: Duration = Duration::from_mins(10);
 const STILL_IN_USE: Duration = Duration::from_hours(1);
 /// An inactive key is deleted after its overlap has passed once more, but no later than this.
 pub(super) const LONGEST_INACTIVE: Duration = Duration::from_hours(1);
+/// The most former Secrets that stay at once. A tenant can rename one as often as it likes, and each is read with every look.
+pub(super) const FORMER_SECRETS: usize = 8;
 /// IAM's limit of access keys for one user.
 pub(super) const SLOTS: usize = 2;
 
@@ -85,10 +87,12 @@ pub(super) fn delete_orphans(plan: &mut Plan, state: &State, but: Option<&Access
     }
 }
 
-/// Deletes Secrets with a former name whose overlap has ended.
+/// Deletes Secrets with a former name whose overlap has ended; of more than may stay, the oldest go at once.
 pub(super) fn delete_former_secrets(plan: &mut Plan, state: &State, keep: Option<&str>, now: Timestamp) {
-    for previous in &state.status.previous_secrets {
-        if previous.until > now {
+    let former = &state.status.previous_secrets;
+    let too_many = former.len().saturating_sub(FORMER_SECRETS);
+    for (position, previous) in former.iter().enumerate() {
+        if previous.until > now && position >= too_many {
             plan.due_at(previous.until);
         } else if let Some((name, SecretState::Ours(_))) = state.secrets.get_key_value(previous.name.as_str())
             && keep != Some(name.as_str())

@@ -21,10 +21,10 @@ use super::{
 use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
-    cluster::SecretState,
+    cluster::{self, SecretState},
     names::ObjectName,
     probe::Depth,
-    store::{Principal, UserSpec},
+    store::{Owner, Principal, UserSpec},
 };
 
 /// One thing to do; each is idempotent, or guarded by an intent.
@@ -46,6 +46,8 @@ pub enum Step {
     Detach(String),
     /// Writes the principal's policy.
     PutPolicy(PutPolicy),
+    /// Takes out of the policy what the rules no longer allow. Where IAM does not take the narrower document, all of it goes.
+    CutBack(PutPolicy),
     /// Remembers the policy that the principal has already.
     Remember(PutPolicy),
     /// Switches a key of ours on again.
@@ -98,6 +100,24 @@ pub enum Step {
     DisownSecret(ObjectName),
     /// Lets the target go.
     ReleaseTarget,
+}
+
+impl Step {
+    /// Whether it only takes rights away, and needs nothing that steps before it do. Neither a step that failed nor a deadline
+    /// holds it back.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::CutBack(_)
+            | Self::DeletePolicy
+            | Self::DeactivateKey { .. }
+            | Self::SetBoundary(_)
+            | Self::DeleteAddition(_)
+            | Self::Detach(_) => true,
+            Self::DeleteKey { why, .. } => *why != KeyEnd::MakesRoom,
+            _ => false,
+        }
+    }
 }
 
 /// What status remembers of accesses: the current one, and former folders.
@@ -157,6 +177,17 @@ pub struct Plan {
     pub lost: bool,
     /// When something is due.
     pub due: Option<Timestamp>,
+    /// A Secret that could not be read, and held back all that gives or that looks at it.
+    pub unread: Option<Unread>,
+}
+
+/// A Secret that could not be read, or not be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its name.
+    pub name: ObjectName,
+    /// What the API server said.
+    pub error: cluster::Error,
 }
 
 /// What has to pass before it goes on.
@@ -190,8 +221,8 @@ pub enum Blocked {
     ForeignPrincipal {
         /// Its name.
         name: String,
-        /// What shows it.
-        why: String,
+        /// Whose it is.
+        whose: Owner,
     },
     /// Keys on our principal that cannot be shown to be ours.
     UnknownKeys {
@@ -221,8 +252,8 @@ pub enum Blocked {
     },
     /// `spec.suspend` holds back what is needed.
     Suspended,
-    /// A value that rclone.conf cannot carry.
-    Unwritable(Invalid),
+    /// A field of the spec breaks a rule, or has a value that rclone.conf cannot carry.
+    Invalid(Invalid),
 }
 
 /// Time and chance, handed in so that planning stays pure.
@@ -250,12 +281,14 @@ impl Fresh {
 /// Plans the way from the state to the goal. Planning again once the steps are done gives no steps.
 #[must_use]
 pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
-    match goal {
+    let plan = match goal {
         Goal::Provide(provide) => provide::plan(provide, user, state, fresh),
         Goal::Withhold { .. } => remove::withhold(user, state, fresh),
         Goal::Remove => remove::remove(user, state, fresh),
         Goal::Retain { document } => remove::retain(document, user, state, fresh),
-    }
+    };
+    let unread = state.unread_secret().map(|(name, error)| Unread { name: name.clone(), error: error.clone() });
+    Plan { unread, ..plan }
 }
 
 /// Takes in what the observation says about what status remembers: a published key that status missed, keys that are
@@ -273,14 +306,17 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
         .status
         .previous_secrets
         .iter()
-        .filter(|previous| matches!(state.secrets.get(previous.name.as_str()), Some(secret) if secret.ours().is_none()))
+        .filter(|previous| {
+            let found = state.secrets.get(previous.name.as_str());
+            matches!(found, Some(SecretState::Absent | SecretState::Foreign { .. }))
+        })
         .map(|previous| previous.name.clone())
         .collect();
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
 }
 
 /// The boundary goes before every policy: with the least rights for the operator, IAM takes none without it. It is a limit,
-/// so nothing holds it back.
+/// so nothing holds it back; nor does it hold back what takes away, should IAM refuse it.
 fn bound(plan: &mut Plan, user: &UserSpec, state: &State) {
     let Principal::Ours(ours) = &state.principal else { return };
     if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
@@ -296,6 +332,13 @@ impl PutPolicy {
 }
 
 impl Plan {
+    /// The finalizer goes back on a target for which something was made: somebody took it off, such as by `kubectl replace`.
+    fn hold(&mut self, state: &State, fresh: &Fresh) {
+        if !state.finalizer && state.has_anything() {
+            self.step(Step::Claim(fresh.intent(state, state.status.secret_name.as_deref().unwrap_or_default())));
+        }
+    }
+
     fn due_at(&mut self, at: Timestamp) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }

@@ -16,22 +16,27 @@ use crate::{
 
 pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan { unknown_keys: state.unknown_keys(), ..Plan::default() };
-    if let Principal::Foreign { why } = &state.principal {
-        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
+    if let Principal::Foreign { whose } = &state.principal {
+        plan.hold(state, fresh);
+        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
         return plan;
     }
     plan.blocked = in_the_way(goal, user, state);
-    let works = plan.blocked.is_none() && !goal.suspended;
+    let is_read = state.unread_secret().is_none();
+    let works = plan.blocked.is_none() && !goal.suspended && is_read;
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, goal.secret_name.as_str())));
     }
     bound(&mut plan, user, state);
     // What the rules take away goes first, whatever else stands in the way.
     let ours = cut_back(goal, state, &mut plan);
-    keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
+    // What a Secret holds that cannot be read is no orphan.
+    if is_read {
+        keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
+    }
     if works {
         provide(goal, user, ours, state, fresh, &mut plan);
-    } else if goal.suspended {
+    } else if goal.suspended && is_read {
         suspended(goal, state, &mut plan);
     }
     end_overlaps(goal, state, fresh, &mut plan);
@@ -46,6 +51,9 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
 }
 
 fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked> {
+    if let Some(invalid) = &goal.invalid {
+        return Some(Blocked::Invalid(invalid.clone()));
+    }
     if let SecretState::Foreign { owner } = state.secret(goal.secret_name.as_str()) {
         return Some(Blocked::ForeignSecret { name: goal.secret_name.to_string(), owner: owner.clone() });
     }
@@ -77,7 +85,7 @@ fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
         let record = (allowed == goal.document).then(|| goal.record.clone());
         if let Some(put) = PutPolicy::new(&allowed, record).filter(|_| !allowed.is_empty()) {
             user.policies = Policies::with(&put.document, put.form);
-            plan.put(Some(put));
+            plan.step(Step::CutBack(put));
         } else {
             plan.step(Step::DeletePolicy);
             user.policies = Policies::default();
@@ -97,7 +105,7 @@ fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
     let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
     if state.status.access.is_some() && !due {
         plan.steps.extend(remember(goal, state));
-    } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::PutPolicy(_))) {
+    } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::CutBack(_))) {
         plan.put(PutPolicy::new(&goal.document, Some(goal.record.clone())));
     }
     for record in state.status.keys.iter().filter(|record| record.withheld) {
@@ -136,7 +144,7 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {
-            plan.blocked = Some(Blocked::Unwritable(unwritable));
+            plan.blocked = Some(Blocked::Invalid(unwritable));
             return;
         }
         None => Some(WriteSecret { name: goal.secret_name.clone(), key: None }),

@@ -1,33 +1,35 @@
 //! Towards less: a claim that is not allowed, and a target that is being deleted.
 
 use super::{
-    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, State, Step, UserSpec, Waiting,
-    bound, drift, keys,
+    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, SecretState, State, Step, UserSpec,
+    Waiting, bound, drift, keys,
 };
 use crate::{
     api::backup_target::{KeyRecord, PolicyForm},
-    store::{Key, User},
+    cluster,
+    store::{Key, Owner, User},
 };
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
 pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
-    if let Principal::Foreign { why } = &state.principal
+    if let Principal::Foreign { whose } = &state.principal
         && state.has_anything()
     {
-        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
+        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
     }
+    plan.hold(state, fresh);
     let Principal::Ours(ours) = &state.principal else { return plan };
-    if !state.finalizer {
-        plan.step(Step::Claim(fresh.intent(state, state.status.secret_name.as_deref().unwrap_or_default())));
-    }
     // Without a policy no key works, whoever made it. What a crash kept from being remembered is done once more.
     if ours.policies.are_absent() && state.status.policy.is_some() {
         plan.step(Step::DeletePolicy);
     }
     delete_policy(&mut plan, ours);
     drift::remove_additions(&mut plan, ours);
-    keys::delete_orphans(&mut plan, state, None);
+    // What a Secret holds that cannot be read is no orphan; without a policy it does not work either.
+    if state.unread_secret().is_none() {
+        keys::delete_orphans(&mut plan, state, None);
+    }
     let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some();
     let stays_off =
         |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
@@ -42,15 +44,21 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
 /// The target is being deleted: keys first, so that nothing works any more, then all the rest.
 pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
-    if !state.finalizer {
+    if !state.finalizer && !state.has_anything() {
         return plan;
     }
-    if let Principal::Foreign { why } = &state.principal
-        && state.has_anything()
-    {
+    match &state.principal {
+        // The other cluster looks after it.
+        Principal::Foreign { whose: Owner::Cluster { .. } } => {
+            end_secrets(&mut plan, state, true);
+            return plan;
+        }
         // This operator made a principal of that name once; that it looks like somebody else's now is no end.
-        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), why: why.clone() });
-        return plan;
+        Principal::Foreign { whose } if state.has_anything() => {
+            plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
+            return plan;
+        }
+        _ => {}
     }
     if let Principal::Ours(ours) = &state.principal {
         keys::delete_orphans(&mut plan, state, None);
@@ -65,42 +73,52 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         // Somebody deleted the user alone.
         plan.step(Step::DeletePolicyLeftBehind);
     }
+    let may_end = may_end(&mut plan, user, state, fresh);
+    if may_end && matches!(state.principal, Principal::Ours(_)) {
+        plan.step(Step::DeleteUser);
+    }
+    end_secrets(&mut plan, state, may_end);
+    plan
+}
+
+/// Deletes the Secrets, and lets the target go if it may. What they hold is dead by now, so nothing else waits for them.
+fn end_secrets(plan: &mut Plan, state: &State, may_end: bool) {
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DeleteSecret(name.clone()));
     }
-    if !may_end(&mut plan, user, state, fresh) {
-        return plan;
+    // One that the operator may not touch goes with its owner; one that was just not read is looked at again.
+    let lets_go = state.secrets.values().all(|secret| match secret {
+        SecretState::Unknown(error) => error.kind == cluster::Kind::Forbidden,
+        _ => true,
+    });
+    if may_end && lets_go {
+        plan.step(Step::ReleaseTarget);
     }
-    if matches!(state.principal, Principal::Ours(_)) {
-        plan.step(Step::DeleteUser);
-    }
-    plan.step(Step::ReleaseTarget);
-    plan
 }
 
 /// The target is being deleted and its credentials stay: nobody will look after them, so only what is in use remains, and
 /// only with what the rules allow now.
 pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
-    if !state.finalizer {
-        return plan;
-    }
     let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
     bound(&mut plan, user, state);
     if !ours.policies.are(document) {
-        plan.put(PutPolicy::new(document, None));
+        plan.steps.extend(PutPolicy::new(document, None).map(Step::CutBack));
     }
     drift::remove_additions(&mut plan, ours);
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
     }
-    keys::delete_orphans(&mut plan, state, None);
+    if state.unread_secret().is_none() {
+        keys::delete_orphans(&mut plan, state, None);
+    }
     for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
         if ours.keys.iter().any(|key| key.id == record.id) {
             plan.delete_key(&record.id, KeyEnd::Expired);
         }
     }
-    if !may_end(&mut plan, user, state, fresh) {
+    // A Secret that still belongs to the target would go with it.
+    if !may_end(&mut plan, user, state, fresh) || state.unread_secret().is_some() {
         return plan;
     }
     plan.step(Step::TagRetained);

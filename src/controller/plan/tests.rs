@@ -19,7 +19,7 @@ use crate::{
             Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
         },
     },
-    cluster::OwnedSecret,
+    cluster::{self, OwnedSecret},
     controller::{
         changes::Found,
         goal::{Provide, Refusal},
@@ -98,11 +98,16 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         rclone: rclone(access),
         grant,
         missing: Vec::new(),
+        invalid: None,
         suspended,
         verification: Verification::Full,
         verify_at: None,
         repairs_paused: false,
     }))
+}
+
+fn elsewhere() -> Owner {
+    Owner::Cluster { id: "d".into(), path: "/backup-target/d/".into() }
 }
 
 fn withhold() -> Goal {
@@ -237,6 +242,18 @@ fn any_secret() -> impl Strategy<Value = SecretState> {
         Just("damaged".to_owned()),
     ];
     prop_oneof![
+        1 => unknown(),
+        4 => any_secret_that_is_read(content),
+    ]
+}
+
+fn unknown() -> impl Strategy<Value = SecretState> {
+    let unknown = |kind| SecretState::Unknown(cluster::Error { kind, what: "read it" });
+    prop_oneof![Just(unknown(cluster::Kind::Forbidden)), Just(unknown(cluster::Kind::Unreachable))]
+}
+
+fn any_secret_that_is_read(content: impl Strategy<Value = String>) -> impl Strategy<Value = SecretState> {
+    prop_oneof![
         Just(SecretState::Absent),
         Just(SecretState::Foreign { owner: "somebody".into() }),
         (content, any::<bool>()).prop_map(|(content, well_formed)| {
@@ -292,7 +309,8 @@ fn any_principal() -> impl Strategy<Value = Principal> {
     );
     prop_oneof![
         2 => Just(Principal::Absent),
-        1 => Just(Principal::Foreign { why: "tags".into() }),
+        1 => Just(Principal::Foreign { whose: Owner::Other("tags".into()) }),
+        1 => Just(Principal::Foreign { whose: elsewhere() }),
         6 => ours,
     ]
 }
@@ -366,7 +384,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
     if on_principal(&step) {
         assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
     }
-    let puts = matches!(step, Step::PutPolicy(_));
+    let puts = matches!(step, Step::PutPolicy(_) | Step::CutBack(_));
     match step {
         Step::Claim(intent) => {
             assert!(!state.finalizer, "claimed twice");
@@ -382,7 +400,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
         Step::DeleteAddition(name) => state.user(|user| user.additions.inline.retain(|other| *other != name)),
         Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
         Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
-        Step::PutPolicy(put) | Step::Remember(put) => {
+        Step::PutPolicy(put) | Step::CutBack(put) | Step::Remember(put) => {
             if let (Principal::Ours(ours), true) = (&state.principal, puts) {
                 assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
             }
@@ -527,6 +545,7 @@ proptest! {
         let still_there = state.keys().iter().any(|key| key.id == UNKNOWN);
         prop_assert!(!unknown || still_there || state.principal == Principal::Absent, "an unknown key was deleted");
         match &goal {
+            _ if end.unread.is_some() => {}
             Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
                 let key = state.published_key().expect("a key is published");
                 // A young key that is not listed yet is believed to be there.
@@ -551,6 +570,70 @@ proptest! {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a step gives something, or looks at a Secret to do so.
+fn gives(step: &Step) -> bool {
+    use Step::{
+        ActivateKey, CheckSecret, CreateKey, CreateUser, DisownSecret, OpenIntent, Prove, PutPolicy, Remember, Tag,
+        TagRetained, WriteSecret,
+    };
+    matches!(
+        step,
+        ActivateKey(_)
+            | CheckSecret(_)
+            | CreateKey
+            | CreateUser
+            | DisownSecret(_)
+            | OpenIntent(_)
+            | Prove { .. }
+            | PutPolicy(_)
+            | Remember(_)
+            | Tag
+            | TagRetained
+            | WriteSecret(_)
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whoever keeps the operator from its Secrets gets nothing by it, and keeps nothing by it.
+    #[test]
+    fn what_takes_away_needs_no_secret(goal in any_goal(), mut state in any_state(), unread in unknown()) {
+        state.secrets.insert(name(SECRET), unread);
+        let goal = facing(&goal, &state);
+        let plan = settle_and_plan(&mut state.clone(), &goal, 0);
+        prop_assert!(plan.unread.is_some() && !plan.steps.iter().any(gives), "{:?}", plan.steps);
+        let end = converge(&mut state, &goal);
+        let works = |state: &State, id: &str| state.keys().iter().any(|key| key.id == id && key.active);
+        match (&goal, &state.principal) {
+            (Goal::Withhold { .. }, Principal::Ours(user)) => {
+                prop_assert!(user.policies.are_absent(), "no key can do anything");
+                prop_assert!(state.status.keys.iter().all(|record| !works(&state, &record.id)), "no key of ours works");
+            }
+            (Goal::Remove, Principal::Ours(user)) => {
+                prop_assert!(user.policies.are_absent() && state.status.keys.iter().all(|record| !works(&state, &record.id)));
+                prop_assert!(end.blocked.is_some() || end.waiting.is_some(), "something else keeps the user");
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn former_secrets_do_not_pile_up(renames in 0..40_usize) {
+        let mut state = published(&access("a", &[]));
+        state.status.secret_name = Some(SECRET.into());
+        for number in 0..renames {
+            let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
+            goal.secret_name = name(&format!("renamed-{number}"));
+            let end = converge(&mut state, &Goal::Provide(goal));
+            prop_assert_eq!((end.blocked, end.waiting), (None, None));
+            let ours = state.secrets.values().filter(|secret| secret.ours().is_some()).count();
+            prop_assert!(state.status.previous_secrets.len() <= keys::FORMER_SECRETS && ours <= keys::FORMER_SECRETS + 1);
+        }
+        prop_assert_eq!(state.status.previous_secrets.len(), renames.min(keys::FORMER_SECRETS));
     }
 }
 

@@ -15,6 +15,7 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::DeleteAddition(_) => "delete-addition",
             Step::Detach(_) => "detach",
             Step::PutPolicy(_) => "policy",
+            Step::CutBack(_) => "cut-back",
             Step::Remember(_) => "remember",
             Step::CheckSecret(_) => "check",
             Step::ActivateKey(_) => "activate",
@@ -354,10 +355,10 @@ fn what_the_rules_take_away_goes_whatever_is_in_the_way() {
     let mut state = published(&acls);
     state.secrets.insert(name(SECRET), SecretState::Foreign { owner: "Deployment web".into() });
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
-    assert_eq!(names_of(&plan), ["policy"], "a foreign Secret blocks the rest only");
+    assert_eq!(names_of(&plan), ["cut-back"], "a foreign Secret blocks the rest only");
     narrowed.suspended = true;
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed.clone()), 0);
-    assert_eq!(names_of(&plan), ["policy"], "so does suspension");
+    assert_eq!(names_of(&plan), ["cut-back"], "so does suspension");
     narrowed.before = None;
     narrowed.current = None;
     narrowed.document = narrowed.document_with(None);
@@ -372,21 +373,78 @@ fn a_finalizer_that_was_taken_off_comes_back() {
         let mut state = published(&base);
         state.finalizer = false;
         assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?}");
+        state.status.principal = Some("btgt-1".into());
+        for principal in [Principal::Absent, Principal::Foreign { whose: elsewhere() }] {
+            state.principal = principal;
+            assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?} {:?}", state.principal);
+        }
     }
+}
+
+#[test]
+fn what_was_made_is_removed_also_without_the_finalizer() {
+    let mut state = published(&access("a", &[]));
+    state.finalizer = false;
+    let steps = ["delete-key", "delete-policy", "delete-user", "delete-secret", "release"];
+    assert_eq!(names_of(&planned(&Goal::Remove, &state)), steps);
+    assert_eq!(names_of(&planned(&Goal::Remove, &fresh())), [""; 0], "nothing was made for this one");
+}
+
+#[test]
+fn a_user_of_another_cluster_is_left_to_it() {
+    let mut state = published(&access("a", &[]));
+    state.status.principal = Some("btgt-1".into());
+    state.principal = Principal::Foreign { whose: elsewhere() };
+    assert_eq!(names_of(&planned(&Goal::Remove, &state)), ["delete-secret", "release"]);
+    for goal in [provide(&access("a", &[]), false), withhold()] {
+        let plan = planned(&goal, &state);
+        assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })) && plan.steps.is_empty(), "{plan:?}");
+        let mut settled = state.clone();
+        settle(&mut settled, &user(), OVERLAP, now());
+        assert_eq!(settled.status, state.status, "all is remembered for the day that the id is right again");
+    }
+}
+
+#[test]
+fn a_boundary_that_is_refused_holds_back_no_limit() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let Goal::Provide(mut narrowed) = provide(&base, false) else { panic!("provided") };
+    (narrowed.before, narrowed.cut) = (Some(base), true);
+    let mut state = published(&acls);
+    state.user(|user| user.boundary = None);
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
+    assert_eq!(names_of(&plan)[..2], ["boundary", "cut-back"]);
+    assert!(plan.steps[..2].iter().all(Step::takes_away), "neither waits for the other");
+}
+
+#[test]
+fn a_spec_that_cannot_be_read_holds_back_no_limit() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let Goal::Provide(mut narrowed) = provide(&base, true) else { panic!("provided") };
+    (narrowed.before, narrowed.cut) = (Some(base.clone()), true);
+    let invalid = crate::access::BucketName::parse("NOT").expect_err("invalid");
+    narrowed.invalid = Some(invalid.clone());
+    let mut state = published(&acls);
+    state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
+    state.user(|user| user.keys.push(Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: None }));
+    state.secrets.insert(name(SECRET), SecretState::Absent);
+    let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
+    assert_eq!(names_of(&plan), ["cut-back", "deactivate"], "and nothing is given");
+    assert_eq!(plan.blocked, Some(Blocked::Invalid(invalid)));
 }
 
 #[test]
 fn what_is_retained_has_only_what_is_allowed_now() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
     let goal = Goal::Retain { document: document(&base) };
-    assert_eq!(names_of(&planned(&goal, &published(&acls))), ["policy", "tag", "disown", "release"]);
+    assert_eq!(names_of(&planned(&goal, &published(&acls))), ["cut-back", "tag", "disown", "release"]);
 }
 
 #[test]
 fn a_principal_of_ours_that_looks_foreign_is_not_let_go() {
     let mut state = published(&access("a", &[]));
     state.status.principal = Some("btgt-1".into());
-    state.principal = Principal::Foreign { why: "its tag is gone".into() };
+    state.principal = Principal::Foreign { whose: Owner::Other("its tag is gone".into()) };
     let plan = planned(&Goal::Remove, &state);
     assert_eq!(names_of(&plan), [""; 0]);
     assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })));
