@@ -15,6 +15,10 @@ async fn main() -> ExitCode {
         Command::Check(arguments) => {
             commands::check::check(&arguments).await.map_err(Failure::from).and_then(|found| print(found.as_bytes()))
         }
+        Command::Leftovers(arguments) => {
+            let found = commands::leftovers::leftovers(&arguments).await;
+            found.map_err(Failure::from).and_then(|found| print(found.as_bytes()))
+        }
         Command::Render(arguments) => commands::render::run(&arguments).and_then(|rendered| {
             for note in &rendered.notes {
                 eprintln!("note: {note}");

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod crds;
+pub mod leftovers;
 pub mod render;
 pub mod run;
 
@@ -28,6 +29,11 @@ pub enum Command {
     ///
     /// Waits until that is so. What is not is told, store by store, and the exit code is 1.
     Check(check::Arguments),
+    /// List IAM users of the BackupStores that belong to no BackupTarget, such as those of a cluster that was built anew.
+    ///
+    /// Reads the cluster with your kubeconfig and IAM with your own AWS credentials (iam:ListUsers, iam:ListUserTags), and
+    /// changes nothing. When a store could not be looked at, it says why, and the exit code is 1.
+    Leftovers(leftovers::Arguments),
     /// Show policy, rclone.conf and more of a BackupTarget, without a cluster or an account.
     ///
     /// Prints exactly what the operator would apply for the BackupTargets in the files, with placeholders for the access key.

@@ -19,7 +19,9 @@ use crate::{
     space::{SOON, Space, create, has, is_ready, message, principal, stalled_with, status},
     testbed::{
         aws::Aws,
+        child::command,
         operator::{Operator, Options},
+        program,
         proxy::{Active, Call, Fault},
         wait::wait_until,
     },
@@ -38,6 +40,7 @@ tests![
     a_target_that_others_hold_takes_its_user_along,
     another_clusters_users_are_left_and_nothing_is_stuck,
     a_forged_finalizer_holds_nothing,
+    users_of_a_cluster_that_was_built_anew_are_found,
 ];
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -392,4 +395,42 @@ async fn a_forged_finalizer_holds_nothing(world: Arc<World>) -> Result<()> {
     space.until("forged", "without a store", |target| has(target, READY, "False", "StoreNotFound")).await?;
     space.delete_target("forged").await?;
     space.until_gone("forged").await
+}
+
+async fn users_of_a_cluster_that_was_built_anew_are_found(_: Arc<World>) -> Result<()> {
+    let mut lab = Lab::start("leftovers", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    lab.create_target("a").await?;
+    lab.until_all_ready(1).await?;
+    let targets = lab.targets()?;
+    let old = principal(&targets.get("a").await?);
+    lab.operator.stop();
+    patch(&targets, "a", replaced()).await?;
+    targets.delete("a", &DeleteParams::default()).await?;
+    until_gone(&targets, "a").await?;
+    let secrets = Api::<Secret>::namespaced(lab.control_plane.client()?, "default");
+    secrets.delete("a", &DeleteParams::default()).await?;
+    lab.operator.restart().await?;
+    lab.create_target("a").await?;
+    lab.until_all_ready(1).await?;
+    let new = principal(&targets.get("a").await?);
+
+    let ran = |key: &'static str| {
+        let mut leftovers = command(env!("CARGO_BIN_EXE_backup-target-operator"));
+        leftovers.arg("leftovers").env("KUBECONFIG", lab.control_plane.admin_kubeconfig()).envs([
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ]);
+        program::run("leftovers", leftovers, PATIENCE)
+    };
+    let told = ran("test").await?.succeeded()?;
+    ensure!(told.contains(&format!("IAM user {old} of default/a in cluster")) && !told.contains(&new), "{told}");
+    let refused = ran("123456789012").await?;
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains("your AWS credentials belong to account"),
+        "{refused:?}"
+    );
+    Ok(())
 }
