@@ -1,10 +1,13 @@
 //! What is counted. Labels have few values: kinds, reasons, actions, tiers, and the names of stores; never those of targets.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicI64},
+    collections::{BTreeMap, HashSet},
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
+
+use kube::Resource;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -12,8 +15,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::api::{BackupStore, BackupTarget, condition::reason};
+
 /// Before every name.
 const PREFIX: &str = "backup_target_operator";
+/// How a reconcile ended that did not end well.
+const ERROR: &str = "error";
 /// Upper bounds of how long a reconcile takes, in seconds: from nothing to do up to its deadline.
 const SECONDS: [f64; 9] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0];
 
@@ -91,9 +98,9 @@ pub struct Metrics {
     reconciles: Family<OfOutcome, Counter>,
     durations: Family<OfKind, Histogram>,
     under_way: Family<OfKind, Gauge>,
-    waiting: Family<OfStore, Gauge>,
-    calls: Family<OfCall, Counter>,
-    repairs: Family<OfStore, Counter>,
+    waiting: OfStores<OfStore, Gauge>,
+    calls: OfStores<OfCall, Counter>,
+    repairs: OfStores<OfStore, Counter>,
     proofs: Family<OfProof, Counter>,
     leading: Gauge<i64, AtomicI64>,
     targets: Family<OfTargets, Gauge>,
@@ -109,9 +116,9 @@ impl Default for Metrics {
             reconciles: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             under_way: Family::default(),
-            waiting: Family::default(),
-            calls: Family::default(),
-            repairs: Family::default(),
+            waiting: OfStores::default(),
+            calls: OfStores::default(),
+            repairs: OfStores::default(),
             proofs: Family::default(),
             leading: Gauge::default(),
             targets: Family::default(),
@@ -121,6 +128,7 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
+        metrics.begin();
         Self { registry, ..metrics }
     }
 }
@@ -143,13 +151,13 @@ impl Metrics {
             "Reconciles that work or wait for their turn",
             self.under_way.clone(),
         );
-        registry.register("targets_waiting", "Reconciles of targets that wait for a slot", self.waiting.clone());
+        registry.register("targets_waiting", "Reconciles of targets that wait for a slot", self.waiting.family.clone());
         let help = "Calls to a store's IAM and STS, after the SDK's own retries";
-        registry.register("store_calls", help, self.calls.clone());
+        registry.register("store_calls", help, self.calls.family.clone());
         registry.register(
             "drift_repairs",
             "Targets in which somebody else's change was put right",
-            self.repairs.clone(),
+            self.repairs.family.clone(),
         );
         registry.register(
             "proofs",
@@ -164,9 +172,17 @@ impl Metrics {
         registry.register("store_ready", "1 for a BackupStore whose credentials work", self.stores.clone());
     }
 
+    /// Counts of what should never happen are there from the start: nobody could see that a count which begins at 1 has grown.
+    fn begin(&self) {
+        for kind in [BackupTarget::kind(&()), BackupStore::kind(&())] {
+            let fault = OfOutcome { kind: kind.into(), result: ERROR, reason: reason::INTERNAL_ERROR.to_owned() };
+            self.reconciles.get_or_create(&fault).inc_by(0);
+        }
+    }
+
     /// A reconcile ended.
     pub fn reconciled(&self, kind: &str, well: bool, reason: &str) {
-        let result = if well { "success" } else { "error" };
+        let result = if well { "success" } else { ERROR };
         self.reconciles.get_or_create(&OfOutcome { kind: kind.to_owned(), result, reason: reason.to_owned() }).inc();
     }
 
@@ -184,17 +200,17 @@ impl Metrics {
     /// A target waits for a slot of its store for as long as what is returned is kept.
     #[must_use]
     pub fn waiting(&self, store: &str) -> Counted {
-        Counted::new(self.waiting.get_or_create_owned(&OfStore { store: store.to_owned() }))
+        Counted::new(self.waiting.of(OfStore { store: store.to_owned() }))
     }
 
     /// A store was asked for something.
     pub fn called(&self, store: &str, operation: &'static str, code: &'static str) {
-        self.calls.get_or_create(&OfCall { store: store.to_owned(), operation, code }).inc();
+        self.calls.of(OfCall { store: store.to_owned(), operation, code }).inc();
     }
 
     /// Something that somebody else changed was put right.
     pub fn repaired(&self, store: &str) {
-        self.repairs.get_or_create(&OfStore { store: store.to_owned() }).inc();
+        self.repairs.of(OfStore { store: store.to_owned() }).inc();
     }
 
     /// A tier was tried.
@@ -220,6 +236,10 @@ impl Metrics {
         self.conditions.clear();
         self.oldest_keys.clear();
         self.stores.clear();
+        let is_there = |store: &str| census.stores.contains_key(store);
+        self.waiting.keep(|of, waiting| is_there(&of.store) || waiting.get() > 0);
+        self.calls.keep(|of, _| is_there(&of.store));
+        self.repairs.keep(|of, _| is_there(&of.store));
         for (of, count) in &census.targets {
             self.targets.get_or_create(of).set(*count);
         }
@@ -232,6 +252,41 @@ impl Metrics {
         for (store, ready) in &census.stores {
             self.stores.get_or_create(&OfStore { store: store.clone() }).set(i64::from(*ready));
         }
+    }
+}
+
+/// What is counted by store: it goes with its store.
+struct OfStores<L, M> {
+    family: Family<L, M>,
+    /// Of whom there is something; a family does not say.
+    counted: Mutex<HashSet<L>>,
+}
+
+impl<L: Clone + Hash + Eq, M: Default> Default for OfStores<L, M> {
+    fn default() -> Self {
+        Self { family: Family::default(), counted: Mutex::default() }
+    }
+}
+
+impl<L: Clone + Hash + Eq, M: Clone + Default> OfStores<L, M> {
+    fn of(&self, labels: L) -> M {
+        let metric = self.family.get_or_create_owned(&labels);
+        self.lock().insert(labels);
+        metric
+    }
+
+    fn keep(&self, stays: impl Fn(&L, &M) -> bool) {
+        self.lock().retain(|labels| {
+            let stays = self.family.get(labels).is_some_and(|metric| stays(labels, &metric));
+            if !stays {
+                self.family.remove(labels);
+            }
+            stays
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<L>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -318,7 +373,8 @@ mod tests {
         metrics.took("BackupTarget", Duration::from_millis(20));
         metrics.called("default", "iam:CreateUser", "OK");
         let of = OfTargets { store: "default".to_owned(), ready: "True".to_owned(), reason: "Provisioned".to_owned() };
-        let census = Census { targets: BTreeMap::from([(of, 7)]), ..Census::default() };
+        let stores = BTreeMap::from([("default".to_owned(), true)]);
+        let census = Census { targets: BTreeMap::from([(of, 7)]), stores, ..Census::default() };
         let text = metrics.exposition(true, &census);
         for line in [
             r#"backup_target_operator_reconciles_total{kind="BackupTarget",result="success",reason="Provisioned"} 1"#,
@@ -333,5 +389,47 @@ mod tests {
         let text = metrics.exposition(true, &Census::default());
         assert!(text.contains(r#"backup_target_operator_reconciles_under_way{kind="BackupTarget"} 1"#), "{text}");
         assert!(!text.contains("targets{store"), "{text}");
+    }
+
+    #[test]
+    fn a_first_fault_is_a_count_that_grows() {
+        let metrics = Metrics::default();
+        let series = |text: &str| -> BTreeSet<String> {
+            text.lines().filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
+        };
+        let before = metrics.exposition(true, &Census::default());
+        for kind in ["BackupTarget", "BackupStore"] {
+            metrics.reconciled(kind, false, reason::INTERNAL_ERROR);
+        }
+        let after = metrics.exposition(true, &Census::default());
+        assert_eq!(series(&before), series(&after));
+        assert!(after.contains(r#"reconciles_total{kind="BackupStore",result="error",reason="InternalError"} 1"#));
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_store_that_is_gone() {
+        let metrics = Metrics::default();
+        let count = |store: &str| {
+            metrics.called(store, "iam:CreateUser", "OK");
+            metrics.repaired(store);
+            let _ = metrics.waiting(store);
+        };
+        let both = BTreeMap::from([("gone".to_owned(), true), ("there".to_owned(), true)]);
+        let one = BTreeMap::from([("there".to_owned(), true)]);
+        let told = |stores: &BTreeMap<String, bool>, store: &str| {
+            let text = metrics.exposition(true, &Census { stores: stores.clone(), ..Census::default() });
+            text.lines().filter(|line| line.contains(&format!("store=\"{store}\""))).count()
+        };
+        count("gone");
+        count("there");
+        assert_eq!((told(&both, "gone"), told(&both, "there")), (4, 4));
+        assert_eq!((told(&one, "gone"), told(&one, "there")), (0, 4));
+        // Who waits for a store that is not there is told of for as long as he does.
+        let waits = metrics.waiting("");
+        assert_eq!(told(&one, ""), 1);
+        drop(waits);
+        assert_eq!(told(&one, ""), 0);
+        count("gone");
+        assert_eq!(told(&both, "gone"), 4);
     }
 }
