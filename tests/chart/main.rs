@@ -15,6 +15,7 @@ mod history;
 mod kubectl;
 mod lab;
 mod life;
+mod policies;
 mod render;
 mod rights;
 mod second;
@@ -46,8 +47,16 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let of_the_chart =
-        [render::TESTS, snapshot::TESTS, admission::TESTS, rights::TESTS, used::TESTS, stories::TESTS, second::TESTS];
+    let of_the_chart = [
+        render::TESTS,
+        snapshot::TESTS,
+        admission::TESTS,
+        policies::TESTS,
+        rights::TESTS,
+        used::TESTS,
+        stories::TESTS,
+        second::TESTS,
+    ];
     let tests = [&of_the_chart[..], &[alerts::TESTS], gitops::TESTS].concat().concat();
     let world = Arc::new(World::default());
     let trial = |(name, test): Test| {

@@ -19,6 +19,7 @@ use crate::{
     lab::{BUCKET, Lab},
     rights::may,
     testbed::{
+        install::RELEASE,
         objects::{create, is_ready},
         operator::Options,
         program::Ran,
@@ -63,23 +64,26 @@ async fn a_second_release_works_beside_the_first(_: Arc<World>) -> Result<()> {
         let granted = may(&lab.client, &account, verb, group, resource, namespace).await?;
         ensure!(granted, "the second operator may not {verb} {resource} in {namespace:?}");
     }
-    let policies = Api::<ValidatingAdmissionPolicy>::all(lab.client.clone()).list(&ListParams::default()).await?;
-    ensure!(
-        policies.items.len() == 2,
-        "there are {} admission policies, and each release has one",
-        policies.items.len()
-    );
+    let policies = Api::<ValidatingAdmissionPolicy>::all(lab.client.clone());
+    for release in [SECOND, RELEASE] {
+        let own = policies.list(&of(release)).await?.items.len();
+        ensure!(own == 5, "the release {release} has {own} admission policies");
+    }
     the_first_one_works(&lab).await?;
     lab.helm.run_as_the_readme_says("helm upgrade --install shard-b").await?.succeeded()?;
 
     lab.helm.run_in(ELSEWHERE, &["uninstall", SECOND]).await?.succeeded()?;
     let roles = Api::<ClusterRole>::all(lab.client.clone());
-    let of = |release: &str| ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
     ensure!(roles.list(&of(SECOND)).await?.items.is_empty(), "its rights are left");
-    ensure!(!roles.list(&of("backup-target-operator")).await?.items.is_empty(), "the first one's rights went, too");
+    ensure!(!roles.list(&of(RELEASE)).await?.items.is_empty(), "the first one's rights went, too");
     let definitions = Api::<CustomResourceDefinition>::all(lab.client.clone());
-    ensure!(definitions.list(&of("backup-target-operator")).await?.items.len() == 2, "the definitions went");
+    ensure!(definitions.list(&of(RELEASE)).await?.items.len() == 2, "the definitions went");
     Ok(())
+}
+
+/// What belongs to a release.
+fn of(release: &str) -> ListParams {
+    ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"))
 }
 
 async fn install_second(lab: &Lab, arguments: &[&str]) -> Result<Ran> {

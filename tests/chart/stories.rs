@@ -7,7 +7,7 @@ use backup_target_operator::api::{BackupStore, BackupTarget};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Secret, ServiceAccount},
-        rbac::v1::{ClusterRole, RoleBinding},
+        rbac::v1::{ClusterRole, Role, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -24,7 +24,7 @@ use crate::{
     life::Life,
     rights::{self, may},
     testbed::{
-        install::{NAMESPACE, RELEASE},
+        install::{NAMESPACE, RELEASE, apply},
         objects::{create, is_ready, principal, status},
         operator::Options,
         wait::wait_until,
@@ -145,12 +145,47 @@ async fn one_file_of_values_is_a_complete_install_for_named_namespaces(_: Arc<Wo
         }
     }
 
+    its_administrator_leaves_the_operators_rights(&lab, "team-a").await?;
     a_namespace_goes(&lab, "team-b").await?;
     operator.stop();
     operator.restart().await.context("a namespace that is gone keeps the operator from its work")?;
     patch_capabilities(&lab, "team-a", &[]).await?;
     until_ready(&lab, "team-a").await?;
     until_store_counts(&stores, 1).await
+}
+
+/// Who may do everything in a namespace, with what else he has there, may not take the operator's right away.
+async fn its_administrator_leaves_the_operators_rights(lab: &Lab, namespace: &str) -> Result<()> {
+    let group = "rbac.authorization.k8s.io";
+    let metadata = json!({"name": "administrator", "namespace": namespace});
+    let everything = json!([{"apiGroups": [group], "resources": ["roles", "rolebindings"], "verbs": ["*"]}]);
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata, "rules": everything});
+    apply(&lab.client, role).await?;
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "administrator"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "administrator"}],
+    });
+    apply(&lab.client, binding).await?;
+    let client = lab.control_plane.client_as("administrator")?;
+    let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
+    let roles = Api::<Role>::namespaced(client, namespace);
+    let (name, all) = (format!("{RELEASE}-targets"), ListParams::default());
+    let nothing = json!({"rules": []});
+    for refused in [
+        bindings.delete(&name, &DeleteParams::default()).await.err(),
+        bindings
+            .delete_collection(&DeleteParams::default(), &all.clone().fields(&format!("metadata.name={name}")))
+            .await
+            .err(),
+        roles.delete(&name, &DeleteParams::default()).await.err(),
+        roles.patch(&name, &PatchParams::default(), &Patch::Merge(nothing)).await.err(),
+    ] {
+        let refused = refused.context("the operator's right was taken away")?;
+        ensure!(refused.to_string().contains("cannot give the BackupTargets of this namespace"), "{refused}");
+    }
+    roles.delete("administrator", &DeleteParams::default()).await.context("what is his own may go")?;
+    Ok(())
 }
 
 /// In the order that is the worst for the operator: its right to the Secrets goes first.

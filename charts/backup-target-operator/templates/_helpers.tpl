@@ -88,3 +88,39 @@ seccompProfile:
 {{- define "backup-target-operator.storesCanCome" -}}
 {{- if or (not .Values.crds.enabled) (.Capabilities.APIVersions.Has "backup-target.dev/v1alpha1/BackupStore") }}yes{{ end }}
 {{- end }}
+
+{{/* Puts an admission policy to work. */}}
+{{- define "backup-target-operator.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name | quote }}
+  labels:
+    {{- include "backup-target-operator.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ .name | quote }}
+  validationActions: [Deny]
+{{- end }}
+
+{{/* What an object has in metadata, now and before, as variables of an admission policy. */}}
+{{- define "backup-target-operator.metadataVariables" -}}
+{{- range $field, $none := dict "annotations" "{}" "finalizers" "[]" "labels" "{}" "ownerReferences" "[]" }}
+- name: {{ $field }}
+  expression: object.metadata.?{{ $field }}.orValue({{ $none }})
+- name: old{{ title $field }}
+  expression: "oldObject == null ? {{ $none }} : oldObject.metadata.?{{ $field }}.orValue({{ $none }})"
+{{- end }}
+{{- end }}
+
+{{/* Whether metadata is small, with managedFields, of which anybody may write as many as he likes. What is larger from before may
+still be changed and go. */}}
+{{- define "backup-target-operator.metadataFits" -}}
+size(bytes('%s'.format([object.metadata]))) <= 32768
+|| request.operation == 'UPDATE' && size(bytes('%s'.format([oldObject.metadata]))) > 32768
+&& size(bytes('%s'.format([object.metadata]))) <= size(bytes('%s'.format([oldObject.metadata]))) + 1024
+{{- end }}
+
+{{/* What to say when it is not. */}}
+{{- define "backup-target-operator.metadataTooLarge" -}}
+the metadata of {{ . }} may have 32 KiB in all, with managedFields; keep less in labels and annotations
+{{- end }}
