@@ -53,6 +53,12 @@ pub struct Arguments {
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     watch_namespaces: Vec<String>,
 
+    /// Watch the Secrets of targets, so that one that somebody deletes or edits is put right at once. Without, that waits for
+    /// the next resync, and the operator needs no right to list Secrets but in its own namespace (chart value `secretWatch`).
+    #[arg(long, env = "WATCH_SECRETS", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true")]
+    watch_secrets: bool,
+
     /// Work only while holding a Lease in the operator's namespace, so that several replicas can run and one works.
     #[arg(long, env = "LEADER_ELECTION", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true")]
@@ -130,6 +136,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         concurrency: arguments.concurrency,
         selector: arguments.watch_label_selector,
         namespaces: arguments.watch_namespaces,
+        watch_secrets: arguments.watch_secrets,
     };
     let telemetry = Arc::new(Telemetry::default());
     if let Some(address) = arguments.http_address {

@@ -57,6 +57,8 @@ pub struct Settings {
     pub selector: Option<String>,
     /// Namespaces of the targets that are worked on; none named is all of them.
     pub namespaces: Vec<String>,
+    /// Whether the Secrets of targets are watched; if not, what becomes of them is seen with the next resync.
+    pub watch_secrets: bool,
 }
 
 /// Runs until `stop` says so, and acts only while the fence is open.
@@ -106,12 +108,13 @@ pub async fn run(
     // A controller for each namespace, or one for all.
     let targets = scopes.iter().zip(target_controllers).map(|(scope, controller)| {
         let known = controller.store();
-        controller
-            .watches(
-                scope.api::<PartialObjectMeta<Secret>>(client.clone()),
-                watched().labels(&managed_selector()),
-                |secret: PartialObjectMeta<Secret>| targets_of_secret(&secret),
-            )
+        let secrets = settings.watch_secrets.then(|| scope.api::<PartialObjectMeta<Secret>>(client.clone()));
+        let ours_only = || watched().labels(&managed_selector());
+        secrets
+            .into_iter()
+            .fold(controller, |controller, secrets| {
+                controller.watches(secrets, ours_only(), |secret| targets_of_secret(&secret))
+            })
             .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone(), all_stores.clone()))
             .watches(
                 Api::<PartialObjectMeta<Namespace>>::all(client.clone()),

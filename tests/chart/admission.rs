@@ -25,6 +25,7 @@ fn choices() -> Vec<Vec<Value>> {
     let store = json!({"region": "eu-central-1", "allow": []});
     vec![
         vec![json!({}), json!({"namespaces": ["team-a", "team-b"]})],
+        vec![json!({}), json!({"secretWatch": false})],
         vec![
             json!({}),
             json!({"leaderElection": {"flowSchema": true}}),

@@ -30,7 +30,7 @@ use crate::{
     world::World,
 };
 
-tests![every_right_is_used_and_every_use_has_a_right];
+tests![every_right_is_used_and_every_use_has_a_right, without_the_watch_a_lost_secret_comes_back_and_none_is_listed,];
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const TEAM: &str = "team-a";
@@ -68,6 +68,35 @@ async fn every_right_is_used_and_every_use_has_a_right(_: Arc<World>) -> Result<
     Ok(())
 }
 
+/// The right to list Secrets is not there, so that asking for it would be refused; and nobody asks.
+async fn without_the_watch_a_lost_secret_comes_back_and_none_is_listed(_: Arc<World>) -> Result<()> {
+    let lab = Lab::start("chart-unwatched").await?;
+    lab.create_namespace(TEAM).await?;
+    let values = json!({"secretWatch": false, "leaderElection": {"enabled": false}, "replicas": 1});
+    let file = lab.helm.values("values.yaml", &values)?;
+    lab.install(&["--values", text(&file)?]).await?;
+    let api = Proxy::start(&lab.control_plane.upstream()).await?;
+    let options = Options { server: Some(api.url().to_owned()), ..Options::default() }.env("WATCH_SECRETS", "false");
+    let _operator = lab.operator(options.args(&["--resync", "2s"])).await?;
+    let place = Place { lab, api };
+    place.lab.write_credentials().await?;
+    create(&place.stores(), json!({"metadata": {"name": "default"}, "spec": place.lab.store_spec(&[TEAM])})).await?;
+    place.create_target().await?;
+    place.a_lost_secret_comes_back().await?;
+    place.targets().delete("dataset-1", &DeleteParams::default()).await?;
+    place.until_gone().await?;
+
+    let (granted, used) = (place.granted(&values).await?, place.used());
+    let missing: Vec<_> = used.iter().filter(|done| !granted.iter().any(|right| covers(right, done))).collect();
+    ensure!(missing.is_empty(), "the operator does what the chart does not grant: {missing:#?}");
+    for verb in ["list", "watch"] {
+        let (client, who) = (&place.lab.client, operator());
+        ensure!(may(client, &who, verb, "", "secrets", NAMESPACE).await?, "it may not {verb} its own Secrets");
+        ensure!(!may(client, &who, verb, "", "secrets", TEAM).await?, "it may {verb} the Secrets of others");
+    }
+    Ok(())
+}
+
 /// A right that is granted nowhere in particular holds everywhere.
 fn covers(right: &Use, done: &Use) -> bool {
     let (place, verb, resource) = right;
@@ -83,7 +112,7 @@ struct Place {
 impl Place {
     /// All that the operator has to do something for, and twice what makes an event count up.
     async fn life_of_a_store_and_a_target(&self) -> Result<()> {
-        let (targets, stores, secrets) = (self.targets(), self.stores(), self.secrets(TEAM));
+        let (targets, stores) = (self.targets(), self.stores());
         let spec = self.lab.store_spec(&[TEAM]);
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
         for _ in 0..2 {
@@ -105,6 +134,13 @@ impl Place {
         }
         self.change(json!({"secret": {"remote": "other"}})).await?;
         self.until("ready", is_ready).await?;
+        self.a_lost_secret_comes_back().await?;
+        targets.delete("dataset-1", &DeleteParams::default()).await?;
+        self.until_gone().await
+    }
+
+    async fn a_lost_secret_comes_back(&self) -> Result<()> {
+        let secrets = self.secrets(TEAM);
         let lost = secrets.get("dataset-1").await?;
         secrets.delete("dataset-1", &DeleteParams::default()).await?;
         wait_until("the Secret to come back", PATIENCE, async || {
@@ -112,9 +148,7 @@ impl Place {
             Ok(())
         })
         .await?;
-        self.until("ready", is_ready).await?;
-        targets.delete("dataset-1", &DeleteParams::default()).await?;
-        self.until_gone().await
+        self.until("ready", is_ready).await
     }
 
     /// A second replica waits for the lead, and gets it.

@@ -66,11 +66,14 @@ seccompProfile:
 {{- define "backup-target-operator.namespaceRules" -}}
 # get: is the Secret the target's own and complete.
 # create, update, delete: the Secret with the rclone.conf.
+{{- if .Values.secretWatch }}
 # list, watch: a changed or deleted Secret is noticed at once. The operator asks for metadata only, of Secrets with its
-# own label; RBAC cannot say so, and these two verbs could read every Secret. The value namespaces limits where.
+# own label; RBAC cannot say so, and these two verbs could read every Secret. The value namespaces limits where, and
+# secretWatch: false takes them away.
+{{- end }}
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, update, delete]
+  verbs: [get, {{ if .Values.secretWatch }}list, watch, {{ end }}create, update, delete]
 # Events on targets; patch counts a repeated one up.
 - apiGroups: [events.k8s.io]
   resources: [events]
