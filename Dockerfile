@@ -1,7 +1,6 @@
-# syntax=docker/dockerfile:1
-
-# Both can be replaced: by mirrors, by images pinned by digest, or by ones that were assembled where nothing can be pulled.
-# The base needs glibc, libgcc and CA certificates.
+# Both can be replaced: by mirrors, or by ones that were assembled where nothing can be pulled. A tag may be another image
+# tomorrow: for a build that can be repeated and checked, give both with a digest, as NAME:TAG@sha256:… (README, Use it).
+# The base needs glibc, libgcc and CA certificates. No `# syntax` line: the builder's own is enough, and nothing more is pulled.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 

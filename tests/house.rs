@@ -105,3 +105,26 @@ fn generated_definitions_are_those_of_the_code() {
         }
     }
 }
+
+/// Who reads of a control finds the tests that try it.
+#[test]
+fn each_test_that_the_table_of_threats_names_is_there() {
+    let text = fs::read_to_string(project().join("SECURITY.md")).expect("readable");
+    let (_, table) = text.split_once("| Threat | Control | Tests |\n|---|---|---|\n").expect("a table of threats");
+    let sources: String =
+        ["src", "tests"].into_iter().flat_map(sources).filter(|path| is_rust(path)).map(|path| code(&path)).collect();
+    let mut missing = Vec::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [threat, control, tests] = cells[..] else { panic!("not three cells: {row}") };
+        let is_heading = control.is_empty() && tests.is_empty();
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(is_heading || !named.is_empty() && !control.is_empty(), "no control or no test: {threat}");
+        missing.extend(named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}

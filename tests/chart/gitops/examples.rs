@@ -5,6 +5,8 @@
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use serde_json::Value;
 
 use crate::{
@@ -23,6 +25,7 @@ tests![
     argo_cd_installs_the_operator_with_a_store,
     flux_installs_the_operator_with_a_store,
     a_teams_folder_becomes_ready,
+    the_quota_is_one_of_targets,
 ];
 
 /// Objects of each tool, and where in them a path into this repository stands.
@@ -74,6 +77,17 @@ async fn a_teams_folder_becomes_ready(world: Arc<World>) -> Result<()> {
     let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "-f", "examples/gitops/backups/target.yaml"];
     kubectl(lab, &ready).await?.succeeded()?;
     Ok(())
+}
+
+async fn the_quota_is_one_of_targets(world: Arc<World>) -> Result<()> {
+    let lab = world.lab().await?;
+    lab.create_namespace("backups").await?;
+    let quota = read(&project().join("examples/quota.yaml"))?.pop().context("no quota")?;
+    let definition =
+        Api::<CustomResourceDefinition>::all(lab.client.clone()).get("backuptargets.backup-target.dev").await?;
+    let counts = format!("count/{}", definition.metadata.name.unwrap_or_default());
+    ensure!(quota["spec"]["hard"][&counts].is_string(), "{quota} does not limit {counts}");
+    try_to_apply(&lab.client, quota, "kubectl").await
 }
 
 /// The objects of that kind in a tool's folder.
