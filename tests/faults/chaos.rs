@@ -11,17 +11,28 @@ use crate::shape::Shape;
 const DEFAULT_PLANS: u64 = 100;
 const MOST_BREAKS: usize = 5;
 
-/// Whether plans are drawn by chance, instead of all single ones.
-pub fn is_on() -> bool {
-    env::var_os("CHAOS").is_some()
+/// What is to be drawn. Each plan depends on its own seed alone.
+#[derive(Clone, Copy)]
+pub struct Chaos {
+    pub seed: u64,
+    plans: u64,
 }
 
-/// As many plans as `PLANS` says, from `SEED`; both have defaults. A plan depends on its own seed alone.
-pub fn plans(calls: &Calls) -> Result<Vec<Plan>> {
-    let seed = number("SEED")?.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
-    let count = number("PLANS")?.unwrap_or(DEFAULT_PLANS);
-    println!("make chaos SEED={seed} PLANS={count}");
-    Ok((seed..seed + count).map(|seed| draw(calls, seed)).collect())
+impl Chaos {
+    /// Whether plans are drawn by chance, instead of all single ones: as many as `PLANS` says, from `SEED`; both have defaults.
+    pub fn asked() -> Result<Option<Self>> {
+        if env::var_os("CHAOS").is_none() {
+            return Ok(None);
+        }
+        let seed = number("SEED")?.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
+        let plans = number("PLANS")?.unwrap_or(DEFAULT_PLANS);
+        println!("make chaos SEED={seed} PLANS={plans}");
+        Ok(Some(Self { seed, plans }))
+    }
+
+    pub fn plans(self, calls: &Calls) -> Vec<Plan> {
+        (self.seed..self.seed + self.plans).map(|seed| draw(calls, seed)).collect()
+    }
 }
 
 fn number(name: &str) -> Result<Option<u64>> {

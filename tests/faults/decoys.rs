@@ -14,7 +14,8 @@ use crate::{
 /// A principal of another target of this operator, by name, path and tags.
 pub const NEIGHBOUR: &str = "btgt-00000000-0000-4000-8000-000000000000";
 const USERS: [&str; 2] = [NEIGHBOUR, "btgt-decoy"];
-const SECRETS: [&str; 2] = ["dataset-10", "dataset-1-copy"];
+/// Secrets of somebody else.
+pub const SECRETS: [&str; 2] = ["dataset-10", "dataset-1-copy"];
 const DOCUMENT: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::other"}]}"#;
 
 /// Makes them, and says how they look.

@@ -86,8 +86,9 @@ pub async fn ends_as(corner: &Corner, reference: &Value) -> Result<()> {
 
 /// Once all is settled, nothing is written for three resyncs.
 pub async fn is_quiet(corner: &Corner) -> Result<()> {
-    // A reconcile that told its outcome still tells its events; the next one begins after that.
-    resyncs(corner, 1).await?;
+    // The first look may still tell what comes of a fault: that something works again, and its events. The second begins
+    // after that.
+    resyncs(corner, 2).await?;
     let (api, aws) = (corner.api.mark(), corner.aws.mark());
     resyncs(corner, RESYNCS).await?;
     ensure_no_writes(corner, api, aws)
@@ -102,7 +103,9 @@ pub async fn resyncs(corner: &Corner, count: u32) -> Result<()> {
         return Ok(());
     }
     wait_patiently_until("resyncs", QUIET, LOOK, async || {
-        let looks = corner.aws.calls_since(mark, |call| call.is("GetUser")).len();
+        // One that got no answer, or not the right one, is no look.
+        let is_look = |call: &Call| call.is("GetUser") && call.fault.is_none() && call.status.is_some();
+        let looks = corner.aws.calls_since(mark, is_look).len();
         ensure!(looks >= count as usize, "{looks} looks");
         Ok(())
     })

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
+use backup_target_operator::{
+    api::{BackupTarget, condition::RECONCILING},
+    names::{INTENT_ANNOTATION, OPERATOR, TARGET_FINALIZER, VERIFY_AT_ANNOTATION},
+};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -16,12 +19,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Test,
-    corner::{Corner, SECRET},
+    corner::{Corner, SECRET, TARGET},
     oracles, run,
     scenario::Phase,
     testbed::{
         install,
-        objects::{create, has, is_ready, principal, status},
+        objects::{create, has, is_ready, merge, principal, status},
         operator::{Operator, Options},
         proxy::{Call, Fault},
         tools::project,
@@ -60,6 +63,7 @@ tests![
     a_key_is_known_after_five_seconds,
     a_key_is_known_after_a_minute,
     a_key_is_known_after_three_minutes,
+    a_target_with_forged_metadata_lives_and_goes_as_any_other,
     targets_with_other_labels_are_left_alone,
     a_selector_that_is_none_is_refused_at_the_start,
 ];
@@ -304,6 +308,36 @@ async fn a_key_is_known_after(world: &Arc<World>, time: Duration) -> Result<()> 
     let created = corner.aws.calls(|call| call.is("CreateAccessKey")).len();
     ensure!(created == 1, "{created} keys were made");
     run::settled(&corner, Phase::Create).await
+}
+
+/// Words of the operator's own, written by a tenant, and as much of others as the API server takes.
+async fn a_target_with_forged_metadata_lives_and_goes_as_any_other(world: Arc<World>) -> Result<()> {
+    let corner = prepared(&world, Phase::Create).await?;
+    let intent = json!({"nonce": "0", "startedAt": in_hours(-24), "existing": [], "secret": "dataset-10"});
+    let mut labels = corner.labels();
+    merge(&mut labels, json!({"app.kubernetes.io/managed-by": OPERATOR, "backup-target.dev/target": "dataset-10"}));
+    let annotations = json!({
+        INTENT_ANNOTATION: intent.to_string(), VERIFY_AT_ANNOTATION: in_hours(-1), "example.com/large": "x".repeat(200_000),
+    });
+    let finalizers = json!([TARGET_FINALIZER, "example.com/mine"]);
+    let metadata = json!({"name": TARGET, "labels": labels, "annotations": annotations, "finalizers": finalizers});
+    let spec = json!({"storeRef": {"name": corner.store}, "bucket": corner.bucket, "prefix": "backups/dataset-1/"});
+    create(&corner.targets(), json!({"metadata": metadata, "spec": spec})).await?;
+    let target = corner.until(IN_DOUBT, "ready", is_ready).await?;
+    ensure!(corner.keys_of(&principal(&target)).await?.len() == 1, "one key is made, and no more");
+    let before = Phase::SecretLost.begin(&corner).await?;
+    Phase::SecretLost.until_over(&corner, &before, SOON).await?;
+    corner.delete_target().await?;
+    wait_until("all but the tenant's own finalizer to be gone", SOON, async || {
+        let left = corner.targets().get(TARGET).await?.metadata.finalizers.unwrap_or_default();
+        ensure!(left == ["example.com/mine"], "{left:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(corner.users().await?.is_empty(), "{:?}", corner.users().await?);
+    let none = json!({"metadata": {"finalizers": null}});
+    corner.targets().patch(TARGET, &PatchParams::default(), &Patch::Merge(none)).await?;
+    run::settled(&corner, Phase::Delete).await
 }
 
 async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<()> {
