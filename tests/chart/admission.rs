@@ -25,7 +25,6 @@ fn choices() -> Vec<Vec<Value>> {
     let store = json!({"region": "eu-central-1", "allow": []});
     vec![
         vec![json!({}), json!({"namespaces": ["team-a", "team-b"]})],
-        vec![json!({}), json!({"secretWatch": false})],
         vec![
             json!({}),
             json!({"leaderElection": {"flowSchema": true}}),
@@ -41,6 +40,7 @@ fn choices() -> Vec<Vec<Value>> {
 fn less() -> Value {
     json!({
         "podDisruptionBudget": false,
+        "secretWatch": false,
         "aggregatedRoles": false,
         "crds": {"enabled": false},
         "podSecurityContext": {"runAsUser": null, "runAsGroup": null},

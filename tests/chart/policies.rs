@@ -383,9 +383,12 @@ fn secret(name: &str, metadata: Value, fields: Value) -> Result<Secret> {
 async fn the_operators_account_writes_secrets_of_targets_alone(world: Arc<World>) -> Result<()> {
     let place = Place::new(world.lab().await?, "own-secrets").await?;
     let (secrets, admin) = (place.secrets(&operator())?, place.secrets(ADMIN)?);
-    let (form, foreign) = (Some("of the type Opaque and with rclone.conf alone"), Some("that a BackupTarget owns"));
+    let (form, foreign) =
+        (Some("of the type Opaque, with rclone.conf and no other entry"), Some("that a BackupTarget owns"));
     let token = json!({"annotations": {"kubernetes.io/service-account.name": "default"}});
-    let more = json!({"data": {"rclone.conf": ByteString(vec![]), "token": ByteString(vec![])}});
+    let more = json!({"data": {"rclone.conf": ByteString(vec![]), "more": ByteString(vec![])}});
+    // By such a label, others find what they take for their configuration.
+    let found = json!({"labels": {"argocd.argoproj.io/secret-type": "cluster"}});
     for (what, made, refused) in [
         ("as it should be", secret("new", json!({}), json!({}))?, None),
         (
@@ -393,7 +396,8 @@ async fn the_operators_account_writes_secrets_of_targets_alone(world: Arc<World>
             secret("new", token, json!({"type": "kubernetes.io/service-account-token", "data": null}))?,
             form,
         ),
-        ("a key besides", secret("new", json!({}), more.clone())?, form),
+        ("an entry that a webhook adds", secret("new", json!({}), more.clone())?, None),
+        ("an entry for others to find", secret("new", found.clone(), more.clone())?, form),
         ("nobody's", secret("new", json!({"ownerReferences": null}), json!({}))?, form),
         ("a Deployment's", secret("new", json!({"ownerReferences": [owner(Some("Deployment"))]}), json!({}))?, form),
     ] {
@@ -405,12 +409,15 @@ async fn the_operators_account_writes_secrets_of_targets_alone(world: Arc<World>
     admin.create(&PostParams::default(), &secret("ours", json!({}), json!({}))?).await?;
     admin.create(&PostParams::default(), &secret("foreign", json!({"ownerReferences": null}), json!({}))?).await?;
     admin.create(&PostParams::default(), &secret("edited", json!({}), json!({"type": "mine/mine"}))?).await?;
+    admin.create(&PostParams::default(), &secret("entries", found.clone(), more.clone())?).await?;
     for (what, put, refused) in [
         ("other content", secret("ours", json!({}), other.clone())?, None),
         ("let go", secret("ours", retained.clone(), json!({}))?, None),
         ("let go with other content", secret("ours", retained.clone(), other)?, form),
         ("let go without a word", secret("ours", json!({"ownerReferences": null}), json!({}))?, form),
-        ("a key besides", secret("ours", json!({}), more)?, form),
+        ("an entry that a webhook adds", secret("ours", json!({}), more.clone())?, None),
+        ("an entry for others to find", secret("ours", found.clone(), more.clone())?, form),
+        ("an entry that is there", secret("entries", found.clone(), more.clone())?, None),
         ("taking over a foreign one", secret("foreign", json!({}), json!({}))?, foreign),
         ("marking a foreign one", secret("foreign", retained, json!({}))?, foreign),
     ] {
