@@ -55,7 +55,7 @@ impl Replica {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(lease = self.lease, %error, "the Lease could not be read or taken");
+                    warn!(lease = self.lease, %error, "the Lease could not be read or taken{}", advice(&error));
                     health.is_now(Phase::Joining);
                     sleep(LOOK_AGAIN).await;
                 }
@@ -106,7 +106,7 @@ impl Replica {
             match timeout_at(end, self.renew()).await {
                 Ok(Ok(true)) => end = begun + GIVE_UP_AFTER,
                 Ok(Ok(false)) => return warn!(lease = self.lease, "another replica has taken the lead"),
-                Ok(Err(error)) => warn!(lease = self.lease, %error, "the Lease could not be renewed"),
+                Ok(Err(error)) => warn!(lease = self.lease, %error, "the Lease could not be renewed{}", advice(&error)),
                 Err(_) => {}
             }
             if Instant::now() >= end {
@@ -137,5 +137,15 @@ impl Replica {
             let error: Error = error;
             warn!(lease = self.lease, %error, "the Lease could not be given back; the next replica waits until it ends");
         }
+    }
+}
+
+/// The rights of a release are for one Lease.
+fn advice(error: &Error) -> &'static str {
+    if error.kind == Kind::Forbidden {
+        "; the chart's Role allows the Lease of the release's name alone: leave --lease-name (LEASE_NAME) to the chart, or allow \
+         get, list, watch and update on the one that you name"
+    } else {
+        ""
     }
 }
