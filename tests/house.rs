@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Rooms in which decisions are made; each may be a file or a folder.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
     "src/api",
     "src/access",
     "src/names.rs",
@@ -17,6 +17,7 @@ const PURE: [&str; 17] = [
     "src/controller/state.rs",
     "src/controller/changes.rs",
     "src/controller/verdict.rs",
+    "src/controller/overlap.rs",
     "src/controller/census.rs",
     "src/controller/rivals.rs",
     "src/controller/rush.rs",
@@ -127,4 +128,15 @@ fn each_test_that_the_table_of_threats_names_is_there() {
 
 fn is_rust(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
+}
+
+#[test]
+fn the_readme_says_what_every_reason_means() {
+    let read = |path: &str| fs::read_to_string(project().join(path)).expect("readable");
+    let (readme, code) = (read("README.md"), read("src/api/condition.rs"));
+    let reasons = code.lines().filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1));
+    let reasons: Vec<&str> = reasons.filter(|reason| reason.starts_with(char::is_uppercase)).collect();
+    assert!(reasons.len() > 50, "{reasons:?}");
+    let missing: Vec<&&str> = reasons.iter().filter(|reason| !readme.contains(&format!("`{reason}`"))).collect();
+    assert!(missing.is_empty(), "README.md does not have {missing:?}");
 }

@@ -135,7 +135,7 @@ pub struct BackupTargetSpec {
     pub deletion_policy: DeletionPolicy,
 
     /// How long replaced access stays valid, so that a running backup can end: the old key when the Secret had to be
-    /// replaced, the old folder when bucket or prefix change, the old Secret when its name changes. A duration such as
+    /// replaced (until one is lost again, since an IAM user has two keys at most), the old folder when bucket or prefix change, the old Secret when its name changes. A duration such as
     /// `24h` or `90m`. Default: 24h, or the store rule's maximum if that is shorter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -397,7 +397,7 @@ pub struct KeyRecord {
     /// When another key took its place in the Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_at: Option<Timestamp>,
-    /// When the replaced key is made inactive; later if it is still in use.
+    /// When the replaced key is made inactive; later if it is still in use, sooner if its place is needed for another key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoke_at: Option<Timestamp>,
     /// When the replaced key was made inactive; it is deleted some time after.
@@ -449,6 +449,9 @@ pub struct KeyIntent {
     pub nonce: String,
     /// When it was written.
     pub started_at: Timestamp,
+    /// What the store's clock showed then. Keys carry the store's times, and are compared with no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_time: Option<Timestamp>,
     /// Access keys that the principal had before; a key that is not among them came after the intent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub existing: Vec<String>,

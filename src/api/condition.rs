@@ -88,6 +88,8 @@ pub mod reason {
     pub const ACCESS_DENIED: &str = "AccessDenied";
     /// The operator's AWS credentials are not valid.
     pub const INVALID_CREDENTIALS: &str = "InvalidCredentials";
+    /// The operator's clock and the store's differ.
+    pub const CLOCK_SKEWED: &str = "ClockSkewed";
     /// The Secret with the operator's AWS credentials is missing or incomplete.
     pub const CREDENTIALS_NOT_FOUND: &str = "CredentialsNotFound";
     /// The store's API does not answer, or not in time.
@@ -102,6 +104,10 @@ pub mod reason {
     pub const KUBERNETES_ERROR: &str = "KubernetesError";
     /// The Kubernetes API forbids what is needed.
     pub const FORBIDDEN: &str = "Forbidden";
+    /// A ResourceQuota of the namespace is used up.
+    pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// A webhook or policy of the cluster does not let pass what is written.
+    pub const NOT_ADMITTED: &str = "NotAdmitted";
     /// The reconcile took longer than it may.
     pub const TIMED_OUT: &str = "TimedOut";
     /// The store's credentials work.

@@ -20,6 +20,10 @@ pub enum Kind {
     Conflict,
     /// The operator's rights do not allow it, or the namespace is going away.
     Forbidden,
+    /// A ResourceQuota of the namespace is used up.
+    QuotaExceeded,
+    /// A webhook or policy of the cluster does not let the object pass.
+    NotAdmitted,
     /// The API server does not take the object.
     Invalid,
     /// This replica may not act any more, so nothing was sent.
@@ -37,6 +41,9 @@ impl Error {
 
     pub(super) fn from_kube(what: &'static str, error: &kube::Error) -> Self {
         let kind = match error {
+            kube::Error::Api(status) if (400..500).contains(&status.code) && admission(&status.message).is_some() => {
+                admission(&status.message).unwrap_or(Kind::Forbidden)
+            }
             kube::Error::Api(status) => match status.code {
                 404 => Kind::NotFound,
                 409 if status.reason == "AlreadyExists" => Kind::AlreadyExists,
@@ -57,11 +64,28 @@ impl Error {
         Self::new(what, kind)
     }
 
+    /// Whether only a person can go on from here.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self.kind, Kind::QuotaExceeded | Kind::NotAdmitted)
+    }
+
     /// Whether the call certainly changed nothing.
     #[must_use]
     pub fn is_definite(&self) -> bool {
         !matches!(self.kind, Kind::Unreadable | Kind::Unreachable)
     }
+}
+
+/// What refused a request after the operator's rights were found to be enough. The API server has one status for all of them,
+/// and tells them apart by these words of its own alone.
+fn admission(message: &str) -> Option<Kind> {
+    let words = [
+        ("exceeded quota: ", Kind::QuotaExceeded),
+        ("admission webhook ", Kind::NotAdmitted),
+        ("ValidatingAdmissionPolicy '", Kind::NotAdmitted),
+    ];
+    words.iter().find(|(words, _)| message.contains(words)).map(|(_, kind)| *kind)
 }
 
 impl std::error::Error for Error {}
@@ -77,6 +101,16 @@ impl std::fmt::Display for Error {
                 f,
                 "failed to {what}: Kubernetes forbids it; check the operator's rights (the chart's rbac.yaml), or the \
                  namespace is being deleted"
+            ),
+            Kind::QuotaExceeded => write!(
+                f,
+                "failed to {what}: a ResourceQuota of the namespace is used up (kubectl describe resourcequota); raise it, or remove \
+                 what is not needed"
+            ),
+            Kind::NotAdmitted => write!(
+                f,
+                "failed to {what}: an admission webhook or policy of the cluster does not let it pass; except what this operator \
+                 writes, or ask for what is let through"
             ),
             Kind::Invalid => write!(
                 f,

@@ -8,7 +8,7 @@ mod secrets;
 
 pub use error::{Error, Kind};
 pub use events::Note;
-pub use secret_state::{OwnedSecret, SecretState};
+pub use secret_state::{OtherEntries, OwnedSecret, SecretOwner, SecretState};
 pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
 use std::{

@@ -1,6 +1,8 @@
 //! What a target sees of a Secret: nothing, somebody else's, or its own.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Error;
@@ -13,13 +15,32 @@ pub enum SecretState {
     Absent,
     /// It does not belong to this target.
     Foreign {
-        /// Who owns it, in words for people.
-        owner: String,
+        /// Whose it seems to be.
+        owner: SecretOwner,
     },
     /// It belongs to this target.
     Ours(Box<OwnedSecret>),
     /// It cannot be read, or not be deleted.
     Unknown(Error),
+}
+
+/// Whose a Secret seems to be that is not this target's. Labels can be written by anybody, so they are good for advice alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretOwner {
+    /// Somebody's, by kind and name.
+    Other(String),
+    /// Nobody's that it names.
+    Nobody,
+    /// A former target of this name left it on purpose.
+    Retained,
+    /// It has this target's labels and lacks its owner, as tools restore it.
+    Restored,
+}
+
+impl From<&str> for SecretOwner {
+    fn from(other: &str) -> Self {
+        Self::Other(other.to_owned())
+    }
 }
 
 /// A Secret of this target.
@@ -29,10 +50,22 @@ pub struct OwnedSecret {
     pub metadata: ObjectMeta,
     /// The rclone.conf, when there is one that is text.
     pub rclone_conf: Option<SecretString>,
+    /// What somebody added beside it.
+    pub others: OtherEntries,
     /// Whether labels and the other fields are as the operator writes them.
     pub well_formed: bool,
     /// Whether somebody changed what Kubernetes never lets change again: its type, or that it is immutable.
     pub must_be_recreated: bool,
+}
+
+/// Entries of a Secret that are somebody else's: carried along when it is written, and neither read nor shown.
+#[derive(Clone, Default)]
+pub struct OtherEntries(pub(super) BTreeMap<String, ByteString>);
+
+impl std::fmt::Debug for OtherEntries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} entries", self.0.len())
+    }
 }
 
 impl SecretState {

@@ -1,7 +1,5 @@
 //! The Secrets of targets: read with their owner, written only when they are the target's own.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     ByteString,
     api::core::v1::Secret,
@@ -13,7 +11,7 @@ use kube::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Cluster, Error, Kind, OwnedSecret, SecretState};
+use super::{Cluster, Error, Kind, OtherEntries, OwnedSecret, SecretOwner, SecretState};
 use crate::{
     api::BackupTarget,
     names::{self, MANAGED_BY_LABEL, OPERATOR, ObjectName, RCLONE_CONF, RETAINED_LABEL, TARGET_LABEL},
@@ -68,8 +66,9 @@ impl Cluster {
     /// # Errors
     /// [`Kind::AlreadyExists`] when there is one.
     pub async fn create_secret(&self, new: &NewSecret<'_>) -> Result<OwnedSecret, Error> {
-        let (api, secret) = (self.secrets(new.target), secret_manifest(new, ObjectMeta::default()));
-        Ok(owned(self.within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?))
+        let (api, secret) = (self.secrets(new.target), secret_manifest(new, None));
+        let created = self.within("create the target's Secret", api.create(&PostParams::default(), &secret)).await?;
+        Ok(owned(new.target, created))
     }
 
     /// Asks the API server whether it would take the Secret, without writing it.
@@ -83,16 +82,16 @@ impl Cluster {
         match before {
             // It still stands under its own name.
             Some(before) if before.must_be_recreated => {
-                let mut secret = secret_manifest(new, ObjectMeta::default());
+                let mut secret = secret_manifest(new, None);
                 secret.metadata.name = Some(SCRATCH_NAME.to_owned());
                 self.within(what, api.create(&params, &secret)).await.map(|_| ())
             }
             Some(before) => {
-                let secret = secret_manifest(new, before.metadata.clone());
+                let secret = secret_manifest(new, Some(before));
                 self.within(what, api.replace(new.name.as_str(), &params, &secret)).await.map(|_| ())
             }
             None => {
-                let secret = secret_manifest(new, ObjectMeta::default());
+                let secret = secret_manifest(new, None);
                 self.within(what, api.create(&params, &secret)).await.map(|_| ())
             }
         }
@@ -103,11 +102,11 @@ impl Cluster {
     /// # Errors
     /// [`Kind::Conflict`] when somebody did.
     pub async fn replace_secret(&self, new: &NewSecret<'_>, before: &OwnedSecret) -> Result<OwnedSecret, Error> {
-        let (api, secret) = (self.secrets(new.target), secret_manifest(new, before.metadata.clone()));
+        let (api, secret) = (self.secrets(new.target), secret_manifest(new, Some(before)));
         let replaced = self
             .within("update the target's Secret", api.replace(new.name.as_str(), &PostParams::default(), &secret))
             .await;
-        replaced.map(owned)
+        replaced.map(|secret| owned(new.target, secret))
     }
 
     /// Deletes exactly this Secret; one that is gone is fine.
@@ -156,12 +155,14 @@ impl Cluster {
     }
 }
 
-/// The Secret as it is written over what was there before.
+/// The Secret as it is written over what was there before. Somebody else's labels and entries stay.
 #[must_use]
-pub fn secret_manifest(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
+pub fn secret_manifest(new: &NewSecret<'_>, before: Option<&OwnedSecret>) -> Secret {
+    let (before, OtherEntries(mut data)) =
+        before.map(|before| (before.metadata.clone(), before.others.clone())).unwrap_or_default();
     let mut labels = before.labels.unwrap_or_default();
     labels.extend(our_labels(new.target));
-    let content = ByteString(new.rclone_conf.expose_secret().as_bytes().to_vec());
+    data.insert(RCLONE_CONF.to_owned(), ByteString(new.rclone_conf.expose_secret().as_bytes().to_vec()));
     Secret {
         metadata: ObjectMeta {
             name: Some(new.name.to_string()),
@@ -174,7 +175,7 @@ pub fn secret_manifest(new: &NewSecret<'_>, before: ObjectMeta) -> Secret {
             ..ObjectMeta::default()
         },
         type_: Some(OPAQUE.to_owned()),
-        data: Some(BTreeMap::from([(RCLONE_CONF.to_owned(), content)])),
+        data: Some(data),
         ..Secret::default()
     }
 }
@@ -188,18 +189,22 @@ fn our_labels(target: &BackupTarget) -> [(String, String); 2] {
 }
 
 fn seen_by(target: &BackupTarget, secret: Secret) -> SecretState {
-    let owners = secret.owner_references();
-    if !is_owned_by(owners, target.metadata.uid.as_deref()) {
-        let owner = owners.first().map_or_else(
-            || "no object that it names as its owner".to_owned(),
-            |owner| format!("{} {}", owner.kind, owner.name),
-        );
-        return SecretState::Foreign { owner };
+    if !is_owned_by(secret.owner_references(), target.metadata.uid.as_deref()) {
+        return SecretState::Foreign { owner: seems_owned_by(target, &secret) };
     }
-    let has_labels = our_labels(target).into_iter().all(|(key, value)| secret.labels().get(&key) == Some(&value));
-    let mut state = owned(secret);
-    state.well_formed &= has_labels;
-    SecretState::Ours(Box::new(state))
+    SecretState::Ours(Box::new(owned(target, secret)))
+}
+
+fn seems_owned_by(target: &BackupTarget, secret: &Secret) -> SecretOwner {
+    let [(_, operator), (_, name)] = our_labels(target);
+    let has = |label: &str, value: &str| secret.labels().get(label).is_some_and(|found| found == value);
+    match secret.owner_references().first() {
+        Some(owner) => SecretOwner::Other(format!("{} {}", owner.kind, owner.name)),
+        None if !has(TARGET_LABEL, &name) => SecretOwner::Nobody,
+        None if has(RETAINED_LABEL, "true") => SecretOwner::Retained,
+        None if has(MANAGED_BY_LABEL, &operator) => SecretOwner::Restored,
+        None => SecretOwner::Nobody,
+    }
 }
 
 /// Only the owner's UID shows whose a Secret is: names and labels can be written by anybody.
@@ -214,14 +219,17 @@ fn is_owned_by(owners: &[OwnerReference], uid: Option<&str>) -> bool {
     uid.is_some() && owners.iter().any(ours)
 }
 
-fn owned(secret: Secret) -> OwnedSecret {
-    let data = secret.data.unwrap_or_default();
-    let text = data.get(RCLONE_CONF).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+fn owned(target: &BackupTarget, secret: Secret) -> OwnedSecret {
+    let has_labels = our_labels(target).into_iter().all(|(key, value)| secret.labels().get(&key) == Some(&value));
+    let has_owner = is_owned_by(secret.owner_references(), target.metadata.uid.as_deref());
+    let mut data = secret.data.unwrap_or_default();
+    let text = data.remove(RCLONE_CONF).and_then(|bytes| String::from_utf8(bytes.0).ok());
     let must_be_recreated = secret.immutable == Some(true) || secret.type_.as_deref() != Some(OPAQUE);
     OwnedSecret {
         metadata: secret.metadata,
         rclone_conf: text.map(SecretString::from),
-        well_formed: data.len() == 1 && !must_be_recreated,
+        others: OtherEntries(data),
+        well_formed: has_labels && has_owner && !must_be_recreated,
         must_be_recreated,
     }
 }
@@ -247,6 +255,53 @@ mod tests {
         };
         change(&mut owner);
         vec![owner]
+    }
+
+    #[test]
+    fn a_secret_without_an_owner_is_told_by_its_labels() {
+        let target: BackupTarget = serde_json::from_value(serde_json::json!({
+            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
+            "metadata": {"name": "dataset-1", "uid": "uid-1"}, "spec": {"bucket": "my-backups"},
+        }))
+        .expect("a target");
+        let ours = [(TARGET_LABEL, "dataset-1"), (MANAGED_BY_LABEL, OPERATOR)];
+        let retained = [(TARGET_LABEL, "dataset-1"), (RETAINED_LABEL, "true")];
+        let another = [(TARGET_LABEL, "dataset-2"), (MANAGED_BY_LABEL, OPERATOR)];
+        let cases = [
+            (&ours[..], SecretOwner::Restored),
+            (&retained[..], SecretOwner::Retained),
+            (&another[..], SecretOwner::Nobody),
+            (&ours[..1], SecretOwner::Nobody),
+            (&[], SecretOwner::Nobody),
+        ];
+        for (labels, wanted) in cases {
+            let mut secret = Secret::default();
+            secret.labels_mut().extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            let SecretState::Foreign { owner } = seen_by(&target, secret.clone()) else {
+                panic!("{labels:?} is foreign")
+            };
+            assert_eq!(owner, wanted, "{labels:?}");
+            secret.metadata.owner_references = Some(self::owner(|owner| owner.uid = "uid-2".into()));
+            let seen = seen_by(&target, secret);
+            assert!(matches!(seen, SecretState::Foreign { owner: SecretOwner::Other(_) }), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn entries_of_others_are_carried_along_and_not_shown() {
+        let target: BackupTarget = serde_json::from_value(serde_json::json!({
+            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
+            "metadata": {"name": "dataset-1", "uid": "uid-1"}, "spec": {"bucket": "my-backups"},
+        }))
+        .expect("a target");
+        let name = ObjectName::parse("dataset-1").expect("valid");
+        let new = NewSecret { target: &target, name: &name, rclone_conf: &"[backup]".into() };
+        let mut stored = secret_manifest(&new, None);
+        stored.data.get_or_insert_default().insert("ca.crt".into(), ByteString(b"theirs".to_vec()));
+        let seen = owned(&target, stored.clone());
+        assert!(seen.well_formed, "it is as it should be");
+        assert!(!format!("{seen:?}").contains("116, 104"), "{seen:?}");
+        assert_eq!(secret_manifest(&new, Some(&seen)).data, stored.data);
     }
 
     #[test]

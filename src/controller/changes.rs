@@ -148,7 +148,8 @@ impl State {
 
     /// A key is gone.
     pub fn key_deleted(&mut self, id: &str) {
-        if self.orphans() == [id] {
+        let may_be_of = |intent: &KeyIntent| !intent.existing.iter().any(|before| before == id);
+        if self.open_intent().is_some_and(may_be_of) && self.orphans() == [id] {
             // One intent creates one key: with that key found, its outcome is known.
             self.intent_settled();
         }

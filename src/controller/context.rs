@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use kube::{
     Resource,
     core::DeserializeGuard,
@@ -267,9 +268,9 @@ impl Context {
         self.memories.change(uid, |memory| memory.held(rules));
     }
 
-    /// Somebody else's work was put right just now.
-    pub fn repaired(&self, uid: &str) {
-        self.memories.change(uid, |memory| memory.repairs.one_more(now()));
+    /// Somebody else's work was put right at that time of the store's clock.
+    pub fn repaired(&self, uid: &str, at: Timestamp) {
+        self.memories.change(uid, |memory| memory.repairs.one_more(at));
     }
 
     /// Forgets an object that is gone.

@@ -20,7 +20,6 @@ use super::{
     error::Error,
     execute::{Executor, Tools},
     goal::{self, Goal},
-    now,
     plan::{self, Fresh, Step},
     state::{Absence, State, made_something},
     stores::pinned_connection,
@@ -229,8 +228,9 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
         forgotten: Vec::new(),
     };
     let was_there = state.principal != Principal::Absent;
-    plan::settle(&mut state, &user, Duration::ZERO, now());
-    let fresh = Fresh { now: now(), nonce: String::new() };
+    let clock = iam.clock();
+    plan::settle(&mut state, &user, Duration::ZERO, clock.now());
+    let fresh = Fresh { now: clock.now(), store_time: clock.heard(), nonce: String::new() };
     let plan = plan::plan(&Goal::Remove, &user, &state, &fresh);
     let endpoints = &store.spec.endpoints;
     let tools = Tools {

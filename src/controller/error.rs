@@ -3,8 +3,9 @@
 use crate::{
     access::{Invalid, policy::MANAGED_LIMIT},
     api::condition::reason,
-    cluster,
+    cluster::{self, SecretOwner},
     controller::{plan::Blocked, verdict::Failure},
+    names,
     store::{self, Owner},
 };
 
@@ -67,6 +68,20 @@ pub enum Error {
     /// What was planned for is not there any more.
     #[error("the access key that was to be published is gone; looking again")]
     Overtaken,
+    /// Something in the cluster's admission changes what is written.
+    #[error(
+        "Secret {name} is changed on its way by something in the cluster's admission, such as a mutating webhook or policy: what is \
+         stored differs in {what}; find it (kubectl get mutatingwebhookconfigurations,mutatingadmissionpolicies) and except Secrets \
+         with the label {}={}",
+        names::MANAGED_BY_LABEL,
+        names::OPERATOR
+    )]
+    Altered {
+        /// Name of the Secret.
+        name: String,
+        /// Where the difference is.
+        what: &'static str,
+    },
     /// It took too long.
     #[error("the reconcile did not end in time and was cut off; trying again")]
     TimedOut,
@@ -93,10 +108,10 @@ impl Error {
             Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
             Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
             Self::Store(error) => store_reason(&error.kind),
-            Self::Cluster(error) if error.kind == cluster::Kind::Forbidden => reason::FORBIDDEN,
-            Self::Cluster(_) => reason::KUBERNETES_ERROR,
+            Self::Cluster(error) => cluster_reason(error.kind),
             Self::Blocked(blocked) => blocked_reason(blocked),
             Self::NotProven(failure) => failure.reason,
+            Self::Altered { .. } => reason::CONTESTED,
             Self::TimedOut => reason::TIMED_OUT,
         }
     }
@@ -109,15 +124,19 @@ impl Error {
             Self::Store(error) => match error.kind {
                 Kind::Denied
                 | Kind::InvalidCredentials
+                | Kind::ClockSkewed(_)
                 | Kind::LimitExceeded
-                | Kind::DeleteConflict
+                | Kind::DeleteConflict(_)
                 | Kind::Refused(_) => Retry::Stalled,
                 _ => Retry::Backoff,
             },
             Self::NotProven(failure) => failure.retry,
-            Self::Invalid(_) | Self::AccountChanged { .. } | Self::CredentialsNotFound { .. } | Self::Blocked(_) => {
-                Retry::Stalled
-            }
+            Self::Cluster(error) if error.needs_a_person() => Retry::Stalled,
+            Self::Invalid(_)
+            | Self::AccountChanged { .. }
+            | Self::CredentialsNotFound { .. }
+            | Self::Altered { .. }
+            | Self::Blocked(_) => Retry::Stalled,
             // A store may arrive a moment after its targets, out of the same chart.
             Self::StoreNotFound(_)
             | Self::StorePending(_)
@@ -152,14 +171,25 @@ fn store_reason(kind: &store::Kind) -> &'static str {
     match kind {
         Kind::Denied => reason::ACCESS_DENIED,
         Kind::InvalidCredentials => reason::INVALID_CREDENTIALS,
+        Kind::ClockSkewed(_) => reason::CLOCK_SKEWED,
         Kind::Throttled => reason::THROTTLED,
         Kind::Unreachable => reason::STORE_UNREACHABLE,
         Kind::LimitExceeded => reason::LIMIT_EXCEEDED,
         Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::NotLeading | Kind::Refused(_) => {
             reason::STORE_ERROR
         }
-        Kind::DeleteConflict => reason::PRINCIPAL_CONFLICT,
+        Kind::DeleteConflict(_) => reason::PRINCIPAL_CONFLICT,
         Kind::Overdue => reason::TIMED_OUT,
+    }
+}
+
+fn cluster_reason(kind: cluster::Kind) -> &'static str {
+    use cluster::Kind;
+    match kind {
+        Kind::Forbidden => reason::FORBIDDEN,
+        Kind::QuotaExceeded => reason::QUOTA_EXCEEDED,
+        Kind::NotAdmitted => reason::NOT_ADMITTED,
+        _ => reason::KUBERNETES_ERROR,
     }
 }
 
@@ -175,12 +205,36 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
     }
 }
 
+fn foreign_secret(name: &str, owner: &SecretOwner) -> String {
+    let another_name = "set spec.secret.name to another name";
+    let advice = match owner {
+        SecretOwner::Other(owner) => {
+            format!(
+                "(it belongs to {owner}); it is left untouched: {another_name}, or remove the Secret if nobody needs it"
+            )
+        }
+        SecretOwner::Nobody => format!(
+            "(it belongs to no object that it names as its owner); it is left untouched: {another_name}, or remove the Secret if \
+             nobody needs it"
+        ),
+        SecretOwner::Retained => format!(
+            "(a former target of this name left it with deletionPolicy Retain, and backups may use it); it is left untouched: \
+             {another_name}, or remove the Secret once nobody uses it"
+        ),
+        SecretOwner::Restored => format!(
+            "(it has this target's labels and no owner, as tools restore it from a backup); it is left untouched: delete it, and it \
+             comes anew with a new key (kubectl delete secret {name}; all of a restored namespace: kubectl delete secrets -l \
+             {}={}), or {another_name}",
+            names::MANAGED_BY_LABEL,
+            names::OPERATOR
+        ),
+    };
+    format!("Secret {name} exists and is not this target's {advice}; it is looked at again by itself")
+}
+
 fn blocked_message(blocked: &Blocked) -> String {
     match blocked {
-        Blocked::ForeignSecret { name, owner } => format!(
-            "Secret {name} exists and is not this target's (it belongs to {owner}); it is left untouched: set spec.secret.name \
-             to another name, or remove the Secret if nobody needs it; it is looked at again by itself"
-        ),
+        Blocked::ForeignSecret { name, owner } => foreign_secret(name, owner),
         Blocked::ForeignPrincipal { name, whose: Owner::Cluster { id, path } } => format!(
             "IAM user {name} belongs to cluster {id} (path {path}); it is left to it: delete this target and create it again to \
              get a user of its own, or, if this is the same cluster, give the operator its id back (clusterId: {id})"

@@ -1,19 +1,18 @@
 //! Does the planned steps, one after the other, and keeps the state true after each.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     changes::Found,
     error::Error,
     goal::{Goal, Provide},
     hand::Hand,
+    overlap,
     plan::{KeyEnd, PutPolicy, Step, WriteSecret},
     state::State,
-    verdict,
+    verdict::{self, Failure},
 };
 use crate::{
     access::rclone::AccessKey,
@@ -22,7 +21,7 @@ use crate::{
         backup_target::{DeletionPolicy, KeyIntent},
         condition::reason,
     },
-    cluster::{self, Cluster, NewSecret, Note},
+    cluster::{self, Cluster, NewSecret, Note, OwnedSecret},
     names::ObjectName,
     probe::{self, Depth, Limits, Proof, Reach},
     store::{
@@ -49,6 +48,8 @@ pub struct Executor<'a> {
     pub notes: Vec<Note>,
     /// Whether the target was let go.
     pub released: bool,
+    /// Whether the principal was there before, and had to be created again.
+    user_was_lost: bool,
     /// Nonce of the intent that this plan wrote, and when a key was last begun before it.
     intent: Option<(String, Option<Timestamp>)>,
     /// The last proof, if one was made.
@@ -84,6 +85,7 @@ impl<'a> Executor<'a> {
             state,
             notes: Vec::new(),
             released: false,
+            user_was_lost: false,
             intent: None,
             proof: None,
             hand,
@@ -128,6 +130,7 @@ impl<'a> Executor<'a> {
             Step::OpenIntent(intent) => self.open_intent(intent).await?,
             Step::CreateUser => {
                 let id = self.iam.create_user(self.user).await?;
+                self.user_was_lost = self.state.status.principal_id.is_some();
                 self.state.user_created(user, id, self.user.boundary.clone());
             }
             Step::SetBoundary(boundary) => {
@@ -236,6 +239,7 @@ impl<'a> Executor<'a> {
 
     async fn delete_key(&mut self, id: &str, why: KeyEnd) -> Result<(), Error> {
         self.iam.delete_key(&self.user.name, id).await?;
+        let record = self.state.status.keys.iter().find(|record| record.id == id).cloned();
         self.state.key_deleted(id);
         if self.hand.of(&self.uid()).is_some_and(|created| created.key.id == id) {
             self.hand.let_go(&self.uid());
@@ -249,10 +253,12 @@ impl<'a> Executor<'a> {
                     format!("access key {id}, left by an interrupted creation and never published, was deleted"),
                 );
             }
-            KeyEnd::MakesRoom => self.warn(
-                reason::KEY_REVOKED,
-                format!("access key {id} was deleted before its overlap ended, to make room for a new one"),
-            ),
+            KeyEnd::MakesRoom => {
+                if let Some(record) = record {
+                    let (warning, message) = overlap::made_room(&record, self.iam.clock().now());
+                    self.notes.push(Note { warning, reason: reason::KEY_REVOKED.to_owned(), message });
+                }
+            }
             KeyEnd::Expired | KeyEnd::TargetDeleted => {}
         }
         Ok(())
@@ -268,16 +274,16 @@ impl<'a> Executor<'a> {
     /// Tries the tiers with the key that is about to be published, or with the one that is.
     async fn prove(&mut self, depth: Depth, publishes: bool) -> Result<(), Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(()) };
-        let pending = self.state.pending(super::now()).cloned();
+        let pending = self.state.pending(self.iam.clock().now()).cloned();
         let key = pending.or_else(|| self.state.published_key());
         let (Some(access), Some(key)) = (&goal.current, key) else {
             return if publishes { Err(Error::Overtaken) } else { Ok(()) };
         };
         let plan = probe::Plan::new(&probe::AWS, access, &goal.former, &self.uid(), depth);
         let proof = probe::prove(self.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
-        let now = super::now();
+        let now = self.iam.clock().now();
         let age = verdict::age(self.state.tried_since(&key.id).unwrap_or(now), now);
-        let failure = verdict::failure(&proof, publishes, age);
+        let failure = verdict::failure(&proof, publishes, age).map(|failure| self.by_how_much(failure));
         // A store that does not answer says nothing, and what was proven before stands.
         if !matches!(&failure, Some(failure) if failure.is_silence()) {
             let found = Found {
@@ -291,6 +297,16 @@ impl<'a> Executor<'a> {
         failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure)))
     }
 
+    /// A clock that is wrong is told with how wrong it is, where the store's IAM has shown that.
+    fn by_how_much(&self, failure: Failure) -> Failure {
+        match self.iam.clock().skew().filter(|_| failure.reason == reason::CLOCK_SKEWED) {
+            Some(skew) => {
+                Failure { message: format!("the store takes no request of this operator: {skew}"), ..failure }
+            }
+            None => failure,
+        }
+    }
+
     fn uid(&self) -> String {
         self.target.uid().unwrap_or_default()
     }
@@ -300,7 +316,7 @@ impl<'a> Executor<'a> {
         if let Some(key) = write.key {
             return self.write_content(goal, &write.name, &key).await;
         }
-        let pending = self.state.pending(super::now()).map(|key| key.id.clone());
+        let pending = self.state.pending(self.iam.clock().now()).map(|key| key.id.clone());
         match self.hand.of(&self.uid()).filter(|created| Some(&created.key.id) == pending.as_ref()) {
             Some(created) => self.publish(goal, &write.name, created).await,
             None => Err(Error::Overtaken),
@@ -320,24 +336,24 @@ impl<'a> Executor<'a> {
             return Err(error);
         }
         self.hand.let_go(&self.uid());
-        let now = super::now();
+        let now = self.iam.clock().now();
         self.state.key_published(&created.key, created.created_at, goal.grant.key_overlap, now);
         if reissue {
-            let before = self.state.status.keys.iter().any(|record| record.superseded_at == Some(now));
-            let overlap = if before {
-                format!(", and the one before stays valid for {}", humane(goal.grant.key_overlap))
-            } else {
-                String::new()
-            };
-            self.warn(
-                reason::KEY_REISSUED,
-                format!(
-                    "Secret {name}, or the access key that was in it, was lost or damaged; it has a new access key {}{overlap}",
-                    created.key.id,
-                ),
-            );
+            let message = self.reissued(name.as_str(), &created.key.id, now);
+            self.warn(reason::KEY_REISSUED, message);
         }
         Ok(())
+    }
+
+    fn reissued(&self, secret: &str, key: &str, now: Timestamp) -> String {
+        let lost = if self.user_was_lost {
+            format!("IAM user {} was deleted with its access keys, and is made anew", self.user.name)
+        } else {
+            format!("Secret {secret}, or the access key that was in it, was lost or damaged")
+        };
+        let replaced = self.state.status.keys.iter().find(|record| record.superseded_at == Some(now));
+        let promise = replaced.map(|replaced| format!("; {}", overlap::promise(replaced))).unwrap_or_default();
+        format!("{lost}: Secret {secret} has a new access key {key}{promise}")
     }
 
     /// Asks the API server, with a key that is none, whether it would take the Secret.
@@ -361,8 +377,9 @@ impl<'a> Executor<'a> {
             Some(before) => self.cluster.replace_secret(&new, before).await?,
             None => self.cluster.create_secret(&new).await?,
         };
-        self.state.secret_written(name, written, goal.grant.key_overlap, super::now());
-        Ok(())
+        let altered = altered(&written, &rclone_conf);
+        self.state.secret_written(name, written, goal.grant.key_overlap, self.iam.clock().now());
+        altered.map_or(Ok(()), |what| Err(Error::Altered { name: name.to_string(), what }))
     }
 
     async fn delete_secret(&mut self, name: &ObjectName) -> Result<(), Error> {
@@ -434,6 +451,15 @@ impl<'a> Executor<'a> {
     }
 }
 
+/// Where what the API server stored differs from what it was sent.
+fn altered(written: &OwnedSecret, sent: &SecretString) -> Option<&'static str> {
+    let stored = written.rclone_conf.as_ref().map(ExposeSecret::expose_secret);
+    if stored != Some(sent.expose_secret()) {
+        return Some("the content of rclone.conf");
+    }
+    (!written.well_formed).then_some("the operator's labels, the owner or the type")
+}
+
 fn came_in_between(error: &Error) -> bool {
     use cluster::Kind;
     matches!(error, Error::Cluster(error) if matches!(error.kind, Kind::AlreadyExists | Kind::Conflict))
@@ -441,12 +467,4 @@ fn came_in_between(error: &Error) -> bool {
 
 fn is_there_already(error: &Error) -> bool {
     matches!(error, Error::Store(error) if error.kind == store::Kind::AlreadyExists)
-}
-
-fn humane(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
-        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
-        seconds => format!("{seconds} s"),
-    }
 }

@@ -13,6 +13,7 @@ pub mod hand;
 pub mod memory;
 pub mod namespaces;
 pub mod observe;
+pub mod overlap;
 pub mod plan;
 pub mod report;
 pub mod rivals;

@@ -59,7 +59,7 @@ pub fn report(
             withheld(&mut conditions, &mut status, target, why, plan.unread.as_ref());
         }
         Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
-        Outcome { result: Err(error), .. } => failed(&mut conditions, &status, target, outcome, error, now),
+        Outcome { result: Err(error), .. } => failed(&mut conditions, &mut status, target, outcome, error, now),
         Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut conditions),
     }
     status.conditions = conditions.finish();
@@ -119,6 +119,7 @@ fn provided(
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
     let outdated = is_outdated(&status.conditions, access, plan);
     match proof {
+        _ if is_keyless(status) => without_key(conditions, status),
         Some(proof) => proven(conditions, status, access, proof, now),
         None if !outdated && is_proven(status, goal) && confirm_tiers(conditions) => {}
         None => {
@@ -129,7 +130,7 @@ fn provided(
     }
     not_granted(conditions, access, goal);
     if !plan.excess.is_empty() {
-        let message = format!("{BESIDES}, the IAM user can do {}", plan.excess.join(", "));
+        let message = format!("{BESIDES}, the IAM user has rights from {}", plan.excess.join(", "));
         conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
@@ -329,7 +330,7 @@ fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan)
 
 fn failed(
     conditions: &mut Conditions<'_>,
-    status: &BackupTargetStatus,
+    status: &mut BackupTargetStatus,
     target: &BackupTarget,
     outcome: &Outcome<'_>,
     error: &Error,
@@ -357,7 +358,21 @@ fn failed(
                 proven(conditions, status, access, proof, now);
             }
         }
+        _ if outcome.disturbed && is_keyless(status) => without_key(conditions, status),
         _ => keep_tiers(conditions),
+    }
+}
+
+/// Whether there was an access key, and is none now.
+fn is_keyless(status: &BackupTargetStatus) -> bool {
+    status.access_key_id.is_some() && status.keys.iter().all(|key| key.superseded_at.is_some())
+}
+
+/// What was found of a key that is gone says nothing any more.
+fn without_key(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
+    status.proof = None;
+    for type_ in std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name)) {
+        conditions.set(type_, Truth::Unknown, reason::PENDING, "there is no access key");
     }
 }
 
@@ -369,7 +384,14 @@ fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
              going on, so that no key is left behind"
                 .to_owned(),
         ),
-        Waiting::ReissueLimit { until } => (
+        Waiting::ReissueLimit { until, keyless: true } => (
+            reason::REISSUE_LIMITED,
+            format!(
+                "the IAM user or its access key was deleted again within ten minutes; a new access key is created at {until}. \
+                 Something deletes them: find out what"
+            ),
+        ),
+        Waiting::ReissueLimit { until, keyless: false } => (
             reason::REISSUE_LIMITED,
             format!(
                 "the Secret was lost or damaged again within ten minutes; a new access key is created at {until}. Something \

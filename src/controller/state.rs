@@ -16,9 +16,9 @@ use crate::{
 
 /// A create that was started within this time may still take effect (design §6.2).
 pub const MAY_STILL_APPEAR: Duration = Duration::from_mins(5);
-/// A key that is older than an intent by more than this was not brought by it, whatever the lists said then. AWS takes no
-/// requests from clocks that differ more.
-const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
+/// A key that is older than an intent by more than this, by the store's own clock, was not brought by it, whatever the lists
+/// said then.
+const CERTAINLY_OLDER: Duration = Duration::from_mins(5);
 /// Absence is believed after this many looks …
 const LOOKS: u32 = 3;
 /// … spread over at least this time.
@@ -65,7 +65,9 @@ impl Absence {
     #[must_use]
     pub fn and_another(self, intent: &str, now: Timestamp) -> Self {
         let before = if self.intent == intent { self } else { Self::default() };
-        Self { intent: intent.to_owned(), since: before.since.or(Some(now)), looks: before.looks + 1 }
+        // A time that is still to come was told by a clock that was set back since.
+        let since = before.since.filter(|since| *since <= now).unwrap_or(now);
+        Self { intent: intent.to_owned(), since: Some(since), looks: before.looks + 1 }
     }
 
     fn is_believed(&self, intent: &str, now: Timestamp) -> bool {
@@ -108,20 +110,19 @@ impl State {
         self.status.keys.iter().any(|record| record.id == id)
     }
 
-    /// Keys that only an interrupted creation of ours can have left behind: they came after an open intent, status does not
+    /// Keys that only this operator can have left behind: the one in hand, or what came after an open intent. Status does not
     /// know them, and no Secret of ours holds them.
     #[must_use]
     pub fn orphans(&self) -> Vec<String> {
-        let Some(intent) = self.open_intent() else { return Vec::new() };
-        let came_after = |key: &&Key| {
-            !intent.existing.contains(&key.id) && !at_least(CLOCKS_DIFFER, key.created_at, intent.started_at)
-        };
-        let found: Vec<String> = self.unrecorded().filter(came_after).map(|key| key.id.clone()).collect();
         // An intent brings one key: with that in hand, another one is somebody else's.
-        match &self.in_hand {
-            Some(key) if found.contains(&key.id) => vec![key.id.clone()],
-            _ => found,
+        if let Some(key) = self.in_hand.as_ref().filter(|key| self.unrecorded().any(|listed| listed.id == key.id)) {
+            return vec![key.id.clone()];
         }
+        let Some(intent) = self.open_intent() else { return Vec::new() };
+        let is_older =
+            |key: &Key| intent.store_time.is_some_and(|time| at_least(CERTAINLY_OLDER, key.created_at, time));
+        let came_after = |key: &&Key| !intent.existing.contains(&key.id) && !is_older(key);
+        self.unrecorded().filter(came_after).map(|key| key.id.clone()).collect()
     }
 
     /// The key in hand, while it is what the open intent brought and is still needed. A young one may not be listed yet.

@@ -171,7 +171,15 @@ fn status(
         Ok(connection) => {
             account_id.get_or_insert_with(|| connection.account_id.clone());
             let message = format!("the credentials work, in AWS account {}", connection.account_id);
-            conditions.set(READY, Truth::True, reason::CREDENTIALS_VALID, message);
+            match connection.iam.clock().skew() {
+                None => conditions.set(READY, Truth::True, reason::CREDENTIALS_VALID, message),
+                // Decisions go by the store's clock, so nothing is wrong yet.
+                Some(skew) => {
+                    let message =
+                        format!("{message}; {skew}: AWS refuses requests from clocks that differ by some minutes");
+                    conditions.set(READY, Truth::True, reason::CLOCK_SKEWED, message);
+                }
+            }
         }
         Err(error) => {
             let abnormal = if error.retry() == Retry::Stalled { STALLED } else { RECONCILING };
@@ -252,7 +260,7 @@ async fn note_change(context: &Context, store: &BackupStore, before: &BackupStor
     let ready = |status: &BackupStoreStatus| condition::find(&status.conditions, READY).cloned();
     let (old, new) = (ready(before), ready(after));
     let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
-    let well = new.status == "True";
+    let well = new.status == "True" && new.reason != reason::CLOCK_SKEWED;
     if well {
         info!(store = store.name_any(), reason = new.reason, "{}", new.message);
     } else {

@@ -15,7 +15,6 @@ use super::{
     error::{Error, Retry},
     execute::{Executor, Tools},
     goal::{self, Facts, Goal},
-    now,
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
@@ -39,6 +38,7 @@ use crate::{
     probe::{Proof, Reach},
     store::{
         Principal, UserSpec,
+        clock::Clock,
         connect::Connection,
         throttle::{Turn, Urgency},
     },
@@ -86,6 +86,7 @@ pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
         rules: 0,
         unread: BTreeMap::new(),
         let_go: false,
+        clock: Clock::default(),
         context: &context,
         name,
         target,
@@ -125,6 +126,8 @@ struct Reconcile<'a> {
     in_line: Option<u32>,
     /// The rules that it is held against, in short.
     rules: u64,
+    /// The store's clock, by which everything goes once it is known.
+    clock: Clock,
     /// When no further step is begun, unless it only takes away.
     end: Instant,
     /// Secrets that could not be read or deleted in this reconcile.
@@ -186,6 +189,7 @@ impl Reconcile<'_> {
         let principals = self.context.principals_of(&store.name_any());
         self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned_connection(self.context, &store).await?;
+        self.clock = connection.iam.clock().clone();
         let terms = connection.terms(&store.spec);
         let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
         let namespace = self.namespace(&store).await?;
@@ -302,19 +306,23 @@ impl Reconcile<'_> {
             },
             unread: &self.unread,
             in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
-            contested_until: memory.repairs.contested_until(now()),
-            now: now(),
+            contested_until: memory.repairs.contested_until(self.clock.now()),
+            now: self.clock.now(),
         };
         let mut state = observation.observe(look, memory.absence.clone()).await?;
-        if live && let Some(expected) = state.in_doubt(now()) {
-            state.absence = state.absence.and_another(&expected, now());
+        if live && let Some(expected) = state.in_doubt(self.clock.now()) {
+            state.absence = state.absence.and_another(&expected, self.clock.now());
         }
         let overlap = match work.goal {
             Goal::Provide(provide) => provide.grant.key_overlap,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Duration::ZERO,
         };
-        plan::settle(&mut state, work.user, overlap, now());
-        let fresh = Fresh { now: now(), nonce: format!("{:016x}", fastrand::u64(..)) };
+        plan::settle(&mut state, work.user, overlap, self.clock.now());
+        let fresh = Fresh {
+            now: self.clock.now(),
+            store_time: self.clock.heard(),
+            nonce: format!("{:016x}", fastrand::u64(..)),
+        };
         Ok((plan::plan(work.goal, work.user, &state, &fresh), state))
     }
 
@@ -375,7 +383,7 @@ impl Reconcile<'_> {
         self.proof = executor.proof.or(self.proof.take());
         self.notes.append(&mut executor.notes);
         if result.is_ok() && !plan.repairs.is_empty() {
-            self.context.repaired(&self.uid);
+            self.context.repaired(&self.uid, self.clock.now());
             let store = self.target.spec.store_ref.resolved();
             self.context.telemetry.metrics.repaired(self.context.known(&store));
             let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
@@ -387,7 +395,7 @@ impl Reconcile<'_> {
     fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
         let rules = &store.spec.allow;
         let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
-        Facts { target, status, rules, terms, namespace, rivals, now: now() }
+        Facts { target, status, rules, terms, namespace, rivals, now: self.clock.now() }
     }
 
     /// What must no longer work goes before what is new, and that before looks whether all is well.
@@ -465,7 +473,7 @@ impl Reconcile<'_> {
             },
         };
         let stored = self.target.status.clone().unwrap_or_default();
-        let status = report(&self.target, self.memory.clone(), &outcome, now());
+        let status = report(&self.target, self.memory.clone(), &outcome, self.clock.now());
         let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
         let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
         self.context.telemetry.metrics.reconciled(&BackupTarget::kind(&()), well, why);
@@ -521,7 +529,7 @@ impl Reconcile<'_> {
             &plan.unknown_keys,
             format!("access key {keys} was not made by this operator and is left alone"),
         );
-        note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user can do {excess}"));
+        note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user has rights from {excess}"));
         note(
             condition::reason::DRIFT_LEFT,
             &plan.left,
@@ -538,7 +546,7 @@ impl Reconcile<'_> {
                 let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));
                 // The first in the line looks soon whether there is room, and each behind it later.
                 let line = self.in_line.map(|before| jittered(self.still_blocked.saturating_mul(before + 1)));
-                let due = plan.due.map(until);
+                let due = plan.due.map(|due| until(due, self.clock.now()));
                 let resync = Some(jittered(self.resync));
                 Action::requeue([again, blocked, line, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
@@ -566,9 +574,9 @@ fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
     stalled.or_else(|| condition::find(&status.conditions, condition::READY))
 }
 
-fn until(due: jiff::Timestamp) -> Duration {
+fn until(due: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
     // A second more than due: both ends are whole seconds.
-    let left = due.duration_since(now());
+    let left = due.duration_since(now);
     Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1)
 }
 

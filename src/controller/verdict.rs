@@ -31,10 +31,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the store said nothing at all.
+    /// Whether the store said nothing at all about the key.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        [reason::STORE_UNREACHABLE, reason::THROTTLED].contains(&self.reason)
+        [reason::STORE_UNREACHABLE, reason::THROTTLED, reason::CLOCK_SKEWED].contains(&self.reason)
     }
 }
 
@@ -80,6 +80,7 @@ fn not_yet(finding: &Finding, age: Duration) -> Failure {
     let (reason, retry) = match finding.reading {
         Reading::Unreachable | Reading::NotTried(_) => (reason::STORE_UNREACHABLE, Retry::Backoff),
         Reading::Throttled => (reason::THROTTLED, Retry::Backoff),
+        Reading::ClockSkewed => (reason::CLOCK_SKEWED, Retry::Stalled),
         _ if age < patience(finding) => (reason::PROPAGATING, Retry::Backoff),
         _ => (reason::NOT_WORKING, Retry::Stalled),
     };

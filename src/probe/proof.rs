@@ -215,6 +215,7 @@ impl Finding {
             Reading::BucketMissing | Reading::WrongRegion => Standing::Broken(self),
             Reading::Refused(_)
             | Reading::KeyUnknownYet
+            | Reading::ClockSkewed
             | Reading::Throttled
             | Reading::Unreachable
             | Reading::NotTried(_) => Standing::NotYet(self),
@@ -271,6 +272,11 @@ impl fmt::Display for Finding {
             Reading::WrongRegion => {
                 write!(f, "the bucket is in another region than the store; use a store of the bucket's region")
             }
+            Reading::ClockSkewed => write!(
+                f,
+                "the store takes no request of this operator ({probe}), because their clocks differ; mend the clock of the \
+                 operator's node"
+            ),
             Reading::Unsupported => write!(f, "the store does not know {probe}"),
             Reading::Throttled => write!(f, "the store asks for fewer requests ({probe}); trying again more slowly"),
             Reading::Unreachable => {
@@ -383,6 +389,7 @@ mod tests {
             (Reading::Refused(Some(Denier::PrincipalPolicy)), "Broken", "detach"),
             (Reading::Refused(Some(Denier::VpcEndpoint)), "Broken", "VPC endpoint"),
             (Reading::KeyUnknownYet, "NotYet", "does not know the key yet"),
+            (Reading::ClockSkewed, "NotYet", "mend the clock"),
             (Reading::Throttled, "NotYet", "fewer requests"),
             (Reading::Unreachable, "NotYet", "no usable answer"),
             (Reading::NotTried(Skipped::OutOfTime), "NotYet", "time for one proof"),
@@ -462,6 +469,7 @@ mod tests {
     fn a_limit_without_a_clear_answer_is_unclear() {
         for reading in [
             Reading::KeyUnknownYet,
+            Reading::ClockSkewed,
             Reading::Unreachable,
             Reading::Throttled,
             Reading::BucketMissing,

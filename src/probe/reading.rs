@@ -104,6 +104,8 @@ pub enum Reading {
     BucketMissing,
     /// The bucket is in another region than the store.
     WrongRegion,
+    /// The operator's clock and the store's differ too much.
+    ClockSkewed,
     /// The store does not know the request.
     Unsupported,
     /// Too many requests.
@@ -141,7 +143,12 @@ impl Reading {
     pub fn ends_the_proof(&self) -> bool {
         matches!(
             self,
-            Self::KeyUnknownYet | Self::BucketMissing | Self::WrongRegion | Self::Throttled | Self::Unreachable
+            Self::KeyUnknownYet
+                | Self::BucketMissing
+                | Self::WrongRegion
+                | Self::ClockSkewed
+                | Self::Throttled
+                | Self::Unreachable
         )
     }
 }
@@ -170,6 +177,8 @@ pub const AWS: Family = Family {
         ("InvalidClientTokenId", Reading::KeyUnknownYet),
         ("SignatureDoesNotMatch", Reading::KeyUnknownYet),
         ("InvalidToken", Reading::KeyUnknownYet),
+        ("RequestTimeTooSkewed", Reading::ClockSkewed),
+        ("RequestExpired", Reading::ClockSkewed),
         ("NoSuchBucket", Reading::BucketMissing),
         ("PermanentRedirect", Reading::WrongRegion),
         ("TemporaryRedirect", Reading::WrongRegion),
@@ -268,7 +277,7 @@ mod tests {
             (503, "", Reading::Unreachable),
             (403, "", Reading::Inconclusive("HTTP 403".into())),
             (404, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
-            (403, "RequestTimeTooSkewed", Reading::Inconclusive("RequestTimeTooSkewed".into())),
+            (403, "RequestTimeTooSkewed", Reading::ClockSkewed),
             (403, "AllAccessDisabled", Reading::Inconclusive("AllAccessDisabled".into())),
         ];
         for (status, code, reading) in table {

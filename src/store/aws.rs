@@ -11,7 +11,7 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Managed, Owner, Principal, User, UserSpec, gate::Gate, throttle::Turn};
+use super::{Error, Key, Kind, Managed, Owner, Principal, User, UserSpec, clock::Clock, gate::Gate, throttle::Turn};
 use crate::{
     access::rclone::AccessKey,
     names::{self, tag},
@@ -22,6 +22,7 @@ use crate::{
 pub struct Iam {
     pub(super) client: Client,
     gate: Arc<Gate>,
+    clock: Clock,
     turn: Turn,
 }
 
@@ -53,10 +54,16 @@ pub struct CreatedKey {
 }
 
 impl Iam {
-    /// Wraps a configured client.
+    /// Wraps a configured client, whose answers set that clock.
     #[must_use]
-    pub fn new(client: Client, gate: Arc<Gate>) -> Self {
-        Self { client, gate, turn: Turn::default() }
+    pub fn new(client: Client, gate: Arc<Gate>, clock: Clock) -> Self {
+        Self { client, gate, clock, turn: Turn::default() }
+    }
+
+    /// The store's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The same for somebody's requests.
@@ -74,7 +81,7 @@ impl Iam {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let call = Box::pin(async { request.await.map_err(|error| Error::from_sdk(action, &error)) });
+        let call = Box::pin(async { request.await.map_err(|error| Error::from_sdk(action, &error, &self.clock)) });
         self.gate.pass(action, &self.turn, call).await
     }
 
@@ -188,7 +195,7 @@ impl Iam {
         let output = self.call(action, request.send()).await?;
         let key = output.access_key.ok_or(Error::new(action, Kind::Unreadable))?;
         Ok(CreatedKey {
-            created_at: key.create_date.as_ref().map_or_else(Timestamp::now, timestamp),
+            created_at: key.create_date.as_ref().map_or_else(|| self.clock.now(), timestamp),
             key: AccessKey { id: key.access_key_id, secret: key.secret_access_key.into() },
         })
     }

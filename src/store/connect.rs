@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::{
     Error, Kind,
     aws::Iam,
+    clock::{Clock, Listener},
     fenced::Fenced,
     gate::Gate,
     throttle::{Turn, Urgency},
@@ -123,11 +124,13 @@ impl Connections {
         {
             return Ok(known.clone());
         }
-        let (config, gate) = match known {
-            Some(known) if known.settings == settings => (known.config.clone(), known.gate.clone()),
-            _ => (self.configure(&settings).await, self.gate(store, &settings)),
+        let (config, gate, clock) = match known {
+            Some(known) if known.settings == settings => {
+                (known.config.clone(), known.gate.clone(), known.iam.clock().clone())
+            }
+            _ => (self.configure(&settings).await, self.gate(store, &settings), Clock::default()),
         };
-        let connection = Arc::new(prove(config, gate, settings).await?);
+        let connection = Arc::new(prove(config, gate, clock, settings).await?);
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -165,16 +168,18 @@ impl Connections {
     }
 }
 
-async fn prove(config: SdkConfig, gate: Arc<Gate>, settings: Settings) -> Result<Connection, Error> {
+async fn prove(config: SdkConfig, gate: Arc<Gate>, clock: Clock, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
     let fenced = Fenced(gate.fence().clone());
-    let mut sts = aws_sdk_sts::config::Builder::from(&config).interceptor(fenced.clone());
+    let mut sts =
+        aws_sdk_sts::config::Builder::from(&config).interceptor(fenced.clone()).interceptor(Listener(clock.clone()));
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
     if let Some(endpoint) = &settings.spec.endpoints.sts {
         sts = sts.endpoint_url(endpoint);
     }
     let sts = aws_sdk_sts::Client::from_conf(sts.build());
-    let call = async { sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error)) };
+    let call =
+        async { sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error, &clock)) };
     // Nothing goes on without that answer.
     let end = Some(tokio::time::Instant::now() + TURN_WITHIN);
     let turn = Turn { urgency: Urgency::Revocation, end, ..Turn::default() };
@@ -182,11 +187,11 @@ async fn prove(config: SdkConfig, gate: Arc<Gate>, settings: Settings) -> Result
     let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
     let caller = answer.arn.ok_or(Error::new(action, Kind::Unreadable))?;
 
-    let mut iam = aws_sdk_iam::config::Builder::from(&config).interceptor(fenced);
+    let mut iam = aws_sdk_iam::config::Builder::from(&config).interceptor(fenced).interceptor(Listener(clock.clone()));
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }
-    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), gate.clone());
+    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), gate.clone(), clock);
     Ok(Connection { iam, account_id, caller, config, settings, gate, verified: Instant::now() })
 }
 

@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        store::{Error, Kind, gate::Gate, throttle::Turn},
+        store::{Error, Kind, clock::Clock, gate::Gate, throttle::Turn},
         telemetry::metrics::Meter,
     };
 
@@ -54,7 +54,12 @@ mod tests {
         let gate = Gate::new(10, Meter::default(), fence.clone());
         let call = async {
             fence.open_until(Instant::now());
-            client.get_user().user_name("btgt-1").send().await.map_err(|error| Error::from_sdk("iam:GetUser", &error))
+            client
+                .get_user()
+                .user_name("btgt-1")
+                .send()
+                .await
+                .map_err(|error| Error::from_sdk("iam:GetUser", &error, &Clock::default()))
         };
         let turn = Turn::default();
         let refused = tokio::select! {

@@ -1,6 +1,7 @@
 //! The object stores' access APIs: principals, policies and keys. Nothing outside this room imports an AWS SDK for them.
 
 pub mod aws;
+pub mod clock;
 pub mod connect;
 pub mod error;
 pub mod fenced;

@@ -69,6 +69,15 @@ async fn a_retained_target_leaves_credentials_that_work(world: Arc<World>) -> Re
     ensure!(tags.iter().any(|tag| tag.key() == "backup-target.dev/retained"), "{tags:?}");
     let events = Api::<Event>::namespaced(space.client.clone(), &space.namespace).list(&ListParams::default()).await?;
     ensure!(events.iter().any(|event| event.reason.as_deref() == Some("Retained")), "an Event says so");
+
+    // The name once more: it is said whose the Secret was, and another name helps at once.
+    space.create_target("dataset-1", json!({})).await?;
+    let stalled = space.until_stalled("dataset-1", "SecretConflict").await?;
+    let told = message(&stalled, READY)?;
+    ensure!(told.contains("a former target of this name left it"), "{told}");
+    space.patch_target("dataset-1", json!({"secret": {"name": "another"}})).await?;
+    space.until_ready("dataset-1").await?;
+    ensure!(space.secrets().get("dataset-1").await? == secret, "what was retained is untouched");
     Ok(())
 }
 

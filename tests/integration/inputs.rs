@@ -386,15 +386,20 @@ async fn a_secret_of_somebody_else_is_never_touched(world: Arc<World>) -> Result
         "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
     }]);
     let foreign = [
-        ("bare", json!({"name": "bare"})),
-        ("with-labels", json!({"name": "with-labels", "labels": ours})),
-        ("with-owner", json!({"name": "with-owner", "labels": ours, "ownerReferences": owner})),
+        ("bare", json!({"name": "bare"}), "no object that it names"),
+        ("with-labels", json!({"name": "with-labels", "labels": ours}), "kubectl delete secret with-labels"),
+        (
+            "with-owner",
+            json!({"name": "with-owner", "labels": ours, "ownerReferences": owner}),
+            "belongs to BackupTarget",
+        ),
     ];
-    for (name, metadata) in foreign {
+    for (name, metadata, whose) in foreign {
         let before = space.create_secret(json!({"metadata": metadata, "stringData": {"rclone.conf": "mine"}})).await?;
         space.create_target(name, json!({})).await?;
         let stalled = space.until_stalled(name, "SecretConflict").await?;
-        ensure!(message(&stalled, READY)?.contains("spec.secret.name"), "{}", message(&stalled, READY)?);
+        let told = message(&stalled, READY)?;
+        ensure!(told.contains("spec.secret.name") && told.contains(whose), "{told}");
         space.delete_target(name).await?;
         space.until_gone(name).await?;
         let after = space.secrets().get(name).await?;

@@ -5,9 +5,11 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod admission;
 mod blocked;
 mod bounds;
 mod claims;
+mod clocks;
 mod deletion;
 mod drift;
 mod environment;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::TESTS,
         keys::TESTS,
+        clocks::TESTS,
+        admission::TESTS,
         policies::TESTS,
         proof::TESTS,
         blocked::TESTS,

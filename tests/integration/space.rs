@@ -351,13 +351,14 @@ impl Space {
         Ok(listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
     }
 
-    /// What the operator wrote in this namespace, events apart.
+    /// What the operator wrote in this namespace, apart from events and from questions whether something would be taken.
     pub fn writes(&self) -> Vec<Call> {
         self.world.api.calls(|call| self.is_write_here(call))
     }
 
     pub fn is_write_here(&self, call: &Call) -> bool {
-        call.is_write() && call.namespace() == Some(&self.namespace) && !call.path.contains("/events")
+        let asks = call.query.contains("dryRun");
+        call.is_write() && !asks && call.namespace() == Some(&self.namespace) && !call.path.contains("/events")
     }
 
     /// The calls to IAM so far, by action.

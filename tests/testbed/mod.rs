@@ -25,6 +25,7 @@ pub mod story;
 pub mod tools;
 pub mod tunnel;
 pub mod wait;
+pub mod webhook;
 
 /// Names the tests of a file, for a program with a type `Test`: a name, and what is done in a world.
 #[macro_export]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -156,7 +155,7 @@ impl Target {
         object.metadata.uid.get_or_insert_with(|| UID.to_owned());
         let name = &self.provide.secret_name;
         let new = NewSecret { target: &object, name, rclone_conf: &rclone_conf };
-        let mut secret = secret_manifest(&new, ObjectMeta::default());
+        let mut secret = secret_manifest(&new, None);
         secret.metadata.namespace = Some(object.namespace().unwrap_or_else(|| "default".to_owned()));
         let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
         let yaml = serde_saphyr::to_string_with_options(&secret, options)

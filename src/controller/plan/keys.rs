@@ -103,9 +103,10 @@ pub(super) fn delete_former_secrets(plan: &mut Plan, state: &State, keep: Option
 }
 
 /// Until when no key may be created for a Secret that was lost again. What an open intent has not brought does not count;
-/// nor does a time that is still to come, which a clock that was wrong has left.
+/// nor does a time that is long to come, which a clock that was wrong has left.
 pub(super) fn reissue_limit(state: &State, now: Timestamp) -> Option<Timestamp> {
-    let last = state.status.last_reissue.filter(|last| *last <= now && state.open_intent().is_none())?;
+    let is_believable = |last: &Timestamp| *last <= now + REISSUE_EVERY;
+    let last = state.status.last_reissue.filter(|last| is_believable(last) && state.open_intent().is_none())?;
     let until = last + REISSUE_EVERY;
     (until > now).then_some(until)
 }

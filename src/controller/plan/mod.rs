@@ -21,7 +21,7 @@ use super::{
 use crate::{
     access::{Invalid, PolicyDocument, rclone::AccessKey},
     api::backup_target::{AccessRecord, KeyIntent, PolicyForm, PreviousAccess},
-    cluster::{self, SecretState},
+    cluster::{self, SecretOwner, SecretState},
     names::ObjectName,
     probe::Depth,
     store::{Owner, Principal, UserSpec},
@@ -199,6 +199,8 @@ pub enum Waiting {
     ReissueLimit {
         /// When the next key may be created.
         until: Timestamp,
+        /// Whether the key itself is gone, and not only the Secret.
+        keyless: bool,
     },
     /// Somebody else undoes the same again and again.
     Contested {
@@ -214,8 +216,8 @@ pub enum Blocked {
     ForeignSecret {
         /// Its name.
         name: String,
-        /// Who owns it.
-        owner: String,
+        /// Whose it seems to be.
+        owner: SecretOwner,
     },
     /// The principal of the target's name is not ours.
     ForeignPrincipal {
@@ -259,22 +261,33 @@ pub enum Blocked {
 /// Time and chance, handed in so that planning stays pure.
 #[derive(Clone, Debug)]
 pub struct Fresh {
-    /// Now.
+    /// Now, by the store's clock where that is known.
     pub now: Timestamp,
+    /// The store's time, if it has told it.
+    pub store_time: Option<Timestamp>,
     /// A nonce that was never used.
     pub nonce: String,
 }
 
 impl Fresh {
     fn intent(&self, state: &State, secret: &str) -> KeyIntent {
-        let orphans = state.orphans();
+        // What an open intent brought is still its own; without one, all that there is was there before.
+        let orphans = if state.open_intent().is_some() { state.orphans() } else { Vec::new() };
         // What was there before an intent that is still open was there before this one, too, whether IAM shows it now or not.
         let before = state.open_intent().map(|intent| intent.existing.clone()).unwrap_or_default();
         let listed = state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id));
         // So was what is gone: to take it for the new key, once an old list shows it again, would end the intent.
         let gone = state.forgotten.iter().chain(&state.status.access_key_id).cloned();
         let existing = before.into_iter().chain(listed).chain(gone).collect::<BTreeSet<_>>().into_iter().collect();
-        KeyIntent { nonce: self.nonce.clone(), started_at: self.now, existing, secret: secret.to_owned() }
+        // It may still bring what the one before was for, which came after that one.
+        let earlier = state.open_intent().map(|intent| intent.store_time);
+        KeyIntent {
+            nonce: self.nonce.clone(),
+            started_at: self.now,
+            store_time: earlier.unwrap_or(self.store_time),
+            existing,
+            secret: secret.to_owned(),
+        }
     }
 }
 

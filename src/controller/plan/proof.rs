@@ -53,7 +53,10 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
     let known = state.status.proof.as_ref().filter(|proof| proof.key == current.id && proof.policy == policy);
     let known = known.filter(|proof| !appeared(proof));
     let left = !plan.left.is_empty();
-    match known.map(|proof| next(proof, goal, state, left)).filter(|_| !changed) {
+    // A time that is still to come was told by a clock that was wrong.
+    let next =
+        |proof: &ProofRecord| if proof.at > fresh.now + ASK_AGAIN { fresh.now } else { next(proof, goal, state, left) };
+    match known.map(next).filter(|_| !changed) {
         Some(later) if later > fresh.now => plan.due_at(later),
         // All of it is tried once per change of access; once that has said something, nothing is written any more.
         _ => {

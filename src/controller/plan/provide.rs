@@ -248,7 +248,7 @@ fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, f
     }
     if let Some(until) = keys::reissue_limit(state, fresh.now) {
         plan.due_at(until);
-        plan.waiting = Some(Waiting::ReissueLimit { until });
+        plan.waiting = Some(Waiting::ReissueLimit { until, keyless: state.current_key().is_none() });
         return;
     }
     let taken = state.keys().len() - state.orphans().len();
@@ -262,9 +262,10 @@ fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, f
     };
     if let Some(oldest) = room {
         // What can be refused is refused before a key that still works has to go.
-        plan.step(Step::CheckSecret(write.name.clone()));
+        check_secret(plan, &write.name);
         plan.delete_key(&oldest.id, KeyEnd::MakesRoom);
     }
+    check_secret(plan, &write.name);
     open_intent(plan, &write.name, state, fresh);
     plan.step(Step::CreateKey);
     plan.steps.extend(proof::of_new_key(goal));
@@ -278,10 +279,15 @@ fn open_intent(plan: &mut Plan, secret: &ObjectName, state: &State, fresh: &Fres
     if opened || first {
         return;
     }
-    if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
-        plan.step(Step::CheckSecret(secret.clone()));
-    }
+    check_secret(plan, secret);
     plan.step(Step::OpenIntent(fresh.intent(state, secret.as_str())));
+}
+
+/// No key is created for a Secret that the API server would not take: its quota may be used up.
+fn check_secret(plan: &mut Plan, name: &ObjectName) {
+    if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
+        plan.step(Step::CheckSecret(name.clone()));
+    }
 }
 
 fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {

@@ -1,6 +1,7 @@
 //! Properties of the planner over random observed states: it converges, touches nothing foreign, and loses no good key.
 
 mod cases;
+mod clocks;
 mod told;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use crate::{
             Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
         },
     },
-    cluster::{self, OwnedSecret},
+    cluster::{self, OtherEntries, OwnedSecret},
     controller::{
         changes::Found,
         goal::{Provide, Refusal},
@@ -133,6 +134,7 @@ fn owned(content: &str) -> OwnedSecret {
     OwnedSecret {
         metadata: ObjectMeta::default(),
         rclone_conf: Some(content.to_owned().into()),
+        others: OtherEntries::default(),
         well_formed: true,
         must_be_recreated: false,
     }
@@ -316,9 +318,10 @@ fn any_principal() -> impl Strategy<Value = Principal> {
 }
 
 fn any_intent() -> impl Strategy<Value = Option<KeyIntent>> {
-    option::of((0..600_i64).prop_map(|seconds| KeyIntent {
+    option::of((0..600_i64, any::<bool>()).prop_map(|(seconds, told)| KeyIntent {
         nonce: "n0".into(),
         started_at: ago(seconds),
+        store_time: told.then(|| ago(seconds)),
         existing: vec!["K1".into(), "K2".into(), UNKNOWN.into()],
         secret: SECRET.into(),
     }))
@@ -506,7 +509,7 @@ fn facing(goal: &Goal, state: &State) -> Goal {
 
 fn settle_and_plan(state: &mut State, goal: &Goal, round: usize) -> Plan {
     settle(state, &user(), OVERLAP, now());
-    plan(goal, &user(), state, &Fresh { now: now(), nonce: format!("n{}", round + 1) })
+    plan(goal, &user(), state, &Fresh { now: now(), store_time: Some(now()), nonce: format!("n{}", round + 1) })
 }
 
 /// Plans and does until nothing is left; the last plan tells how it ended.

@@ -46,6 +46,8 @@ pub enum Fault {
     Silence,
     /// The answer is this status and this error of S3.
     S3Error(u16, &'static str),
+    /// It is passed on, and its answer is that of a server whose clock is ahead by so many seconds.
+    ClockAhead(i64),
 }
 
 impl Fault {

@@ -3,6 +3,7 @@
 //! It stands in front of the API server or of the AWS stand-in. Requests and answers pass through unchanged and as they
 //! come, so watches work and signatures stay valid.
 
+mod clock;
 mod fault;
 mod forward;
 mod history;
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
 use hyper::{Request, body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -219,6 +221,11 @@ impl Handler {
                 rule.has_happened();
                 Ok(answer.map(|_| BodyExt::boxed(silent())))
             }
+            Fault::ClockAhead(seconds) => {
+                let answer = self.pass(&call, question, request).await?;
+                rule.has_happened();
+                clock::ahead(answer, SignedDuration::from_secs(seconds)).await
+            }
             Fault::Stale => {
                 rule.has_happened();
                 self.history.old(&question)
@@ -306,7 +313,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Arc<Handle
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
+pub fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).context("the certificate")?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("the key")?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;

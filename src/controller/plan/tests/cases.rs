@@ -126,7 +126,7 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
 #[test]
 fn a_new_target_takes_the_shortest_way() {
     let plan = planned(&provide(&access("a", &[]), false), &fresh());
-    assert_eq!(names_of(&plan), ["claim", "user", "policy", "key", "prove", "secret"]);
+    assert_eq!(names_of(&plan), ["claim", "user", "policy", "check", "key", "prove", "secret"]);
 }
 
 #[test]
@@ -198,8 +198,13 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
     state.user(|user| user.keys[0].created_at = ago(9));
-    state.first_intent =
-        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: None,
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
     assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "prove", "secret"]);
 
     state.user(|user| user.keys.clear());
@@ -207,8 +212,13 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
     assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
     state.absence = Absence::default();
-    state.first_intent =
-        Some(KeyIntent { nonce: "n".into(), started_at: ago(301), existing: Vec::new(), secret: SECRET.into() });
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(301),
+        store_time: None,
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
     assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
 }
 
@@ -223,8 +233,13 @@ fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
         user.keys[0].created_at = ago(9);
         user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
     });
-    state.first_intent =
-        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: None,
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
     state.in_hand = Some(key("K1"));
     let plan = planned(&provide(&wanted, false), &state);
     assert_eq!(names_of(&plan), ["prove", "secret"]);
@@ -237,9 +252,38 @@ fn a_key_older_than_the_intent_was_not_brought_by_it() {
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
     state.secrets.clear();
-    state.first_intent =
-        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: Some(ago(10)),
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
     assert_eq!((state.orphans(), state.unknown_keys()), (Vec::new(), vec!["K1".to_owned()]));
+    // Of a key that this process made itself there is no doubt, whatever the clocks say.
+    state.in_hand = Some(key("K1"));
+    assert_eq!((state.orphans(), state.unknown_keys()), (vec!["K1".to_owned()], Vec::new()));
+}
+
+/// The operator's clock is ahead of the store's by more than a key is old.
+#[test]
+fn a_key_that_spreads_is_not_taken_for_somebody_elses_by_a_wrong_clock() {
+    let wanted = access("a", &[]);
+    let mut state = published(&wanted);
+    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
+    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    state.secrets.clear();
+    state.user(|user| user.keys[0].created_at = ago(360));
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: None,
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
+    assert_eq!((state.orphans(), state.unknown_keys()), (vec!["K1".to_owned()], Vec::new()));
+    state.in_hand = Some(key("K1"));
+    assert_eq!(names_of(&planned(&provide(&wanted, false), &state)), ["prove", "secret"]);
 }
 
 /// Somebody deleted both keys; an intent for a new one was written, and a crash came. What IAM shows then may be old.
@@ -272,8 +316,13 @@ fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
     state.secrets.clear();
-    let before =
-        KeyIntent { nonce: "n".into(), started_at: ago(10), existing: vec![UNKNOWN.into()], secret: SECRET.into() };
+    let before = KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: None,
+        existing: vec![UNKNOWN.into()],
+        secret: SECRET.into(),
+    };
     state.first_intent = Some(before);
     let keys = state.keys().to_vec();
     state.principal = Principal::Absent;
@@ -296,8 +345,13 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
     state.user(|user| user.keys[0].created_at = ago(9));
-    state.first_intent =
-        Some(KeyIntent { nonce: "n".into(), started_at: ago(10), existing: Vec::new(), secret: SECRET.into() });
+    state.first_intent = Some(KeyIntent {
+        nonce: "n".into(),
+        started_at: ago(10),
+        store_time: None,
+        existing: Vec::new(),
+        secret: SECRET.into(),
+    });
     let goal = provide(&wanted, false);
     let end = converge(&mut state, &goal);
     assert_eq!((end.blocked, end.waiting), (None, None));
