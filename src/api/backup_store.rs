@@ -149,8 +149,9 @@ pub struct IamSettings {
     #[x_kube(validation = Rule::new(r"self.matches('^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$')").message("permissionsBoundary is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary"))]
     pub permissions_boundary: Option<String>,
     /// The most requests to IAM in one second. AWS does not say its limits and they hold for the whole account, so the
-    /// default leaves room for others. When many targets share a store, they are compared with IAM less often, so that
-    /// this takes no more than 30 % of it; `status.driftInterval` says how often.
+    /// default leaves room for others. While all wait, revocations get 60 % of it, changes 30 % and routine checks 10 %, and
+    /// namespaces take turns. When many targets share a store, they are compared with IAM less often, so that this takes no
+    /// more than 30 % of it; `status.driftInterval` says how often.
     #[serde(default = "default_rate", skip_serializing_if = "is_default_rate")]
     #[schemars(range(min = 1, max = 1000))]
     pub requests_per_second: u16,
