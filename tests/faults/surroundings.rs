@@ -35,9 +35,10 @@ pub enum What {
     Events,
 }
 
-/// Which phases meet it.
+/// Which phases meet it. A deletion waits for no Secret: what it may not read goes with its owner, for which a cluster has a
+/// controller, and this one has none.
 pub const ALL: [(Surrounding, &[Phase]); 3] = [
-    (Surrounding::Forbidden(What::Secrets), &[Phase::Create, Phase::SecretLost, Phase::Move, Phase::Delete]),
+    (Surrounding::Forbidden(What::Secrets), &[Phase::Create, Phase::SecretLost, Phase::Move]),
     (Surrounding::Forbidden(What::Status), &[Phase::Create, Phase::SecretLost, Phase::Narrow, Phase::Withdraw]),
     (Surrounding::Forbidden(What::Events), &[Phase::KeyLost, Phase::DeleteLarge]),
 ];

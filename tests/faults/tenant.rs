@@ -143,7 +143,7 @@ impl Draw<'_> {
             labels["app.kubernetes.io/managed-by"] = json!(self.one_of(&["Helm", "backup-target-operator"]));
             labels["backup-target.dev/target"] = json!(self.name());
         }
-        if self.chance.bool() {
+        if self.rarely() {
             let forged = if self.chance.bool() { FORGED_INTENT.to_owned() } else { self.text("{") };
             annotations.insert("backup-target.dev/first-key-intent".to_owned(), json!(forged));
         }
