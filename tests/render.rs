@@ -144,6 +144,12 @@ fn every_fault_is_told_with_its_place() {
         ("prefix:", "prefx:", "spec.prefx: there is no such field"),
         ("prefix:", "capabilities: [Everything], prefix:", "spec.capabilities[0]: unknown variant `Everything`"),
         ("prefix:", "keyOverlap: 9000h, prefix:", "spec.keyOverlap: a duration is at most 8760h"),
+        ("prefix:", "keyOverlap: -1h, prefix:", "spec.keyOverlap: a duration cannot be negative"),
+        (
+            "prefix:",
+            "keyOverlap: 9999999999999999999h, prefix:",
+            "spec.keyOverlap: the duration is longer than can be counted",
+        ),
         ("v1alpha1", "v2", "apiVersion: backup-target.dev/v2 is not known; write backup-target.dev/v1alpha1"),
         ("name: dataset-1, ", "", "metadata.name: it is missing"),
         ("kind: BackupTarget\n", "", "apiVersion and kind are missing"),

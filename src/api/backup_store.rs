@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{
-    CustomResource, KubeSchema,
-    core::{Duration, Rule},
-};
+use kube::{CustomResource, KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, backup_target::AncestorListing, object_name};
+use super::{Capability, backup_target::AncestorListing, duration::Duration, object_name};
 
 /// BackupStore says where credentials come from and who may ask for what. Targets name it in `spec.storeRef`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -293,6 +290,8 @@ pub struct BackupStoreStatus {
     pub iam_path: Option<String>,
     /// How often each target is compared with IAM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s')").message("driftInterval is a duration such as 600s"))]
     pub drift_interval: Option<Duration>,
     /// How many BackupTargets use this store; brought up to date at most every half minute.
     #[serde(skip_serializing_if = "Option::is_none")]

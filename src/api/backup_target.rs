@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema, core::Duration};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, object_name};
+use super::{Capability, duration::Duration, object_name};
 use crate::names::ObjectName;
 
 /// BackupTarget says which folder of which bucket a backup may use. The operator answers with an IAM user whose policy

@@ -3,6 +3,7 @@
 pub mod backup_store;
 pub mod backup_target;
 pub mod condition;
+pub mod duration;
 pub mod tier;
 
 pub use backup_store::BackupStore;
