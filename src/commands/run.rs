@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
+    api::duration as api,
     cluster::Cluster,
     controller::run::{self, Settings},
     leader::{Replica, fence::Fence},
@@ -14,7 +15,7 @@ use crate::{
     telemetry::{
         Telemetry,
         health::Phase,
-        http,
+        http::{self, Port},
         log::{self, LogFormat},
     },
 };
@@ -76,6 +77,11 @@ pub struct Arguments {
     #[arg(long, env = "HTTP_ADDRESS")]
     http_address: Option<SocketAddr>,
 
+    /// Where to answer /livez and /readyz and nothing else, such as [::]:8081 [default: nowhere]. For the kubelet: whatever
+    /// others do to the port with the metrics, its probes are answered.
+    #[arg(long, env = "HEALTH_ADDRESS")]
+    health_address: Option<SocketAddr>,
+
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -114,12 +120,9 @@ fn namespace(text: &str) -> Result<String, String> {
 
 /// Parses a duration of at least a second.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: kube::core::Duration =
-        text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
-    if parsed.is_negative() || Duration::from(parsed) < Duration::from_secs(1) {
-        return Err("it has to be at least 1s".to_owned());
-    }
-    Ok(parsed.into())
+    let parsed: api::Duration = text.parse().map_err(|fault: api::NoDuration| fault.to_string())?;
+    let parsed = Duration::from(parsed);
+    if parsed < Duration::from_secs(1) { Err("it has to be at least 1s".to_owned()) } else { Ok(parsed) }
 }
 
 /// Runs the operator until it is asked to stop.
@@ -139,8 +142,11 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
         watch_secrets: arguments.watch_secrets,
     };
     let telemetry = Arc::new(Telemetry::default());
-    if let Some(address) = arguments.http_address {
-        tokio::spawn(http::serve(http::listen(address).await?, telemetry.clone()));
+    let addresses = [(arguments.health_address, Port::Health), (arguments.http_address, Port::Everything)];
+    for (address, port) in addresses {
+        if let Some(address) = address {
+            tokio::spawn(http::serve(http::listen(address, port).await?, port, telemetry.clone()));
+        }
     }
     let stopping = on_signal(telemetry.clone());
     if !arguments.leader_election {
