@@ -3,12 +3,14 @@
 use aws_config::SdkConfig;
 use aws_sdk_s3::error::SdkError;
 
+use crate::store::answers::Bounded;
+
 /// Whether a bucket of that name is missing; `None` when it could not be found out.
 ///
 /// Asked without credentials: S3 answers 404 for a bucket of nobody, and anything else for a bucket of somebody
 /// (reference/iam-s3-rclone.md §1.2).
 pub async fn bucket_is_missing(config: &SdkConfig, endpoint: Option<&str>, bucket: &str) -> Option<bool> {
-    let mut s3 = aws_sdk_s3::config::Builder::from(config).allow_no_auth();
+    let mut s3 = aws_sdk_s3::config::Builder::from(config).interceptor(Bounded).allow_no_auth();
     s3.set_credentials_provider(None);
     if let Some(endpoint) = endpoint {
         s3 = s3.endpoint_url(endpoint).force_path_style(true);

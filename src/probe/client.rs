@@ -19,7 +19,10 @@ use super::{
     probes::{Probe, Verb},
     reading::Answer,
 };
-use crate::{access::rclone::AccessKey, store::fenced::Fenced};
+use crate::{
+    access::rclone::AccessKey,
+    store::{answers::Bounded, fenced::Fenced},
+};
 
 /// No request takes longer (design §6.6).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -171,6 +174,7 @@ fn answer<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpRes
 
 fn s3(reach: &Reach, credentials: Credentials) -> aws_sdk_s3::Client {
     let mut config = aws_sdk_s3::config::Builder::from(reach.config)
+        .interceptor(Bounded)
         .credentials_provider(credentials)
         .interceptor(Fenced(reach.fence.clone()))
         .retry_config(RetryConfig::disabled())
@@ -186,6 +190,7 @@ fn s3(reach: &Reach, credentials: Credentials) -> aws_sdk_s3::Client {
 
 fn sts(reach: &Reach, credentials: Credentials) -> aws_sdk_sts::Client {
     let mut config = aws_sdk_sts::config::Builder::from(reach.config)
+        .interceptor(Bounded)
         .credentials_provider(credentials)
         .interceptor(Fenced(reach.fence.clone()))
         .retry_config(RetryConfig::disabled())

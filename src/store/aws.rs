@@ -11,7 +11,13 @@ use aws_sdk_iam::{
 };
 use jiff::Timestamp;
 
-use super::{Error, Key, Kind, Managed, Owner, Principal, User, UserSpec, clock::Clock, gate::Gate, throttle::Turn};
+use super::{
+    Error, Key, Kind, Managed, Owner, Principal, User, UserSpec,
+    answers::{List, key_id, word},
+    clock::Clock,
+    gate::Gate,
+    throttle::Turn,
+};
 use crate::{
     access::rclone::AccessKey,
     names::{self, tag},
@@ -96,17 +102,19 @@ impl Iam {
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
             Err(error) => return Err(error),
         };
+        let path = word(action, found.path)?;
         // IAM never gives an id twice: what had this one when this operator last saw it as its own is the same user, though
         // its tags may be gone. Tags that say something else are somebody's word, such as a cluster's that was copied.
-        let is_known = spec.known_id.as_deref() == Some(found.user_id());
-        if let Some(whose) = owner(spec, found.path(), found.tags(), is_known) {
+        let is_known = spec.known_id.as_ref() == Some(&found.user_id);
+        let given = found.tags.unwrap_or_default();
+        if let Some(whose) = owner(spec, &path, &given, is_known) {
             return Ok(Principal::Foreign { whose });
         }
         let mut keys = self.keys(&spec.name).await?;
         for key in keys.iter_mut().filter(|key| questions.keys.contains(&key.id)) {
             key.last_used = self.last_used(&key.id).await?;
         }
-        let tagged = tags(spec).iter().all(|tag| found.tags().contains(tag));
+        let tagged = tags(spec).iter().all(|tag| given.contains(tag));
         let (mut additions, attached) = self.additions(spec).await?;
         let policies = self.policies(spec, attached, questions.managed_policy).await?;
         if attached && matches!(policies.managed, Managed::Foreign { .. }) {
@@ -114,22 +122,24 @@ impl Iam {
             additions.attached.push(spec.policy_arn.clone());
         }
         let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
-        Ok(Principal::Ours(User { id: found.user_id, boundary, tagged, policies, keys, additions }))
+        let boundary = boundary.map(|arn| word(action, arn)).transpose()?;
+        Ok(Principal::Ours(User { id: word(action, found.user_id)?, boundary, tagged, policies, keys, additions }))
     }
 
     async fn keys(&self, user: &str) -> Result<Vec<Key>, Error> {
         let action = "iam:ListAccessKeys";
         let mut pages = self.client.list_access_keys().user_name(user).into_paginator().send();
-        let mut keys = Vec::new();
+        let (mut keys, mut list) = (Vec::new(), List::default());
         while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
             for listed in page.access_key_metadata {
                 keys.push(Key {
-                    id: listed.access_key_id.ok_or(Error::new(action, Kind::Unreadable))?,
+                    id: key_id(action, listed.access_key_id.unwrap_or_default())?,
                     created_at: listed.create_date.as_ref().map_or(Timestamp::UNIX_EPOCH, timestamp),
                     active: listed.status == Some(StatusType::Active),
                     last_used: None,
                 });
             }
+            list.page(action, keys.len())?;
         }
         Ok(keys)
     }
@@ -171,7 +181,7 @@ impl Iam {
         let request = self.client.create_user().user_name(&spec.name).path(&spec.path).set_tags(Some(tags(spec)));
         let request = request.set_permissions_boundary(spec.boundary.clone()).send();
         let created = self.call(action, request).await?.user.ok_or(Error::new(action, Kind::Unreadable))?;
-        Ok(created.user_id)
+        word(action, created.user_id)
     }
 
     /// Sets the permissions boundary.
@@ -196,7 +206,7 @@ impl Iam {
         let key = output.access_key.ok_or(Error::new(action, Kind::Unreadable))?;
         Ok(CreatedKey {
             created_at: key.create_date.as_ref().map_or_else(|| self.clock.now(), timestamp),
-            key: AccessKey { id: key.access_key_id, secret: key.secret_access_key.into() },
+            key: AccessKey { id: key_id(action, key.access_key_id)?, secret: key.secret_access_key.into() },
         })
     }
 

@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::{
-    Error, Kind,
+    Error,
+    answers::{Bounded, account_id, word},
     aws::Iam,
     clock::{Clock, Listener},
     fenced::Fenced,
@@ -171,8 +172,10 @@ impl Connections {
 async fn prove(config: SdkConfig, gate: Arc<Gate>, clock: Clock, settings: Settings) -> Result<Connection, Error> {
     let action = "sts:GetCallerIdentity";
     let fenced = Fenced(gate.fence().clone());
-    let mut sts =
-        aws_sdk_sts::config::Builder::from(&config).interceptor(fenced.clone()).interceptor(Listener(clock.clone()));
+    let mut sts = aws_sdk_sts::config::Builder::from(&config)
+        .interceptor(fenced.clone())
+        .interceptor(Listener(clock.clone()))
+        .interceptor(Bounded);
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
     if let Some(endpoint) = &settings.spec.endpoints.sts {
         sts = sts.endpoint_url(endpoint);
@@ -184,10 +187,13 @@ async fn prove(config: SdkConfig, gate: Arc<Gate>, clock: Clock, settings: Setti
     let end = Some(tokio::time::Instant::now() + TURN_WITHIN);
     let turn = Turn { urgency: Urgency::Revocation, end, ..Turn::default() };
     let answer = gate.pass(action, &turn, call).await?;
-    let account_id = answer.account.ok_or(Error::new(action, Kind::Unreadable))?;
-    let caller = answer.arn.ok_or(Error::new(action, Kind::Unreadable))?;
+    let account_id = account_id(action, answer.account.unwrap_or_default())?;
+    let caller = word(action, answer.arn.unwrap_or_default())?;
 
-    let mut iam = aws_sdk_iam::config::Builder::from(&config).interceptor(fenced).interceptor(Listener(clock.clone()));
+    let mut iam = aws_sdk_iam::config::Builder::from(&config)
+        .interceptor(fenced)
+        .interceptor(Listener(clock.clone()))
+        .interceptor(Bounded);
     if let Some(endpoint) = &settings.spec.endpoints.iam {
         iam = iam.endpoint_url(endpoint);
     }
@@ -222,4 +228,102 @@ fn client_trusting(trust: tls::TlsContext) -> aws_sdk_iam::config::SharedHttpCli
         connector.set_sleep_impl(components.and_then(aws_sdk_iam::config::RuntimeComponents::sleep_impl));
         connector.build()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::SocketAddr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{api::backup_store::Endpoints, store::Kind};
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\n\r\n";
+
+    /// A server that says whatever it likes, to everybody.
+    async fn says<F: Future<Output = ()> + Send>(
+        answer: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+    ) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 8_192]).await;
+                let _ = stream.write_all(HEAD.as_bytes()).await;
+                answer(stream).await;
+            }
+        });
+        address
+    }
+
+    async fn connect(sts: SocketAddr) -> Result<Arc<Connection>, Error> {
+        let key = OperatorKey { id: "AKIAIOSFODNN7EXAMPLE".into(), secret: "secret".into(), session_token: None };
+        let endpoints = Endpoints { sts: Some(format!("http://{sts}")), ..Endpoints::default() };
+        let spec = serde_json::json!({"region": "eu-central-1", "endpoints": endpoints});
+        let settings = Settings { spec: serde_json::from_value(spec).unwrap(), key: Some(key) };
+        let connections = Connections::new(Arc::default(), Fence::default()).unwrap();
+        connections.connect("default", settings).await
+    }
+
+    fn identity(account: &str, arn: &str) -> String {
+        format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Arn>{arn}</Arn><UserId>AIDAI</UserId><Account>{account}</Account></GetCallerIdentityResult>\
+             <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
+        )
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_for_ever() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = sent.clone();
+        let address = says(move |mut stream| {
+            let counted = counted.clone();
+            async move {
+                let more = [b' '; 65_536];
+                while stream.write_all(&more).await.is_ok() {
+                    counted.fetch_add(more.len(), Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+        let answer = connect(address).await.map(|_| ());
+        assert_eq!(answer.map_err(|error| error.kind), Err(Kind::Unreadable));
+        // What is on its way in buffers is not read; each of some tries gets no further.
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(sent < 64 << 20, "{sent} bytes were taken");
+    }
+
+    #[tokio::test]
+    async fn an_account_is_twelve_digits_and_nothing_else() {
+        let (good, arn) = ("123456789012", "arn:aws:iam::123456789012:user/operator");
+        for (account, arn, taken) in [
+            (good, arn, true),
+            ("000000000000&#x1b;[31m&#10;INJECTED line; *:user/*", arn, false),
+            ("12345678901", arn, false),
+            ("", arn, false),
+            (good, "arn:aws:iam::1:user/&#10;x", false),
+            (good, "", false),
+        ] {
+            let body = identity(account, arn);
+            let address = says(move |mut stream| {
+                let body = body.clone();
+                async move {
+                    let _ = stream.write_all(body.as_bytes()).await;
+                }
+            })
+            .await;
+            match connect(address).await {
+                Ok(connection) => assert!(taken && connection.account_id == good, "{account} {arn}"),
+                Err(error) => assert!(!taken && error.kind == Kind::Unreadable, "{account} {arn}: {error}"),
+            }
+        }
+    }
 }

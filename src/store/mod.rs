@@ -1,5 +1,6 @@
 //! The object stores' access APIs: principals, policies and keys. Nothing outside this room imports an AWS SDK for them.
 
+pub mod answers;
 pub mod aws;
 pub mod clock;
 pub mod connect;

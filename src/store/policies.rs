@@ -2,6 +2,7 @@
 
 use super::{
     Additions, Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
+    answers::{List, word},
     aws::{Iam, foreign, gone, tags},
 };
 use crate::{
@@ -17,24 +18,31 @@ impl Iam {
     /// What others put on the principal, and whether its own managed policy is attached.
     pub(super) async fn additions(&self, spec: &UserSpec) -> Result<(Additions, bool), Error> {
         let (user, client) = (&spec.name, &self.client);
-        let mut inline = Vec::new();
+        let action = "iam:ListUserPolicies";
+        let (mut inline, mut list) = (Vec::new(), List::default());
         let mut pages = client.list_user_policies().user_name(user).into_paginator().send();
-        while let Some(page) = self.call("iam:ListUserPolicies", async { pages.next().await.transpose() }).await? {
+        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
             inline.extend(page.policy_names.into_iter().filter(|name| name != POLICY_NAME));
+            list.page(action, inline.len())?;
         }
-        let mut policies = Vec::new();
+        let inline = words(action, inline)?;
+        let action = "iam:ListAttachedUserPolicies";
+        let (mut policies, mut list) = (Vec::new(), List::default());
         let mut pages = client.list_attached_user_policies().user_name(user).into_paginator().send();
-        while let Some(page) =
-            self.call("iam:ListAttachedUserPolicies", async { pages.next().await.transpose() }).await?
-        {
+        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
             policies
                 .extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|found| found.policy_arn));
+            list.page(action, policies.len())?;
         }
-        let mut groups = Vec::new();
+        let policies = words(action, policies)?;
+        let action = "iam:ListGroupsForUser";
+        let (mut groups, mut list) = (Vec::new(), List::default());
         let mut pages = client.list_groups_for_user().user_name(user).into_paginator().send();
-        while let Some(page) = self.call("iam:ListGroupsForUser", async { pages.next().await.transpose() }).await? {
+        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
             groups.extend(page.groups.into_iter().map(|group| group.group_name));
+            list.page(action, groups.len())?;
         }
+        let groups = words(action, groups)?;
         let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| *arn == spec.policy_arn);
         Ok((Additions { inline, attached, groups }, !own.is_empty()))
     }
@@ -175,13 +183,14 @@ impl Iam {
     async fn former_versions(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
         let action = "iam:ListPolicyVersions";
         let mut pages = self.client.list_policy_versions().policy_arn(&spec.policy_arn).into_paginator().send();
-        let mut versions = Vec::new();
+        let (mut versions, mut list) = (Vec::new(), List::default());
         loop {
             match self.call(action, async { pages.next().await.transpose() }).await {
                 Ok(Some(page)) => {
                     let former =
                         page.versions.unwrap_or_default().into_iter().filter(|version| !version.is_default_version);
                     versions.extend(former.filter_map(|version| version.version_id));
+                    list.page(action, versions.len())?;
                 }
                 Ok(None) | Err(Error { kind: Kind::NotFound, .. }) => break,
                 Err(error) => return Err(error),
@@ -223,6 +232,10 @@ impl Iam {
         }
         gone(self.call("iam:DeletePolicy", self.client.delete_policy().policy_arn(&spec.policy_arn).send()).await)
     }
+}
+
+fn words(action: &'static str, texts: Vec<String>) -> Result<Vec<String>, Error> {
+    texts.into_iter().map(|text| word(action, text)).collect()
 }
 
 /// IAM returns documents URL-encoded.
