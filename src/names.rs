@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt};
 
-use crate::api::BackupTarget;
+use kube::Resource;
 
 /// Name of an object: a DNS subdomain, as Kubernetes wants it. Nothing else may become a part of a URL, where `default#x` and
 /// `default` would be the same object.
@@ -106,8 +106,8 @@ pub fn cluster_of_default_path(path: &str) -> Option<&str> {
 
 /// `namespace/name`, for logs.
 #[must_use]
-pub fn qualified(target: &BackupTarget) -> String {
-    let metadata = &target.metadata;
+pub fn qualified(target: &impl Resource) -> String {
+    let metadata = target.meta();
     format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 

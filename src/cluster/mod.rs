@@ -2,17 +2,20 @@
 
 mod error;
 mod events;
+pub mod lean;
 mod lease;
 mod secret_state;
 mod secrets;
 
 pub use error::{Error, Kind};
 pub use events::Note;
+pub use lean::Lean;
 pub use secret_state::{OtherEntries, OwnedSecret, SecretOwner, SecretState};
 pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,11 +25,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, WatchParams},
     runtime::events::{Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::{
     api::{
@@ -53,6 +57,8 @@ pub struct Cluster {
     recorder: Recorder,
     namespace: String,
     fence: Fence,
+    /// Held while an object is read as a whole: many may be large.
+    whole: Arc<Mutex<()>>,
 }
 
 impl Cluster {
@@ -72,7 +78,8 @@ impl Cluster {
         let client =
             Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
         let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));
-        Ok(Self { client, recorder, namespace: namespace.to_owned(), fence: Fence::default() })
+        let namespace = namespace.to_owned();
+        Ok(Self { client, recorder, namespace, fence: Fence::default(), whole: Arc::default() })
     }
 
     /// The same for a replica that acts only while it leads.
@@ -117,6 +124,13 @@ impl Cluster {
         }
     }
 
+    /// Whether the API server can send a list one object after the other, instead of in pages. Where that cannot be found out,
+    /// it cannot.
+    pub async fn streams_lists(&self) -> bool {
+        let params = WatchParams { send_initial_events: true, ..WatchParams::default().timeout(1) };
+        self.within("watch BackupStores from their list on", self.stores().watch(&params, "0")).await.is_ok()
+    }
+
     /// Labels of a namespace.
     ///
     /// # Errors
@@ -157,7 +171,7 @@ impl Cluster {
 
     // === targets ===
 
-    fn targets(&self, namespace: &str) -> Api<BackupTarget> {
+    fn targets(&self, namespace: &str) -> Api<Lean<BackupTarget>> {
         Api::namespaced(self.client(), namespace)
     }
 
@@ -166,7 +180,8 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<BackupTarget>, Error> {
-        self.within("read the BackupTarget", self.targets(namespace).get_opt(name)).await
+        let what = "read the BackupTarget";
+        self.within(what, self.targets(namespace).get_opt(name)).await?.map(|found| open(what, found)).transpose()
     }
 
     /// The UIDs of all targets.
@@ -219,7 +234,7 @@ impl Cluster {
         patch: &serde_json::Value,
     ) -> Result<BackupTarget, Error> {
         let api = self.targets(&target.namespace().unwrap_or_default());
-        self.within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await
+        open(what, self.within(what, api.patch(&target.name_any(), &by_us(), &Patch::Merge(patch))).await?)
     }
 
     /// Writes a target's status, if nobody changed the target since it was read.
@@ -259,7 +274,7 @@ impl Cluster {
 
     // === stores ===
 
-    fn stores(&self) -> Api<BackupStore> {
+    fn stores(&self) -> Api<Lean<BackupStore>> {
         Api::all(self.client())
     }
 
@@ -269,7 +284,8 @@ impl Cluster {
     /// When they cannot be read.
     pub async fn all_stores(&self, selector: Option<&str>) -> Result<Vec<BackupStore>, Error> {
         let these = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector));
-        Ok(self.within("list the BackupStores", self.stores().list(&these)).await?.items)
+        let what = "list the BackupStores";
+        self.within(what, self.stores().list(&these)).await?.items.into_iter().map(|found| open(what, found)).collect()
     }
 
     /// The store of that very name as it is now, not as the watch saw it last.
@@ -277,8 +293,10 @@ impl Cluster {
     /// # Errors
     /// When it cannot be read.
     pub async fn store(&self, name: &ObjectName) -> Result<Option<BackupStore>, Error> {
-        let found = self.within("read the BackupStore", self.stores().get_opt(name.as_str())).await?;
-        Ok(found.filter(|found| found.metadata.name.as_deref() == Some(name.as_str())))
+        let what = "read the BackupStore";
+        let found = self.within(what, self.stores().get_opt(name.as_str())).await?;
+        let found = found.filter(|found| found.meta().name.as_deref() == Some(name.as_str()));
+        found.map(|found| open(what, found)).transpose()
     }
 
     /// Sets or clears a store's finalizer.
@@ -331,6 +349,7 @@ impl Cluster {
             None => Api::all_with(self.client(), &resource),
         };
         let name = meta.name.as_deref().unwrap_or_default();
+        let _one_at_a_time = self.whole.lock().await;
         let object = self.within("read an object that cannot be worked on", api.get(name)).await?;
         let mut status = object.data["status"].clone();
         let before: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
@@ -343,12 +362,12 @@ impl Cluster {
         self.apply_status(&api, &resource, &object.metadata, &status).await.map(|_| ())
     }
 
-    async fn write_status<K, S>(&self, api: &Api<K>, object: &K, status: &S) -> Result<K, Error>
+    async fn write_status<K, S>(&self, api: &Api<Lean<K>>, object: &K, status: &S) -> Result<K, Error>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: lean::Kind + Clone + std::fmt::Debug,
         S: Serialize,
     {
-        self.apply_status(api, &ApiResource::erase::<K>(&()), object.meta(), status).await
+        open("write status", self.apply_status(api, &ApiResource::erase::<K>(&()), object.meta(), status).await?)
     }
 
     /// Applies a whole status, unless the object changed since it was read: what is not in it is gone, and what is the same
@@ -389,6 +408,13 @@ impl Cluster {
             Err(_) => Err(Error::new(what, Kind::Unreachable)),
         }
     }
+}
+
+fn open<K>(what: &'static str, lean: Lean<K>) -> Result<K, Error> {
+    lean.0.map_err(|unreadable| {
+        tracing::debug!(what, error = unreadable.error, "an object cannot be read");
+        Error::new(what, Kind::Unreadable)
+    })
 }
 
 fn by_us() -> PatchParams {

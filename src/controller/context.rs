@@ -7,9 +7,9 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Resource,
-    core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 use tokio::{
@@ -21,20 +21,21 @@ use super::{
     census,
     departed::Departed,
     hand::Hand,
-    memory::{Memories, Memory},
+    memory::{Memories, Memory, Remembered},
     namespaces::Namespaces,
     now,
     rivals::rivals,
     rush::{Sight, rush},
+    seen::{Seen, SeenStore, SeenTarget},
     slots::{Place, Pool, Slots},
     state::Absence,
 };
 use crate::{
     access::allow::{self, Namespace, Rival},
-    api::{BackupStore, BackupTarget},
+    api::BackupTarget,
     cluster::Cluster,
     fair::Urgency,
-    store::{Principal, connect::Connections},
+    store::connect::Connections,
     telemetry::{Telemetry, metrics::Census},
 };
 
@@ -52,7 +53,7 @@ pub struct Context {
     /// The stores' APIs.
     pub connections: Connections,
     /// What the watches see.
-    seen: Seen,
+    seen: Watched,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
@@ -70,14 +71,14 @@ pub struct Context {
     counts: Mutex<HashMap<String, Instant>>,
 }
 
-/// Copies of all objects, as the watches see them.
-pub struct Seen {
-    /// All BackupStores.
-    pub stores: Store<DeserializeGuard<BackupStore>>,
+/// What is kept of all objects, as the watches see them.
+pub struct Watched {
+    /// Of all BackupStores.
+    pub stores: Store<SeenStore>,
     /// The labels of namespaces.
     pub namespaces: Arc<Namespaces>,
-    /// All BackupTargets: one copy for each namespace that is watched, or one for all.
-    pub targets: Vec<Store<DeserializeGuard<BackupTarget>>>,
+    /// Of all BackupTargets: once for each namespace that is watched, or once for all.
+    pub targets: Vec<Store<SeenTarget>>,
 }
 
 impl Context {
@@ -86,7 +87,7 @@ impl Context {
     pub fn new(
         cluster: Cluster,
         connections: Connections,
-        seen: Seen,
+        seen: Watched,
         cluster_id: String,
         resync: Duration,
         per_store: u16,
@@ -112,11 +113,10 @@ impl Context {
     /// How many targets use a store, those included that are gone and left something in it. One that cannot be read may use any: whether those count is for the caller to say.
     #[must_use]
     pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
-        let uses = |target: &DeserializeGuard<BackupTarget>| match &target.0 {
-            Ok(target) => target.spec.store_ref.resolved() == store,
-            Err(_) => with_unreadable,
+        let uses = |target: &SeenTarget| {
+            target.readable().map_or(with_unreadable, |target| target.spec.store_ref.resolved() == store)
         };
-        let here = self.seen.targets.iter().flat_map(Store::state).filter(|target| uses(target)).count();
+        let here: usize = self.seen.targets.iter().map(|targets| targets.state_filter(uses).len()).sum();
         here + self.departed.count(store, &self.seen_uids())
     }
 
@@ -129,65 +129,64 @@ impl Context {
     /// How many targets of a store have a principal: those that only wait, which anybody can make, cost no look at IAM.
     #[must_use]
     pub fn principals_of(&self, store: &str) -> usize {
-        let has_one = |target: &DeserializeGuard<BackupTarget>| {
-            let target = target.0.as_ref().ok().filter(|target| target.spec.store_ref.resolved() == store);
+        let has_one = |target: &SeenTarget| {
+            let target = target.readable().filter(|target| target.spec.store_ref.resolved() == store);
             target.and_then(|target| target.status.as_ref()?.principal.as_ref()).is_some()
         };
-        self.seen.targets.iter().flat_map(Store::state).filter(|target| has_one(target)).count()
+        self.seen.targets.iter().map(|targets| targets.state_filter(has_one).len()).sum()
     }
 
     /// Who comes before a target, where a rule serves only so many.
     #[must_use]
     pub fn rivals(&self, target: &BackupTarget) -> Vec<Rival> {
         let all: Vec<_> = self.seen.targets.iter().flat_map(Store::state).collect();
-        rivals(target, all.iter().filter_map(|other| other.0.as_ref().ok()))
+        rivals(target, all.iter().filter_map(|other| other.readable()))
     }
 
     /// The target with that UID, as the watches see it.
     #[must_use]
-    pub fn target_of(&self, uid: &str) -> Option<BackupTarget> {
-        let mut all = self.seen.targets.iter().flat_map(Store::state);
-        all.find_map(|target| {
-            target.0.as_ref().ok().filter(|target| target.metadata.uid.as_deref() == Some(uid)).cloned()
-        })
+    pub fn target_of(&self, uid: &str) -> Option<Arc<SeenTarget>> {
+        let is_it = |target: &SeenTarget| target.meta().uid.as_deref() == Some(uid);
+        self.seen.targets.iter().find_map(|targets| targets.find(is_it))
     }
 
     /// Counts everything that the watches see.
     #[must_use]
     pub fn census(&self) -> Census {
         let mut count = Census::default();
-        for target in self.seen.targets.iter().flat_map(Store::state) {
-            match &target.0 {
-                Ok(target) => {
+        for seen in self.seen.targets.iter().flat_map(Store::state) {
+            match seen.readable() {
+                Some(target) => {
                     let store = target.spec.store_ref.resolved();
-                    census::count_target(&mut count, target, self.known(&store), now());
+                    census::count_target(&mut count, target, &seen.told, self.known(&store), now());
                 }
-                Err(_) => census::count_unreadable(&mut count),
+                None => census::count_unreadable(&mut count),
             }
         }
-        for store in self.seen.stores.state().iter().filter_map(|store| store.0.as_ref().ok()) {
-            census::count_store(&mut count, store);
+        for store in self.seen.stores.state().iter().filter(|store| store.readable().is_some()) {
+            census::count_store(&mut count, store.meta().name.as_deref().unwrap_or_default(), &store.told);
         }
         count
     }
 
-    /// All targets are known.
-    pub fn targets_are_listed(&self) {
+    /// All targets and stores are known.
+    pub fn everything_is_listed(&self) {
         self.listed.send_replace(true);
     }
 
-    /// Waits until all targets are known, and says whether they are. The reflector's own way to wait wakes only the last one
+    /// Waits until all targets and stores are known, and says whether they are. The reflector's own way to wait wakes only the last one
     /// of several who do, and the others wait for ever.
-    pub async fn are_targets_listed(&self) -> bool {
+    pub async fn is_everything_listed(&self) -> bool {
         let mut listed = self.listed.subscribe();
         timeout(FIRST_LIST, listed.wait_for(|listed| *listed)).await.is_ok_and(|listed| listed.is_ok())
     }
 
     /// Waits until a target may be worked on; while it does, it looks now and then whether that has become more urgent. `None`
     /// when the operator stops, or when so many of that namespace wait already that it is to come again.
-    pub async fn slot(&self, target: &BackupTarget) -> Option<Place> {
-        let namespace = target.metadata.namespace.as_deref().unwrap_or_default();
-        let mut pool = self.pool_of(target);
+    pub async fn slot(&self, target: &SeenTarget) -> Option<Place> {
+        let metadata = target.meta();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let mut pool = self.pool_of(target.readable()?);
         loop {
             let _waiting = self.telemetry.metrics.waiting(&pool.store);
             let mut place = self.slots.join(pool.clone(), namespace, self.slots_of(&pool)).ok()?;
@@ -198,30 +197,30 @@ impl Context {
                 if self.telemetry.health.is_stopping() {
                     return None;
                 }
-                pool = self.in_view(target).map_or(pool, |now| self.pool_of(&now));
+                let now = self.in_view(metadata);
+                pool = now.as_deref().and_then(Seen::readable).map_or(pool, |now| self.pool_of(now));
             }
         }
     }
 
     /// Ends when the target is being deleted.
     pub async fn until_deleted(&self, target: &BackupTarget) {
-        let is_deleted = |now: BackupTarget| now.metadata.deletion_timestamp.is_some();
-        while !self.in_view(target).is_some_and(is_deleted) {
+        let is_deleted = |now: Arc<SeenTarget>| now.meta().deletion_timestamp.is_some();
+        while !self.in_view(&target.metadata).is_some_and(is_deleted) {
             sleep(LOOK_WHETHER_URGENT).await;
         }
     }
 
     /// The target as the watches see it now.
-    fn in_view(&self, target: &BackupTarget) -> Option<BackupTarget> {
-        let target = target.metadata.clone();
-        let object = ObjectRef::new(&target.name?).within(&target.namespace?);
-        self.seen.targets.iter().find_map(|targets| targets.get(&object))?.0.as_ref().ok().cloned()
+    fn in_view(&self, target: &ObjectMeta) -> Option<Arc<SeenTarget>> {
+        let object = ObjectRef::new(target.name.as_deref()?).within(target.namespace.as_deref()?);
+        self.seen.targets.iter().find_map(|targets| targets.get(&object))
     }
 
     fn pool_of(&self, target: &BackupTarget) -> Pool {
         let store_name = target.spec.store_ref.resolved();
         let store = self.seen.stores.get(&ObjectRef::new(&store_name));
-        let store = store.as_ref().and_then(|store| store.0.as_ref().ok());
+        let store = store.as_deref().and_then(Seen::readable);
         let name = target.metadata.namespace.clone().unwrap_or_default();
         let labels = match store {
             Some(store) if allow::need_labels(&store.spec.allow) => self.seen.namespaces.labels_of(&name),
@@ -245,7 +244,7 @@ impl Context {
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
     fn slots_of(&self, pool: &Pool) -> usize {
         let known = self.seen.stores.get(&ObjectRef::new(&pool.store));
-        let known = known.as_ref().and_then(|known| known.0.as_ref().ok());
+        let known = known.as_deref().and_then(Seen::readable);
         let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
         let slots = self.per_store.min(rate).max(1);
         if pool.urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
@@ -258,7 +257,7 @@ impl Context {
     }
 
     /// Remembers what a success left.
-    pub fn remember(&self, uid: &str, principal: Option<(Principal, Instant)>, absence: Absence) {
+    pub fn remember(&self, uid: &str, principal: Option<Remembered>, absence: Absence) {
         self.sweep();
         self.memories.change(uid, |memory| memory.succeeded(principal, absence));
     }

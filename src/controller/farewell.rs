@@ -2,16 +2,17 @@
 //! Should that fail, the next start finds an orphan and deletes it. One that a Secret may hold is left to the next start, which
 //! looks.
 
+use kube::Resource;
 use tracing::{info, warn};
 
-use super::{context::Context, error::Error, stores::pinned_connection};
-use crate::{access::claim::object_name, api::BackupTarget, names, store::aws::CreatedKey};
+use super::{context::Context, error::Error, seen::SeenTarget, stores::pinned_connection};
+use crate::{access::claim::object_name, names, store::aws::CreatedKey};
 
 /// Deletes the keys in hand that nobody else can have.
 pub async fn put_away(context: &Context) {
     for (uid, created) in context.hand.never_offered() {
         let Some(target) = context.target_of(&uid) else { continue };
-        let (name, key) = (names::qualified(&target), created.key.id.clone());
+        let (name, key) = (names::qualified(&*target), created.key.id.clone());
         match Box::pin(put_away_one(context, &target, &created)).await {
             Ok(()) => info!(name, key, "the access key was not published yet and was deleted"),
             Err(error) => warn!(name, key, %error, "the access key was not published yet; the next start deletes it"),
@@ -19,10 +20,10 @@ pub async fn put_away(context: &Context) {
     }
 }
 
-async fn put_away_one(context: &Context, seen: &BackupTarget, created: &CreatedKey) -> Result<(), Error> {
-    let (namespace, name) = (seen.metadata.namespace.as_deref(), seen.metadata.name.as_deref());
+async fn put_away_one(context: &Context, seen: &SeenTarget, created: &CreatedKey) -> Result<(), Error> {
+    let (namespace, name) = (seen.meta().namespace.as_deref(), seen.meta().name.as_deref());
     let now = context.cluster.target(namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
-    let target = now.filter(|now| now.metadata.uid == seen.metadata.uid).ok_or(Error::Overtaken)?;
+    let target = now.filter(|now| now.metadata.uid == seen.meta().uid).ok_or(Error::Overtaken)?;
     let mut status = target.status.clone().unwrap_or_default();
     let (Some(intent), Some(user)) = (status.key_intent.take(), status.principal.clone()) else {
         return Err(Error::Overtaken);

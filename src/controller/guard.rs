@@ -6,10 +6,14 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Resource, core::DeserializeGuard, runtime::controller::Action};
+use kube::{Resource, runtime::controller::Action};
 use tracing::warn;
 
-use super::{context::Context, now};
+use super::{
+    context::Context,
+    now,
+    seen::{Kept, Seen},
+};
 use crate::api::condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason};
 
 /// What is said of a field that cannot be read, at most, in characters.
@@ -43,40 +47,38 @@ impl Fault {
 
 /// Reconciles an object if it can be read. When it cannot be, or when that panics, its status says so.
 pub async fn reconcile<K, F>(
-    seen: Arc<DeserializeGuard<K>>,
+    seen: Arc<Seen<K>>,
     context: Arc<Context>,
-    reconcile: impl FnOnce(K, Arc<Context>) -> F,
+    reconcile: impl FnOnce(Arc<Seen<K>>, Arc<Context>) -> F,
 ) -> Action
 where
-    K: Resource<DynamicType = ()> + Clone,
+    K: Kept,
     F: Future<Output = Action>,
 {
     let telemetry = &context.telemetry;
     let kind = K::kind(&());
     let (begun, _work, _counted) = (Instant::now(), telemetry.health.begin(), telemetry.metrics.under_way(&kind));
-    let work = async |object| reconcile(object, context.clone()).await;
-    let result = caught(&seen, work).await;
+    let result = match &seen.object {
+        Ok(_) => caught(reconcile(seen.clone(), context.clone())).await,
+        Err(unreadable) => Err(Fault::Unreadable(unreadable.error.chars().take(LONGEST_DETAIL).collect())),
+    };
     telemetry.metrics.took(&kind, begun.elapsed());
     let fault = match result {
         Ok(action) => return action,
         Err(fault) => fault,
     };
-    telemetry.metrics.reconciled(&kind, false, fault.reason());
     let meta = seen.meta();
     warn!(%kind, name = meta.name, namespace = meta.namespace, "{fault}");
     let rewrite = |before: &[Condition]| conditions(before, meta.generation, &fault, now());
-    if let Err(error) = context.cluster.rewrite_conditions::<K>(meta, rewrite).await {
+    if let Err(error) = Box::pin(context.cluster.rewrite_conditions::<K>(meta, rewrite)).await {
         warn!(%error, "that could not be told in its status");
     }
     Action::requeue(context.failed(meta.uid.as_deref().unwrap_or_default()))
 }
 
-async fn caught<K: Clone>(seen: &DeserializeGuard<K>, work: impl AsyncFnOnce(K) -> Action) -> Result<Action, Fault> {
-    match &seen.0 {
-        // What reconciles share is whole whenever no lock is held, and locks that a panic poisoned are taken all the same.
-        Ok(object) => AssertUnwindSafe(work(object.clone())).catch_unwind().await.map_err(|_| Fault::Panicked),
-        Err(invalid) => Err(Fault::Unreadable(invalid.error.chars().take(LONGEST_DETAIL).collect())),
-    }
+/// What reconciles share is whole whenever no lock is held, and locks that a panic poisoned are taken all the same.
+async fn caught(work: impl Future<Output = Action>) -> Result<Action, Fault> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Fault::Panicked)
 }
 
 /// Whether it is ready cannot be said any more; what else was found out before stands.
@@ -99,11 +101,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_caught_and_the_next_object_is_worked_on() {
-        let object = DeserializeGuard(Ok(()));
-        let panics = async |()| -> Action { panic!("a fault") };
-        assert_eq!(caught(&object, panics).await, Err(Fault::Panicked));
-        let works = async |()| Action::requeue(Duration::from_secs(7));
-        assert_eq!(caught(&object, works).await, Ok(Action::requeue(Duration::from_secs(7))));
+        assert_eq!(caught(async { panic!("a fault") }).await, Err(Fault::Panicked));
+        let works = async { Action::requeue(Duration::from_secs(7)) };
+        assert_eq!(caught(works).await, Ok(Action::requeue(Duration::from_secs(7))));
     }
 
     #[test]

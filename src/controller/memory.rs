@@ -9,7 +9,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::state::{Absence, at_least};
-use crate::store::Principal;
+use crate::{
+    access::PolicyDocument,
+    store::{Policies, Principal, User},
+};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
@@ -23,8 +26,8 @@ const LEEWAY: usize = 256;
 /// What is remembered of one object.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// The principal as this process saw or left it, and when it was last read or created.
-    pub principal: Option<(Principal, Instant)>,
+    /// The principal.
+    pub principal: Option<Remembered>,
     /// Looks that did not show what may still appear.
     pub absence: Absence,
     /// When somebody else's work was put right lately.
@@ -33,6 +36,46 @@ pub struct Memory {
     held_against: Option<u64>,
     /// Failures in a row.
     failures: u32,
+}
+
+/// A principal as this process saw or left it. There are thousands, so the policy that is wanted anyway is not held once more.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// When it was last read or created.
+    pub at: Instant,
+    principal: Principal,
+    /// Digest of its policy, where that was all that was wanted and `principal` goes without.
+    wanted: Option<String>,
+}
+
+impl Remembered {
+    /// Remembers a principal for which that document is wanted.
+    #[must_use]
+    pub fn new(mut principal: Principal, at: Instant, wanted: Option<&PolicyDocument>) -> Self {
+        let has_just = |user: &User, document: &PolicyDocument| {
+            document.form().is_some_and(|form| user.policies == Policies::with(document, form))
+        };
+        let wanted = match (&mut principal, wanted) {
+            (Principal::Ours(user), Some(document)) if has_just(user, document) => {
+                user.policies = Policies::default();
+                Some(document.digest())
+            }
+            _ => None,
+        };
+        Self { at, principal, wanted }
+    }
+
+    /// The principal, unless another document is wanted by now: then it has to be looked at anyway.
+    #[must_use]
+    pub fn principal(self, wanted: Option<&PolicyDocument>) -> Option<Principal> {
+        let Some(digest) = self.wanted else { return Some(self.principal) };
+        let same = wanted.filter(|document| document.digest() == digest)?;
+        let form = same.form()?;
+        match self.principal {
+            Principal::Ours(user) => Some(Principal::Ours(User { policies: Policies::with(same, form), ..user })),
+            other => Some(other),
+        }
+    }
 }
 
 /// When somebody else's work was put right lately. In whole seconds of the clock that status is written by, so that what
@@ -104,7 +147,7 @@ impl Memories {
 
 impl Memory {
     /// What a success left.
-    pub fn succeeded(&mut self, principal: Option<(Principal, Instant)>, absence: Absence) {
+    pub fn succeeded(&mut self, principal: Option<Remembered>, absence: Absence) {
         (self.principal, self.absence, self.failures) = (principal, absence, 0);
     }
 

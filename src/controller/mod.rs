@@ -19,11 +19,13 @@ pub mod report;
 pub mod rivals;
 pub mod run;
 pub mod rush;
+pub mod seen;
 pub mod slots;
 pub mod state;
 pub mod stores;
 pub mod targets;
 pub mod verdict;
+pub mod watches;
 
 use jiff::Timestamp;
 

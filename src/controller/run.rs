@@ -1,49 +1,43 @@
 //! Wiring: two controllers, what wakes them, and how they end.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use futures::{
+    Stream, StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+    future::{join_all, join3, ready, try_join_all},
+    stream,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::NamespaceResourceScope,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{self, Action},
-        reflector::{self, ObjectRef},
-        watcher,
+        reflector::{self, ObjectRef, Store, reflector, store::Writer},
+        watcher::{self, Event},
     },
 };
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use super::{
-    context::{Context, Seen},
+    context::{Context, Watched},
     departed, farewell, guard,
     namespaces::Namespaces,
+    seen::{SeenNamespace, SeenSecret, SeenStore, SeenTarget},
     stores, targets,
+    watches::{Changes, touched, watch, watched},
 };
 use crate::{
-    api::{BackupStore, BackupTarget, condition},
     cluster::{Cluster, managed_selector},
     leader::fence::Fence,
-    names::TARGET_LABEL,
     store::connect::Connections,
     telemetry::{Telemetry, health::Phase},
 };
 
-/// The server ends a watch after this time and the client notices a dead one soon after; kube's default is five minutes.
-const WATCH_SECONDS: u32 = 45;
 /// A BackupStore's reconcile is one call, and those of stores that do not answer keep no other waiting.
 const STORES_AT_ONCE: u16 = 64;
-
-/// What is watched; one that cannot be read does not break the watch of all others.
-type Target = DeserializeGuard<BackupTarget>;
-type Store = DeserializeGuard<BackupStore>;
 
 /// What the operator needs to know to run.
 pub struct Settings {
@@ -80,23 +74,18 @@ pub async fn run(
     if let Some(selector) = &settings.selector {
         cluster.check_selector(selector).await?;
     }
-    let ours = || settings.selector.iter().fold(watched(), |config, selector| config.labels(selector));
     let client = cluster.client();
+    let all = watched(cluster.streams_lists().await);
+    let ours = settings.selector.iter().fold(all.clone(), |config, selector| config.labels(selector));
     let scopes = Scope::of(&settings.namespaces);
-    let target_controllers: Vec<_> = scopes
-        .iter()
-        // How many are worked on at once, the slots of their stores say: a number for all would let one store hold up others.
-        .map(|scope| Controller::new(scope.api::<Target>(client.clone()), ours()))
-        .collect();
-    let store_controller = Controller::new(Api::<Store>::all(client.clone()), ours())
-        .with_config(controller::Config::default().concurrency(STORES_AT_ONCE));
-    let all_targets: Vec<_> = target_controllers.iter().map(Controller::store).collect();
-    let all_stores = store_controller.store();
-    let namespaces = Arc::<Namespaces>::default();
+    let (seen_stores, keep_stores) = reflector::store::<SeenStore>();
+    let (seen_targets, keep_targets): (Vec<_>, Vec<_>) =
+        scopes.iter().map(|_| reflector::store::<SeenTarget>()).unzip();
+    let labels = Arc::<Namespaces>::default();
     let context = Arc::new(Context::new(
         cluster.clone(),
         Connections::new(telemetry.metrics.clone(), fence)?,
-        Seen { stores: all_stores.clone(), namespaces: namespaces.clone(), targets: all_targets.clone() },
+        Watched { stores: seen_stores.clone(), namespaces: labels.clone(), targets: seen_targets.clone() },
         cluster_id.clone(),
         settings.resync,
         settings.concurrency,
@@ -105,62 +94,66 @@ pub async fn run(
     let counted = context.clone();
     telemetry.count_with(Box::new(move || counted.census()));
 
+    let (wake_stores, stores_woken) = unbounded();
+    let (wake_targets, targets_woken): (Vec<_>, Vec<_>) = scopes.iter().map(|_| unbounded()).unzip();
     // A controller for each namespace, or one for all.
-    let targets = scopes.iter().zip(target_controllers).map(|(scope, controller)| {
-        let known = controller.store();
-        let secrets = settings.watch_secrets.then(|| scope.api::<PartialObjectMeta<Secret>>(client.clone()));
-        let ours_only = || watched().labels(&managed_selector());
+    let kept = seen_targets.iter().cloned().zip(keep_targets).zip(targets_woken);
+    let targets = scopes.iter().zip(kept).map(|(scope, ((known, keep), woken))| {
+        let events = watch(scope.api(client.clone()), all.clone());
+        let ours_only = all.clone().labels(&managed_selector());
+        let secrets = settings.watch_secrets.then(|| watch(scope.api(client.clone()), ours_only));
+        let namespaces = watch(Api::all(client.clone()), scope.namespace_itself(all.clone()));
+        let controller = Controller::for_stream(kept_targets(events, keep, wake_stores.clone()), known.clone());
         secrets
             .into_iter()
-            .fold(controller, |controller, secrets| {
-                controller.watches(secrets, ours_only(), |secret| targets_of_secret(&secret))
-            })
-            .watches(Api::<Store>::all(client.clone()), ours(), targets_of_store(known.clone(), all_stores.clone()))
-            .watches(
-                Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-                scope.namespace_itself(),
-                targets_of_namespace(known, namespaces.clone()),
-            )
+            .fold(controller, |controller, secrets| controller.reconcile_on(targets_of_secrets(secrets, known.clone())))
+            // How many are worked on at once, the slots of their stores say: a number for all would let one hold up others.
+            .reconcile_on(targets_of_stores(woken, known.clone()))
+            .reconcile_on(targets_of_namespaces(namespaces, labels.clone(), known))
             .graceful_shutdown_on(stopped(stop.clone()))
             .run(
                 |target, context| async {
-                    let work = |target, context| Box::pin(targets::reconcile(target, context));
-                    Ok::<Action, Never>(guard::reconcile(target, context, work).await)
+                    Ok::<Action, Never>(guard::reconcile(target, context, reconcile_target).await)
                 },
                 |_, never, _| match *never {},
                 context.clone(),
             )
             .for_each(|finished| async move { log(finished) })
     });
-    let targets = futures::future::join_all(targets);
-    let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), cluster.namespace());
-    let store_controller = store_controller.watches(secrets, watched(), stores_of_secret(all_stores.clone()));
-    let stores = scopes
-        .iter()
-        .fold(store_controller, |controller, scope| {
-            controller.watches(scope.api(client.clone()), ours(), |target: Target| {
-                target.0.ok().map(|target| ObjectRef::<Store>::new(&target.spec.store_ref.resolved()))
-            })
-        })
-        .graceful_shutdown_on(stopped(stop.clone()))
-        .run(
-            |store, context| async { Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await) },
-            |_, never, _| match *never {},
-            context.clone(),
-        )
-        .for_each(|finished| async move { log(finished) });
+    let targets = join_all(targets);
+    let events = watch(Api::all(client.clone()), ours);
+    let secrets = watch(Api::namespaced(client, cluster.namespace()), all);
+    let stores =
+        Controller::for_stream(kept_stores(events, keep_stores, context.clone(), wake_targets), seen_stores.clone())
+            .with_config(controller::Config::default().concurrency(STORES_AT_ONCE))
+            .reconcile_on(stores_of_secrets(secrets, seen_stores.clone()))
+            .reconcile_on(stores_woken.map(|name: String| ObjectRef::new(&name)))
+            .graceful_shutdown_on(stopped(stop.clone()))
+            .run(
+                |store, context| async {
+                    Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await)
+                },
+                |_, never, _| match *never {},
+                context.clone(),
+            )
+            .for_each(|finished| async move { log(finished) });
     let ready = async {
-        let targets = futures::future::try_join_all(all_targets.iter().map(reflector::Store::wait_until_ready));
-        if let (Ok(()), Ok(_)) = futures::future::join(all_stores.wait_until_ready(), targets).await {
-            context.targets_are_listed();
+        let targets = try_join_all(seen_targets.iter().map(Store::wait_until_ready));
+        if let (Ok(()), Ok(_)) = futures::future::join(seen_stores.wait_until_ready(), targets).await {
+            context.everything_is_listed();
             telemetry.health.is_now(Phase::Working);
-            let targets: usize = all_targets.iter().map(reflector::Store::len).sum();
-            info!(cluster_id, targets, stores = all_stores.len(), namespaces = ?settings.namespaces, "watching");
+            let targets: usize = seen_targets.iter().map(Store::len).sum();
+            info!(cluster_id, targets, stores = seen_stores.len(), namespaces = ?settings.namespaces, "watching");
         }
     };
-    futures::future::join4(targets, stores, ready, departed::tend(&context, stop)).await;
+    join4(targets, stores, ready, departed::tend(&context, stop)).await;
     farewell::put_away(&context).await;
     Ok(())
+}
+
+/// Boxed, since thousands may wait for their turn.
+async fn reconcile_target(target: Arc<SeenTarget>, context: Arc<Context>) -> Action {
+    Box::pin(targets::reconcile(target, context)).await
 }
 
 /// Where targets are watched.
@@ -190,10 +183,10 @@ impl Scope {
     }
 
     /// The namespaces of which the labels matter.
-    fn namespace_itself(&self) -> watcher::Config {
+    fn namespace_itself(&self, all: watcher::Config) -> watcher::Config {
         match self {
-            Self::Everywhere => watched(),
-            Self::Namespace(name) => watched().fields(&format!("metadata.name={name}")),
+            Self::Everywhere => all,
+            Self::Namespace(name) => all.fields(&format!("metadata.name={name}")),
         }
     }
 }
@@ -201,10 +194,6 @@ impl Scope {
 /// Reconciles report to status and never fail.
 #[derive(Debug, thiserror::Error)]
 enum Never {}
-
-fn watched() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
-}
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a reason to stop as well.
@@ -218,70 +207,115 @@ fn log<K: Resource<DynamicType = ()>>(
         Ok((object, action)) => debug!(%object, ?action, "reconciled"),
         // The object went away before its turn, or other labels are watched than it has.
         Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "gone"),
-        Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is taken up again"),
+        Err(error) => debug!(kind = %K::kind(&()), %error, "nothing was reconciled"),
     }
 }
 
-/// A store's targets, when its rules changed, or whether it is ready: status writes wake nobody.
-fn targets_of_store(
-    all: reflector::Store<Target>,
-    stores: reflector::Store<Store>,
-) -> impl Fn(Store) -> Vec<ObjectRef<Target>> {
-    let seen: Mutex<HashMap<String, _>> = Mutex::default();
-    let changed = move |store: &BackupStore| {
-        let status = store.status.clone().unwrap_or_default();
-        let ready = condition::find(&status.conditions, condition::READY).map(|ready| ready.status.clone());
-        let now = Some((store.metadata.generation, store.metadata.uid.clone(), status.account_id, ready));
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is gone is forgotten; this one may not be listed yet.
-        seen.retain(|name, _| stores.get(&ObjectRef::new(name)).is_some());
-        seen.insert(store.name_any(), now.clone()).flatten() != now
+/// Keeps what is seen of targets, and wakes their stores.
+fn kept_targets(
+    events: impl Stream<Item = Event<SeenTarget>> + Send + 'static,
+    keep: Writer<SeenTarget>,
+    wake: UnboundedSender<String>,
+) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
+    let kept = reflector(keep, events.map(Ok)).inspect(move |event| {
+        let Ok(event) = event else { return };
+        if let Event::Apply(target) | Event::InitApply(target) | Event::Delete(target) = event
+            && let Some(target) = target.readable()
+        {
+            // Nobody listens any more when the operator ends.
+            let _ = wake.unbounded_send(target.spec.store_ref.resolved().into_owned());
+        }
+    });
+    kept.applied_objects()
+}
+
+/// Keeps what is seen of stores, and wakes their targets when their rules changed, or whether they are ready.
+fn kept_stores(
+    events: impl Stream<Item = Event<SeenStore>> + Send + 'static,
+    keep: Writer<SeenStore>,
+    context: Arc<Context>,
+    wake: Vec<UnboundedSender<String>>,
+) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
+    let mut changes = Changes::default();
+    let view = |store: &SeenStore| {
+        let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
+        let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
+        (store.meta().generation, store.meta().uid.clone(), account, ready)
     };
-    move |store| match store.0 {
-        Ok(store) if changed(&store) => refs(&all, |target| target.spec.store_ref.resolved() == store.name_any()),
-        _ => Vec::new(),
-    }
+    let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
+        let event = event;
+        if let Ok(event) = &event
+            && changes.are_in(event, view)
+            && let Some(store) = touched(event.clone())
+        {
+            for wake in &wake {
+                let _ = wake.unbounded_send(store.name_any());
+            }
+        }
+        let context = context.clone();
+        async move {
+            if let Ok(Event::Delete(store)) = &event {
+                context.connections.forget(&store.name_any()).await;
+            }
+            event
+        }
+    });
+    kept.applied_objects()
+}
+
+fn targets_of_stores(
+    woken: UnboundedReceiver<String>,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    woken.flat_map(move |store| {
+        let uses =
+            |target: &SeenTarget| target.readable().is_some_and(|target| target.spec.store_ref.resolved() == store);
+        stream::iter(refs(&all, uses))
+    })
 }
 
 /// A namespace's targets, when its labels changed.
-fn targets_of_namespace(
-    all: reflector::Store<Target>,
-    namespaces: Arc<Namespaces>,
-) -> impl Fn(PartialObjectMeta<Namespace>) -> Vec<ObjectRef<Target>> {
-    move |namespace| {
-        let within = |target: &BackupTarget| target.namespace() == Some(namespace.name_any());
-        if namespaces.saw(&namespace.metadata) { refs(&all, within) } else { Vec::new() }
-    }
+fn targets_of_namespaces(
+    events: impl Stream<Item = Event<SeenNamespace>> + Send + 'static,
+    labels: Arc<Namespaces>,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |namespace| {
+        let within = |target: &SeenTarget| target.meta().namespace == namespace.metadata.name;
+        stream::iter(if labels.saw(&namespace.metadata) { refs(&all, within) } else { Vec::new() })
+    })
 }
 
-/// Whose Secret it is: by its owner, by its label should somebody have taken the owner off, and by its name should the
-/// label have been too short for the target's.
-fn targets_of_secret(secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Target>> {
-    let kind = BackupTarget::kind(&());
-    let owners = secret.owner_references().iter().filter(|owner| owner.kind == kind).map(|owner| owner.name.clone());
-    let label = secret.labels().get(TARGET_LABEL).cloned();
-    let names: BTreeSet<String> = owners.chain(label).chain([secret.name_any()]).collect();
-    let namespace = secret.namespace().unwrap_or_default();
-    names.iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
+/// Anybody may write Secrets that name targets as they like: only those that there are need to know.
+fn targets_of_secrets(
+    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
+        let there: Vec<_> = secret.targets().filter(|target| all.get(target).is_some()).collect();
+        stream::iter(there)
+    })
 }
 
-fn stores_of_secret(all: reflector::Store<Store>) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<Store>> {
-    move |secret| {
-        refs(&all, |store: &BackupStore| {
-            store.spec.credentials.as_ref().is_some_and(|credentials| credentials.secret_ref.name == secret.name_any())
-        })
-    }
+fn stores_of_secrets(
+    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
+    all: Store<SeenStore>,
+) -> impl Stream<Item = ObjectRef<SeenStore>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
+        let uses = |store: &SeenStore| {
+            store
+                .readable()
+                .and_then(|store| store.spec.credentials.as_ref())
+                .is_some_and(|key| key.secret_ref.name == secret.name())
+        };
+        stream::iter(refs(&all, uses))
+    })
 }
 
-/// Of all that can be read, those that are wanted.
-fn refs<K>(
-    all: &reflector::Store<DeserializeGuard<K>>,
-    wanted: impl Fn(&K) -> bool,
-) -> Vec<ObjectRef<DeserializeGuard<K>>>
+/// Those that are wanted.
+fn refs<K>(all: &Store<K>, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let state = all.state();
-    let wanted = state.iter().filter(|object| object.0.as_ref().is_ok_and(&wanted));
-    wanted.map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+    all.state_filter(wanted).iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
 }

@@ -9,11 +9,12 @@ use super::{
     context::{Context, jittered},
     error::{Error, Retry},
     now,
+    seen::SeenStore,
 };
 use crate::{
     access::claim::object_name,
     api::{
-        BackupStore,
+        self, BackupStore,
         backup_store::BackupStoreStatus,
         condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
     },
@@ -34,7 +35,11 @@ const LAST_TARGET: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
 /// Reconciles a store. Never fails: every outcome is in the store's status.
-pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
+pub async fn reconcile(seen: Arc<SeenStore>, context: Arc<Context>) -> Action {
+    Box::pin(work_on(&seen, &context)).await
+}
+
+async fn work_on(seen: &SeenStore, context: &Context) -> Action {
     let uid = seen.uid().unwrap_or_default();
     let name = seen.name_any();
     // As it is now: a status that is computed from an old one could forget the account that the store is pinned to.
@@ -49,7 +54,7 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
         }
     };
     // A count that is not whole must let no store go.
-    if !context.are_targets_listed().await {
+    if !context.is_everything_listed().await {
         warn!(
             store = name,
             "the BackupTargets are not listed yet, and the store waits for that; if it lasts, check the operator's rights \
@@ -66,20 +71,20 @@ pub async fn reconcile(seen: BackupStore, context: Arc<Context>) -> Action {
         context.forget_store(&name, &uid);
         context.connections.forget(&name).await;
         return if held {
-            settle(&context, &uid, context.cluster.hold_store(&store, false).await)
+            settle(context, &uid, context.cluster.hold_store(&store, false).await)
         } else {
             Action::await_change()
         };
     }
     if !held && !deleting {
         // The write comes back as a change of this store.
-        return settle(&context, &uid, context.cluster.hold_store(&store, true).await);
+        return settle(context, &uid, context.cluster.hold_store(&store, true).await);
     }
-    let answer = check(&context, &store).await;
-    let status = status(&store, &context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
+    let answer = check(context, &store).await;
+    let status = status(&store, context, answer.as_ref(), i64::try_from(targets).unwrap_or(i64::MAX));
     let why = condition::find(&status.conditions, READY).map(|ready| ready.reason.as_str()).unwrap_or_default();
     context.telemetry.metrics.reconciled(&BackupStore::kind(&()), answer.is_ok(), why);
-    let wait = tell(&context, &store, &status).await;
+    let wait = tell(context, &store, &status).await;
     match &answer {
         // The count of targets may lag behind the event that the last one went.
         Ok(_) if deleting => Action::requeue(LAST_TARGET),
@@ -200,7 +205,7 @@ fn status(
 
 /// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
 /// beyond the resync itself, so that one principal more or less changes nothing.
-fn drift_interval(store: &BackupStore, context: &Context) -> kube::core::Duration {
+fn drift_interval(store: &BackupStore, context: &Context) -> api::duration::Duration {
     let time = time_for_looks(store, context.principals_of(&store.name_any()));
     let stretched = Duration::from_mins(time.as_secs().div_ceil(60));
     let interval = if time > context.resync { stretched } else { context.resync };

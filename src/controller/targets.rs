@@ -15,16 +15,18 @@ use super::{
     error::{Error, Retry},
     execute::{Executor, Tools},
     goal::{self, Facts, Goal},
+    memory::Remembered,
     observe::{Look, Observation},
     plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     rush,
+    seen::SeenTarget,
     state::{State, ever_worked_on, made_something},
     stores::{pinned_connection, time_for_looks},
 };
 use crate::{
     access::{
-        Terms,
+        PolicyDocument, Terms,
         allow::{self, Namespace, Rival},
         claim::object_name,
     },
@@ -57,10 +59,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 const STILL_BLOCKED: Duration = Duration::from_secs(67);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
-pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
-    let name = names::qualified(&seen);
-    let uid = seen.uid().unwrap_or_default();
+pub async fn reconcile(seen: Arc<SeenTarget>, context: Arc<Context>) -> Action {
     let Some(_slot) = context.slot(&seen).await else { return Action::requeue(jittered(COME_AGAIN)) };
+    // What it takes to work is large, and thousands may wait for their turn.
+    Box::pin(work_on(&seen, &context)).await
+}
+
+async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
+    let (name, uid) = (names::qualified(seen), seen.uid().unwrap_or_default());
     let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -87,7 +93,7 @@ pub async fn reconcile(seen: BackupTarget, context: Arc<Context>) -> Action {
         unread: BTreeMap::new(),
         let_go: false,
         clock: Clock::default(),
-        context: &context,
+        context,
         name,
         target,
     };
@@ -250,7 +256,7 @@ impl Reconcile<'_> {
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
-        let (mut look, mut read_at) = match self.remembered() {
+        let (mut look, mut read_at) = match self.remembered(work.goal) {
             Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
             None => (Look::Live, Instant::now()),
         };
@@ -300,10 +306,7 @@ impl Reconcile<'_> {
             target: &self.target,
             status: &self.memory,
             user: work.user,
-            wanted: match work.goal {
-                Goal::Provide(provide) => Some(&provide.document),
-                Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
-            },
+            wanted: wanted(work.goal),
             unread: &self.unread,
             in_hand: self.context.hand.of(&self.uid).map(|created| created.key),
             contested_until: memory.repairs.contested_until(self.clock.now()),
@@ -334,18 +337,19 @@ impl Reconcile<'_> {
                 Err(unread.error.into())
             }
             _ => {
-                self.settle(&plan, state, read_at);
+                self.settle(goal, &plan, state, read_at);
                 Ok(Progress::Settled(Box::new(plan)))
             }
         }
     }
 
-    fn settle(&mut self, plan: &Plan, state: State, read_at: Instant) {
+    fn settle(&mut self, goal: &Goal, plan: &Plan, state: State, read_at: Instant) {
         self.memory = state.status;
         self.context.held_against(&self.uid, self.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
-        self.context.remember(&self.uid, settled.then_some((state.principal, read_at)), state.absence);
+        let remembered = settled.then(|| Remembered::new(state.principal, read_at, wanted(goal)));
+        self.context.remember(&self.uid, remembered, state.absence);
     }
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
@@ -446,11 +450,13 @@ impl Reconcile<'_> {
         }
     }
 
-    fn remembered(&self) -> Option<(Principal, Instant)> {
+    fn remembered(&self, goal: &Goal) -> Option<(Principal, Instant)> {
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
         let lasts = self.resync.mul_f64(0.85);
-        let fresh = |(_, at): &(Principal, Instant)| !self.is_deleting() && at.elapsed() < lasts;
-        self.context.recall(&self.uid).principal.filter(fresh)
+        let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
+        let known = self.context.recall(&self.uid).principal.filter(fresh)?;
+        let at = known.at;
+        Some((known.principal(wanted(goal))?, at))
     }
 
     /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
@@ -565,6 +571,14 @@ impl Reconcile<'_> {
                 })
             }
         }
+    }
+}
+
+/// The policy that the principal should have, if any.
+fn wanted(goal: &Goal) -> Option<&PolicyDocument> {
+    match goal {
+        Goal::Provide(provide) => Some(&provide.document),
+        Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
     }
 }
 

@@ -1,0 +1,273 @@
+//! Objects as the API server sends them, taken in piece by piece: what nobody here needs (labels, annotations and managed
+//! fields of others) is passed over while it is read, so that a large object costs no more than its text.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::api::{
+    BackupStore, BackupTarget, GROUP,
+    backup_store::{BackupStoreSpec, BackupStoreStatus},
+    backup_target::{BackupTargetSpec, BackupTargetStatus},
+};
+
+/// An object with the metadata that this operator uses, or why it cannot be read. One that cannot be read is known all the
+/// same, and does not break the list that it is in.
+#[derive(Clone, Debug)]
+pub struct Lean<K>(pub Result<K, Unreadable>);
+
+/// An object that this version of the operator cannot read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
+    /// Which object it is.
+    pub metadata: ObjectMeta,
+    /// What is wrong with it, and where.
+    pub error: String,
+}
+
+/// A kind of this operator.
+pub trait Kind: Resource<DynamicType = ()> {
+    /// What users write.
+    type Spec: DeserializeOwned;
+    /// What the operator writes.
+    type Status: DeserializeOwned;
+    /// Puts an object together.
+    fn whole(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
+}
+
+impl Kind for BackupTarget {
+    type Spec = BackupTargetSpec;
+    type Status = BackupTargetStatus;
+    fn whole(metadata: ObjectMeta, spec: BackupTargetSpec, status: Option<BackupTargetStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+}
+
+impl Kind for BackupStore {
+    type Spec = BackupStoreSpec;
+    type Status = BackupStoreStatus;
+    fn whole(metadata: ObjectMeta, spec: BackupStoreSpec, status: Option<BackupStoreStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+}
+
+/// Metadata without what others wrote into it, apart from finalizers, which are written as a whole list.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    #[serde(deserialize_with = "of_our_group")]
+    annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "of_our_group")]
+    labels: BTreeMap<String, String>,
+    owner_references: Option<Vec<Owner>>,
+}
+
+/// As much of an owner as tells where to look for it.
+#[derive(Clone, Debug, Deserialize)]
+struct Owner {
+    kind: String,
+    name: String,
+}
+
+impl Metadata {
+    /// Names of the owners of that kind, whoever wrote them.
+    pub fn owners<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        let owners = self.owner_references.iter().flatten();
+        owners.filter(move |owner| owner.kind == kind).map(|owner| owner.name.as_str())
+    }
+
+    /// The value of a label of this operator.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl From<Metadata> for ObjectMeta {
+    fn from(lean: Metadata) -> Self {
+        Self {
+            name: lean.name,
+            namespace: lean.namespace,
+            uid: lean.uid,
+            resource_version: lean.resource_version,
+            generation: lean.generation,
+            creation_timestamp: lean.creation_timestamp,
+            deletion_timestamp: lean.deletion_timestamp,
+            finalizers: lean.finalizers,
+            annotations: Some(lean.annotations),
+            labels: Some(lean.labels),
+            ..Self::default()
+        }
+    }
+}
+
+/// For the API server it is the object itself.
+impl<K: Kind> Resource for Lean<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, K::meta)
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.as_mut().map_or_else(|unreadable| &mut unreadable.metadata, K::meta_mut)
+    }
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Lean<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Spec and status are as large as the CRD lets them be, so they may be held until it is known whether they can be read.
+        #[derive(Deserialize)]
+        struct Parts {
+            #[serde(default)]
+            metadata: Metadata,
+            #[serde(default)]
+            spec: Value,
+            #[serde(default)]
+            status: Value,
+        }
+        let parts = Parts::deserialize(deserializer)?;
+        let metadata = ObjectMeta::from(parts.metadata);
+        let read = read("spec", parts.spec).and_then(|spec| Ok((spec, read("status", parts.status)?)));
+        Ok(Self(match read {
+            Ok((spec, status)) => Ok(K::whole(metadata, spec, status)),
+            Err(error) => Err(Unreadable { metadata, error }),
+        }))
+    }
+}
+
+/// A value that makes a parser panic is one that cannot be read, and no more than that.
+fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
+    let read = catch_unwind(AssertUnwindSafe(|| serde_path_to_error::deserialize::<_, T>(value)));
+    match read {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) if error.path().iter().next().is_none() => Err(format!("{field}: {}", error.inner())),
+        Ok(Err(error)) => Err(format!("{field}.{}: {}", error.path(), error.inner())),
+        Err(_) => Err(format!("{field}: a value in it is beyond all measure")),
+    }
+}
+
+/// Those entries of labels or annotations whose key is one of this operator's.
+fn of_our_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct OfOurGroup;
+    impl<'de> Visitor<'de> for OfOurGroup {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("labels or annotations")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut ours = BTreeMap::new();
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                if key.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/')) {
+                    ours.insert(key.into_owned(), map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(ours)
+        }
+    }
+    deserializer.deserialize_any(OfOurGroup)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn target(metadata: &Value, spec: &Value, status: &Value) -> Lean<BackupTarget> {
+        let object = json!({"apiVersion": "v1", "kind": "x", "metadata": metadata, "spec": spec, "status": status});
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn what_others_wrote_into_metadata_is_passed_over() {
+        let metadata = json!({
+            "name": "dataset-1", "namespace": "backups", "uid": "u", "resourceVersion": "7", "generation": 2,
+            "labels": {"app": "x", "backup-target.dev/target": "dataset-1"},
+            "annotations": {"note": "long", "backup-target.dev/verify-at": "now", "backup-target.device/x": "y"},
+            "managedFields": [{"manager": "kubectl"}], "finalizers": ["other.dev/x", "backup-target.dev/principal"],
+        });
+        let lean = target(&metadata, &json!({"bucket": "my-backups"}), &Value::Null).0.unwrap();
+        assert_eq!((lean.name_any().as_str(), lean.metadata.generation), ("dataset-1", Some(2)));
+        assert_eq!(lean.labels().keys().collect::<Vec<_>>(), ["backup-target.dev/target"]);
+        assert_eq!(lean.annotations().keys().collect::<Vec<_>>(), ["backup-target.dev/verify-at"]);
+        assert_eq!(lean.finalizers().len(), 2, "they are written as a whole");
+        assert_eq!((lean.managed_fields().len(), lean.spec.bucket.as_str()), (0, "my-backups"));
+        assert_eq!(lean.status, None);
+        let empty = json!({"name": "x", "labels": null, "annotations": null, "finalizers": null});
+        assert!(target(&empty, &json!({"bucket": "my-backups"}), &json!({})).0.is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_known_all_the_same() {
+        let metadata = json!({"name": "dataset-1", "generation": 3});
+        for (spec, status, says) in [
+            (json!({"bucket": "b", "capabilities": ["Teleport"]}), json!({}), "spec.capabilities[0]: unknown variant"),
+            (json!({"bucket": "b"}), json!({"keys": 7}), "status.keys: invalid type"),
+            (json!({}), json!({}), "spec: missing field `bucket`"),
+            (json!(null), json!({}), "spec: "),
+        ] {
+            let unreadable = target(&metadata, &spec, &status).0.unwrap_err();
+            assert!(unreadable.error.starts_with(says), "{}", unreadable.error);
+            assert_eq!(unreadable.metadata.generation, Some(3));
+        }
+    }
+
+    #[test]
+    fn a_parser_that_panics_is_an_object_that_cannot_be_read() {
+        #[derive(Debug)]
+        struct Panics;
+        impl<'de> Deserialize<'de> for Panics {
+            fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                panic!("a fault")
+            }
+        }
+        assert!(read::<Panics>("spec", json!("1h")).unwrap_err().starts_with("spec: "));
+    }
+}
