@@ -287,7 +287,7 @@ mod tests {
         let address = says(move |mut stream| {
             let counted = counted.clone();
             async move {
-                let more = [b' '; 65_536];
+                let more = [b' '; 4_096];
                 while stream.write_all(&more).await.is_ok() {
                     counted.fetch_add(more.len(), Ordering::Relaxed);
                 }

@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn probes_are_answered_whoever_holds_connections() {
-        let (one, other) = (Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2));
+        let (one, other) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
         let many =
             |number: usize| Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 0).to_bits() + u32::try_from(number).unwrap());
         for port in [Port::Health, Port::Everything] {
