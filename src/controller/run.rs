@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{
     Stream, StreamExt,
     channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-    future::{join_all, join3, ready, try_join_all},
+    future::{join_all, join4, ready, try_join_all},
     stream,
 };
 use kube::{
