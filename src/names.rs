@@ -58,6 +58,8 @@ pub const VERIFY_AT_ANNOTATION: &str = "backup-target.dev/verify-at";
 /// Annotation on targets: what somebody else changes on the principal or the Secret is told and left, for as long as it is
 /// there and not `false`.
 pub const PAUSED_REPAIR_ANNOTATION: &str = "backup-target.dev/paused-drift-repair";
+/// Annotation on stores: a time (RFC 3339). Access keys that somebody else switched off before it are switched on again.
+pub const REACTIVATE_KEYS_ANNOTATION: &str = "backup-target.dev/reactivate-keys";
 /// Label of what this operator writes; the Secret watch selects by it.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of that label, field manager of our writes, and reporter of our events.
@@ -83,6 +85,9 @@ pub mod tag {
     pub const UID: &str = "backup-target.dev/uid";
     /// Set when a target was deleted with `deletionPolicy: Retain`.
     pub const RETAINED: &str = "backup-target.dev/retained";
+    /// Set by people in AWS, and by nobody else: as long as it is there, with whatever value, the operator gives nothing to the
+    /// principal and puts nothing on it right.
+    pub const HOLD: &str = "backup-target.dev/hold";
 }
 
 /// Name of a target's IAM user: from its UID, so that no name that a user chooses decides whose principal it is
@@ -139,7 +144,7 @@ mod tests {
     #[test]
     fn names_fit_their_limits() {
         assert!(principal("6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11").len() <= 64);
-        for key in [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED] {
+        for key in [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED, tag::HOLD] {
             assert!(key.starts_with(crate::api::GROUP) && key.len() <= 128);
         }
     }

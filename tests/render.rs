@@ -65,24 +65,64 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn one_file_gives_policy_and_rclone_conf() {
-    let text = rendered(&["-f", "examples/target.yaml"], "");
-    assert!(
-        text.starts_with("# BackupTarget backups/dataset-1: inline policy (520 of 2048 characters)\n{\n"),
-        "{text}"
-    );
+    let text = rendered(&["-f", "examples/target.yaml", "--account", "123456789012"], "");
+    assert!(text.starts_with("# BackupTarget backups/dataset-1: inline policy ("), "{text}");
+    assert!(text.contains(" of 2048 characters)\n{\n"), "{text}");
+    assert!(text.contains(r#""s3:ResourceAccount": "123456789012""#), "{text}");
     assert!(text.contains("\n# BackupTarget backups/dataset-1: rclone.conf\n"), "{text}");
-    assert!(text.contains("remote = backup_s3:my-backups/backups/dataset-1/"), "{text}");
+    assert!(text.contains("remote = backup_s3:my-backups/clusters/prod/backups/dataset-1/"), "{text}");
 }
 
 #[test]
 fn one_output_is_fit_for_a_pipe() {
     let policy = json(&rendered(&["-f", "-", "-o", "policy"], TARGET));
-    assert_eq!(policy["Statement"][0]["Resource"], "arn:aws:s3:::my-backups");
+    assert_eq!(policy["Statement"][1]["Resource"], "arn:aws:s3:::my-backups");
     let conf = rendered(&["-f", "-", "-o", "rclone", "--region", "eu-west-1"], TARGET);
     assert!(conf.starts_with("# Written by") && conf.contains("\nregion = eu-west-1\n"), "{conf}");
     let secret: Value = serde_saphyr::from_str(&rendered(&["-f", "-", "-o", "secret"], TARGET)).expect("YAML");
     assert_eq!(secret["metadata"]["namespace"], "backups");
     assert_eq!(secret["metadata"]["ownerReferences"][0]["kind"], "BackupTarget");
+}
+
+#[test]
+fn buckets_are_pinned_to_the_account_where_it_is_known() {
+    let policy = |arguments: &[&str], stdin: &str| {
+        let output = render(&[&["-f", "-", "-o", "policy"], arguments].concat(), stdin);
+        (text(&output.stdout).contains("s3:ResourceAccount"), text(&output.stderr).contains("give --account"))
+    };
+    assert_eq!(policy(&[], TARGET), (false, true), "and what is not shown is told");
+    assert_eq!(policy(&["--account", "123456789012"], TARGET), (true, false));
+    let both = format!("{STORE}---\n{TARGET}");
+    assert_eq!(policy(&[], &both), (true, false), "the boundary says which it is");
+    let any = both.replace("  allow:", "  policy: {resourceAccount: Any}\n  allow:");
+    assert_eq!(policy(&[], &any), (false, false));
+}
+
+/// Who may create a namespace with that label reads and deletes what infra keeps in platform/.
+#[test]
+fn folders_of_two_rules_that_can_meet_are_told() {
+    let labelled =
+        "    - {namespaces: {matchLabels: {tenant: \"true\"}}, buckets: [my-backups], prefixes: [\"{namespace}/\"]}\n";
+    let store = format!("{STORE}{labelled}").replace("[\"{namespace}/\"], cap", "[platform/], cap");
+    for output in ["boundary", "operator-policy"] {
+        let told = text(&render(&["-f", "-", "-o", output], &store).stderr);
+        assert!(told.contains("for a namespace platform") && told.contains("in bucket my-backups"), "{output}: {told}");
+    }
+    let apart = text(&render(&["-f", "-", "-o", "boundary"], STORE).stderr);
+    assert!(!apart.contains("for a namespace"), "{apart}");
+}
+
+#[test]
+fn rules_may_go_by_cluster_and_by_uid() {
+    let store = STORE.replace("{namespace}/", "{cluster}/{namespaceUID}/");
+    let target = TARGET.replace("prefix: backups/", "prefix: prod/1-2-3/");
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: backups, uid: 1-2-3}\n";
+    let both = format!("{store}---\n{target}");
+    assert!(refused(&["-f", "-", "--cluster-id", "prod"], &both).contains("give the Namespace backups with -f, too"));
+    let all = format!("{both}{namespace}");
+    assert!(refused(&["-f", "-"], &all).contains("give --cluster-id"));
+    assert!(refused(&["-f", "-", "--cluster-id", "test"], &all).contains("covers prod/1-2-3/dataset-1/"));
+    rendered(&["-f", "-", "--cluster-id", "prod"], &all);
 }
 
 #[test]

@@ -12,16 +12,26 @@ use crate::api::{
     backup_target::AncestorListing,
 };
 
+/// As a whole folder name in a rule's prefix: the name of the target's namespace, …
+pub const NAMESPACE: &str = "{namespace}";
+/// … its UID, …
+pub const NAMESPACE_UID: &str = "{namespaceUID}";
+/// … and the id of the cluster.
+pub const CLUSTER: &str = "{cluster}";
 const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 const DEFAULT_MAX_OVERLAP: Duration = Duration::from_hours(168);
 
 /// The namespace of a target, as rules see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
     /// Its name.
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its UID, which no other namespace ever has; empty where no rule asks for it.
+    pub uid: String,
+    /// Id of the cluster that it is in.
+    pub cluster: String,
 }
 
 /// Another target of the same namespace and store that comes before this one, where a rule serves only so many.
@@ -124,10 +134,11 @@ pub fn limit(access: &Access, namespace: &Namespace, rules: &[AllowRule]) -> Opt
         .max_by_key(|limited| (limited.capabilities.len(), limited.ancestor_listing))
 }
 
-/// Whether the rules look at labels, so that the namespace has to be read.
+/// Whether the rules look at more than the namespace's name, so that it has to be read.
 #[must_use]
-pub fn need_labels(rules: &[AllowRule]) -> bool {
-    rules.iter().any(|rule| !rule.namespaces.match_labels.is_empty())
+pub fn need_namespace(rules: &[AllowRule]) -> bool {
+    let by_uid = |text: &String| text.split('/').any(|segment| segment == NAMESPACE_UID);
+    rules.iter().any(|rule| !rule.namespaces.match_labels.is_empty() || rule.prefixes.iter().any(by_uid))
 }
 
 /// Whether a rule serves only so many targets.
@@ -189,14 +200,18 @@ fn covers_prefix(rule: &AllowRule, namespace: &Namespace, prefix: &Prefix) -> bo
     rule.prefixes.iter().filter_map(|allowed| rule_prefix(allowed, namespace)).any(|allowed| allowed.covers(prefix))
 }
 
-/// A rule's prefix with `{namespace}` filled in; one that no target could claim matches nothing.
+/// A rule's prefix with its placeholders filled in; one that no target could claim matches nothing.
 pub(super) fn rule_prefix(text: &str, namespace: &Namespace) -> Option<Prefix> {
     if text.is_empty() {
         return Some(Prefix::whole_bucket());
     }
-    let filled: Vec<&str> =
-        text.split('/').map(|segment| if segment == "{namespace}" { &namespace.name } else { segment }).collect();
-    Prefix::parse(&filled.join("/")).ok()
+    let filled = |segment| match segment {
+        NAMESPACE => namespace.name.as_str(),
+        NAMESPACE_UID => namespace.uid.as_str(),
+        CLUSTER => namespace.cluster.as_str(),
+        literal => literal,
+    };
+    Prefix::parse(&text.split('/').map(filled).collect::<Vec<_>>().join("/")).ok()
 }
 
 fn refusal(claim: &Claim, namespace: &Namespace, rules: &[AllowRule]) -> String {
@@ -225,7 +240,12 @@ mod tests {
     }
 
     fn namespace(name: &str) -> Namespace {
-        Namespace { name: name.to_owned(), labels: [("team".to_owned(), "a".to_owned())].into() }
+        Namespace {
+            name: name.to_owned(),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            uid: format!("uid-of-{name}"),
+            cluster: "prod".to_owned(),
+        }
     }
 
     fn base_rule() -> AllowRule {
@@ -285,9 +305,9 @@ mod tests {
             "namespaces": {"matchLabels": {"team": "a"}}, "buckets": ["b-1"], "prefixes": [""],
         }));
         let claim = claim(serde_json::json!({"bucket": "b-1"}));
-        assert!(need_labels(std::slice::from_ref(&labelled)));
+        assert!(need_namespace(std::slice::from_ref(&labelled)));
         assert!(matches!(decide(&claim, &namespace("x"), std::slice::from_ref(&labelled), &[]), Verdict::Allowed(_)));
-        let other = Namespace { name: "x".into(), labels: BTreeMap::new() };
+        let other = Namespace { labels: BTreeMap::new(), ..namespace("x") };
         assert!(matches!(decide(&claim, &other, &[labelled], &[]), Verdict::Refused { .. }));
     }
 
@@ -375,9 +395,31 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_needed_only_when_a_rule_asks_for_them() {
-        assert!(!need_labels(&[base_rule()]));
-        assert!(!need_labels(&[]));
+    fn the_namespace_is_needed_only_when_a_rule_asks_for_more_than_its_name() {
+        assert!(!need_namespace(&[base_rule()]));
+        assert!(!need_namespace(&[]));
+        let by_uid = AllowRule { prefixes: vec!["a/{namespaceUID}/".into()], ..base_rule() };
+        assert!(need_namespace(&[base_rule(), by_uid]));
+    }
+
+    #[test]
+    fn placeholders_stand_for_what_the_claim_comes_from() {
+        let prefixes = vec!["clusters/{cluster}/{namespaceUID}/{namespace}".to_owned()];
+        let rule = AllowRule { prefixes, ..base_rule() };
+        for (prefix, expected) in [
+            ("clusters/prod/uid-of-team-a/team-a/x", true),
+            ("clusters/test/uid-of-team-a/team-a/x", false),
+            ("clusters/prod/uid-of-team-b/team-a/x", false),
+            ("clusters/prod/uid-of-team-a/team-b/x", false),
+            ("clusters/prod", false),
+        ] {
+            let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": prefix}));
+            let verdict = decide(&claim, &namespace("team-a"), std::slice::from_ref(&rule), &[]);
+            assert_eq!(matches!(verdict, Verdict::Allowed(_)), expected, "{prefix}");
+        }
+        let nameless = Namespace { uid: String::new(), ..namespace("team-a") };
+        let claim = claim(serde_json::json!({"bucket": "b-1", "prefix": "clusters/prod/team-a"}));
+        assert!(matches!(decide(&claim, &nameless, &[rule], &[]), Verdict::Refused { .. }), "unknown is no folder");
     }
 
     #[test]

@@ -95,6 +95,13 @@ impl Access {
         })
     }
 
+    /// The same less one capability.
+    #[must_use]
+    pub fn without(mut self, capability: Capability) -> Self {
+        self.capabilities.remove(&capability);
+        self
+    }
+
     /// Whether both speak of the same folder.
     #[must_use]
     pub fn same_place(&self, other: &Self) -> bool {

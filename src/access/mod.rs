@@ -3,6 +3,7 @@
 pub mod allow;
 pub mod bucket;
 pub mod claim;
+pub mod meeting;
 pub mod operator;
 pub mod partition;
 pub mod policy;

@@ -1,15 +1,18 @@
 //! What the operator itself needs in IAM, and what bounds the principals that it makes.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Access, BucketName, Invalid, PolicyDocument, Terms,
-    allow::{Namespace, rule_prefix},
+    allow::{CLUSTER, NAMESPACE, NAMESPACE_UID, Namespace, rule_prefix},
 };
-use crate::api::{
-    backup_store::{AllowRule, BackupStoreSpec},
-    backup_target::AncestorListing,
+use crate::{
+    api::{
+        backup_store::{AllowRule, BackupStoreSpec},
+        backup_target::AncestorListing,
+    },
+    names::tag,
 };
 
 /// Where the operator's principals live.
@@ -28,7 +31,7 @@ pub struct Place<'a> {
 #[serde(rename_all = "PascalCase")]
 pub struct OperatorPolicy {
     version: &'static str,
-    statement: [Statement; 4],
+    statement: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,9 +47,10 @@ struct Statement {
 
 /// What makes a principal, or gives it rights.
 const GIVE: [&str; 2] = ["iam:CreateUser", "iam:PutUserPolicy"];
-const USERS: [&str; 14] = [
+/// What marks a principal, and switches its keys on and off.
+const MARK: [&str; 2] = ["iam:TagUser", "iam:UpdateAccessKey"];
+const USERS: [&str; 11] = [
     "iam:GetUser",
-    "iam:TagUser",
     "iam:DeleteUser",
     "iam:GetUserPolicy",
     "iam:DeleteUserPolicy",
@@ -54,50 +58,80 @@ const USERS: [&str; 14] = [
     "iam:ListAttachedUserPolicies",
     "iam:ListGroupsForUser",
     "iam:DetachUserPolicy",
-    "iam:CreateAccessKey",
     "iam:ListAccessKeys",
     "iam:GetAccessKeyLastUsed",
-    "iam:UpdateAccessKey",
     "iam:DeleteAccessKey",
 ];
-const POLICIES: [&str; 8] = [
-    "iam:CreatePolicy",
-    "iam:TagPolicy",
-    "iam:GetPolicy",
-    "iam:GetPolicyVersion",
-    "iam:ListPolicyVersions",
-    "iam:CreatePolicyVersion",
-    "iam:DeletePolicyVersion",
-    "iam:DeletePolicy",
-];
+/// What makes and marks a managed policy.
+const MAKE_POLICY: [&str; 2] = ["iam:CreatePolicy", "iam:TagPolicy"];
+const POLICIES: [&str; 3] = ["iam:ListPolicyVersions", "iam:DeletePolicyVersion", "iam:DeletePolicy"];
+/// Which of the policies that others attach only deny shows only in their documents.
+const READ_POLICIES: [&str; 2] = ["iam:GetPolicy", "iam:GetPolicyVersion"];
+/// All tags that the operator writes: with others, rights could be had that go by tags, and a hold be feigned.
+const TAGS: [&str; 5] = [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED];
 
 impl OperatorPolicy {
     /// The policy with which the operator can do its work, and nothing beyond the store's path (reference §3.5).
     ///
     /// With a permissions boundary in the store's terms, the operator can make no principal without it, and cannot take it
-    /// away: not from a user, and not by changing the boundary itself.
+    /// away: not from a user, and not by changing the boundary itself. What was retained, perhaps before there was a boundary, can
+    /// be given nothing more, and what somebody holds gets no key.
     #[must_use]
     pub fn new(place: Place<'_>) -> Self {
         let Place { terms, account, path } = place;
         let partition = terms.partition.as_str();
         let users = format!("arn:{partition}:iam::{account}:user{path}*");
         let policies = format!("arn:{partition}:iam::{account}:policy{path}*");
+        let all_policies = format!("arn:{partition}:iam::*:policy/*");
         let bounded = terms.boundary.as_ref().map(|boundary| json!({"iam:PermissionsBoundary": boundary.as_str()}));
+        let own_tags = json!({"aws:TagKeys": TAGS});
+        let without = |tags: &[&str]| -> Value {
+            tags.iter().map(|tag| (format!("aws:ResourceTag/{tag}"), "true".into())).collect::<Map<_, _>>().into()
+        };
 
         let mut give = GIVE.to_vec();
         give.extend(bounded.as_ref().map(|_| "iam:PutUserPermissionsBoundary"));
+        let mut giving = json!({"ForAllValues:StringEquals": own_tags});
         let mut own_policies = json!({"ArnLike": {"iam:PolicyARN": policies}});
         if let Some(bounded) = &bounded {
+            giving["StringEquals"] = bounded.clone();
             own_policies["StringEquals"] = bounded.clone();
         }
-        let bounded = bounded.map(|bounded| json!({"StringEquals": bounded}));
+        let marking = json!({"Null": without(&[tag::RETAINED]), "ForAllValues:StringEquals": own_tags});
+        let statement = |sid, actions: &[&'static str], resource: &str, condition| Statement {
+            sid,
+            effect: "Allow",
+            action: actions.to_vec(),
+            resource: resource.to_owned(),
+            condition,
+        };
         Self {
             version: "2012-10-17",
-            statement: [
-                Statement::new("GiveRights", give, &users, bounded),
-                Statement::new("AttachOwnPolicies", vec!["iam:AttachUserPolicy"], &users, Some(own_policies)),
-                Statement::new("Users", USERS.to_vec(), &users, None),
-                Statement::new("OwnPolicies", POLICIES.to_vec(), &policies, None),
+            statement: vec![
+                statement("GiveRights", &give, &users, Some(giving)),
+                statement("AttachOwnPolicies", &["iam:AttachUserPolicy"], &users, Some(own_policies)),
+                statement(
+                    "MakeKeys",
+                    &["iam:CreateAccessKey"],
+                    &users,
+                    Some(json!({"Null": without(&[tag::RETAINED, tag::HOLD])})),
+                ),
+                statement("MarkUsers", &MARK, &users, Some(marking)),
+                statement("Users", &USERS, &users, None),
+                statement(
+                    "MakeOwnPolicies",
+                    &MAKE_POLICY,
+                    &policies,
+                    Some(json!({"ForAllValues:StringEquals": own_tags})),
+                ),
+                statement(
+                    "ChangeOwnPolicies",
+                    &["iam:CreatePolicyVersion"],
+                    &policies,
+                    Some(json!({"Null": without(&[tag::RETAINED])})),
+                ),
+                statement("OwnPolicies", &POLICIES, &policies, None),
+                statement("ReadPolicies", &READ_POLICIES, &all_policies, None),
             ],
         }
     }
@@ -112,33 +146,25 @@ impl OperatorPolicy {
     }
 }
 
-impl Statement {
-    fn new(sid: &'static str, action: Vec<&'static str>, resource: &str, condition: Option<Value>) -> Self {
-        Self { sid, effect: "Allow", action, resource: resource.to_owned(), condition }
-    }
-}
-
 /// A permissions boundary: the union of all that the store's rules allow, and what it had to leave wide.
 ///
 /// # Errors
 /// When a rule names something that no target could claim.
-pub fn boundary(terms: &Terms, spec: &BackupStoreSpec) -> Result<(PolicyDocument, Vec<String>), Invalid> {
+pub fn boundary(
+    terms: &Terms,
+    spec: &BackupStoreSpec,
+    cluster: Option<&str>,
+) -> Result<(PolicyDocument, Vec<String>), Invalid> {
     let (mut accesses, mut notes) = (Vec::new(), Vec::new());
     for (number, rule) in spec.allow.iter().enumerate() {
         let mut folders = Vec::new();
         for text in &rule.prefixes {
-            let whole = text.split_once("{namespace}").map(|(parent, _)| parent);
-            match whole.filter(|_| !rule.namespaces.match_labels.is_empty()) {
-                Some(parent) => {
-                    let covered = if parent.is_empty() { "the whole bucket" } else { parent };
-                    notes.push(format!(
-                        "spec.allow[{number}] selects namespaces by label, whose names nobody knows beforehand: for {text} the \
-                         boundary covers {covered}"
-                    ));
-                    folders.push(parent.to_owned());
-                }
-                None => folders.extend(filled(text, rule)),
+            let (known, why) = known_part(text, rule, cluster);
+            if let Some(why) = why {
+                let covered = if known.is_empty() { "the whole bucket" } else { known };
+                notes.push(format!("spec.allow[{number}] {why}: for {text} the boundary covers {covered}"));
             }
+            folders.extend(filled(known, rule, cluster));
         }
         for (bucket, folder) in rule.buckets.iter().flat_map(|bucket| folders.iter().map(move |f| (bucket, f))) {
             accesses.extend(access(bucket, folder, rule)?);
@@ -147,17 +173,40 @@ pub fn boundary(terms: &Terms, spec: &BackupStoreSpec) -> Result<(PolicyDocument
     Ok((PolicyDocument::new(terms, &accesses), notes))
 }
 
-fn filled(text: &str, rule: &AllowRule) -> Vec<String> {
-    if text.contains("{namespace}") {
-        rule.namespaces.names.iter().map(|name| text.replace("{namespace}", name)).collect()
+/// A rule's prefix up to the first folder whose name nobody knows beforehand, and why not.
+fn known_part<'a>(text: &'a str, rule: &AllowRule, cluster: Option<&str>) -> (&'a str, Option<&'static str>) {
+    let unknown = |segment: &str| match segment {
+        NAMESPACE if !rule.namespaces.match_labels.is_empty() => {
+            Some("selects namespaces by label, whose names nobody knows beforehand")
+        }
+        NAMESPACE_UID => Some("goes by the UIDs of namespaces, which nobody knows beforehand"),
+        CLUSTER if cluster.is_none() => {
+            Some("goes by the id of the cluster, which is not known here (give --cluster-id)")
+        }
+        _ => None,
+    };
+    let mut known = 0;
+    for segment in text.split_inclusive('/') {
+        if let Some(why) = unknown(segment.trim_end_matches('/')) {
+            return (&text[..known], Some(why));
+        }
+        known += segment.len();
+    }
+    (text, None)
+}
+
+fn filled(text: &str, rule: &AllowRule, cluster: Option<&str>) -> Vec<String> {
+    let text = text.replace(CLUSTER, cluster.unwrap_or_default());
+    if text.contains(NAMESPACE) {
+        rule.namespaces.names.iter().map(|name| text.replace(NAMESPACE, name)).collect()
     } else {
-        vec![text.to_owned()]
+        vec![text]
     }
 }
 
 /// What a rule allows in one folder; nothing, where no target could claim it.
 fn access(bucket: &str, folder: &str, rule: &AllowRule) -> Result<Option<Access>, Invalid> {
-    let nowhere = Namespace { name: String::new(), labels: std::collections::BTreeMap::new() };
+    let nowhere = Namespace::default();
     let Some(prefix) = rule_prefix(folder, &nowhere) else { return Ok(None) };
     Ok(Some(Access {
         bucket: BucketName::parse(bucket)?,
@@ -185,15 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn every_resource_is_under_the_path() {
+    fn every_resource_is_under_the_path_but_for_what_is_only_read() {
         for iam in [json!({}), json!({"permissionsBoundary": BOUNDARY})] {
             let policy = policy(&json!({"region": "cn-north-1", "iam": iam}));
             for statement in policy["Statement"].as_array().expect("a list") {
                 let resource = statement["Resource"].as_str().expect("one");
+                let only_reads = statement["Action"] == json!(READ_POLICIES);
                 assert!(
-                    ["user", "policy"]
-                        .iter()
-                        .any(|kind| resource == format!("arn:aws-cn:iam::123456789012:{kind}/backup-target/c/*")),
+                    only_reads
+                        || ["user", "policy"]
+                            .iter()
+                            .any(|kind| resource == format!("arn:aws-cn:iam::123456789012:{kind}/backup-target/c/*")),
                     "{resource}"
                 );
             }
@@ -220,7 +271,7 @@ mod tests {
              "capabilities": ["MultipartUploads"]},
             {"namespaces": {"names": ["c"]}, "buckets": ["two"], "prefixes": [""]},
         ]}));
-        let (document, notes) = boundary(&terms, &spec).expect("valid");
+        let (document, notes) = boundary(&terms, &spec, Some("prod")).expect("valid");
         let json = document.to_json();
         assert!(notes.is_empty(), "{notes:?}");
         for part in ["one/a/*", "one/b/*", "two/*", "\"a/*\"", "s3:ListBucketMultipartUploads"] {
@@ -234,9 +285,23 @@ mod tests {
         let (terms, spec) = store(&json!({"region": "us-east-1", "allow": [
             {"namespaces": {"matchLabels": {"team": "a"}}, "buckets": ["one"], "prefixes": ["teams/{namespace}/"]},
         ]}));
-        let (document, notes) = boundary(&terms, &spec).expect("valid");
+        let (document, notes) = boundary(&terms, &spec, Some("prod")).expect("valid");
         assert!(document.to_json().contains("one/teams/*"));
         assert!(notes.len() == 1 && notes[0].contains("the boundary covers teams/"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_boundary_goes_as_far_as_names_are_known() {
+        let (terms, spec) = store(&json!({"region": "us-east-1", "allow": [
+            {"namespaces": {"names": ["a"]}, "buckets": ["one"],
+             "prefixes": ["clusters/{cluster}/{namespace}/", "by-uid/{namespace}/{namespaceUID}/x/"]},
+        ]}));
+        for (cluster, covered, told) in [(Some("prod"), "one/clusters/prod/a/*", 1), (None, "one/clusters/*", 2)] {
+            let (document, notes) = boundary(&terms, &spec, cluster).expect("valid");
+            let json = document.to_json();
+            assert!(json.contains(covered) && json.contains("one/by-uid/a/*"), "{json}");
+            assert_eq!(notes.len(), told, "{notes:?}");
+        }
     }
 
     #[test]
@@ -244,6 +309,6 @@ mod tests {
         let (terms, spec) = store(&json!({"region": "us-east-1", "allow": [
             {"namespaces": {"names": ["a"]}, "buckets": ["one"], "prefixes": ["*"]},
         ]}));
-        assert!(boundary(&terms, &spec).expect("valid").0.is_empty());
+        assert!(boundary(&terms, &spec, Some("prod")).expect("valid").0.is_empty());
     }
 }

@@ -18,8 +18,8 @@ pub struct Terms {
     pub path: Option<IamPath>,
     /// What bounds every principal.
     pub boundary: Option<BoundaryArn>,
-    /// The account that owns the buckets, if access is pinned to it: names of buckets are global, and one that was deleted
-    /// may belong to somebody else the next day.
+    /// The account that owns the buckets, unless any may, or none is known: names of buckets are global, and one that was
+    /// deleted may belong to somebody else the next day.
     pub bucket_owner: Option<AccountId>,
     /// Whether access needs TLS.
     pub tls_only: bool,
@@ -52,9 +52,18 @@ impl Terms {
             endpoint,
             path: spec.iam.path.as_deref().map(IamPath::parse).transpose()?,
             boundary,
-            bucket_owner: spec.policy.resource_account.as_deref().map(AccountId::parse).transpose()?,
+            bucket_owner: bucket_owner(spec.policy.resource_account.as_deref(), caller)?,
             tls_only,
         })
+    }
+}
+
+/// The account that is asked for; of those who ask for none, the operator's own.
+fn bucket_owner(wanted: Option<&str>, caller: Option<&str>) -> Result<Option<AccountId>, Invalid> {
+    match wanted {
+        Some("Any") => Ok(None),
+        Some(id) => AccountId::parse(id).map(Some),
+        None => Ok(caller.and_then(|arn| AccountId::parse(arn.split(':').nth(4)?).ok())),
     }
 }
 
@@ -206,7 +215,7 @@ impl AccountId {
     /// When it is not twelve digits.
     pub fn parse(id: &str) -> Result<Self, Invalid> {
         if !Self::is_one(id) {
-            let problem = "an AWS account id has twelve digits, in quotes: \"123456789012\"";
+            let problem = "write an AWS account id of twelve digits, in quotes: \"123456789012\", or Any";
             return Err(Invalid::new("spec.policy.resourceAccount", problem));
         }
         Ok(Self(id.to_owned()))
@@ -255,6 +264,21 @@ mod tests {
         let caller = Some("arn:aws-us-gov:iam::123456789012:user/x");
         let asked = Terms::parse(&spec(&serde_json::json!({"region": "local"})), caller).expect("valid");
         assert_eq!(asked.partition.as_str(), "aws-us-gov");
+    }
+
+    #[test]
+    fn buckets_belong_to_the_stores_account_unless_another_is_written() {
+        let caller = Some("arn:aws:iam::123456789012:user/operator");
+        let owner = |policy: serde_json::Value, caller| {
+            let terms = Terms::parse(&spec(&serde_json::json!({"policy": policy})), caller).expect("valid");
+            terms.bucket_owner.map(|owner| owner.to_string())
+        };
+        let (own, other) = ("123456789012", "999999999999");
+        assert_eq!(owner(serde_json::json!({}), caller).as_deref(), Some(own));
+        assert_eq!(owner(serde_json::json!({"resourceAccount": other}), caller).as_deref(), Some(other));
+        assert_eq!(owner(serde_json::json!({"resourceAccount": "Any"}), caller), None);
+        assert_eq!(owner(serde_json::json!({}), Some("not an ARN")), None);
+        assert_eq!(owner(serde_json::json!({}), None), None);
     }
 
     #[test]

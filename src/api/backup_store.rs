@@ -181,11 +181,12 @@ impl IamSettings {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyOptions {
-    /// The AWS account that owns the buckets. Names of buckets are global: with this (`s3:ResourceAccount`), backups cannot
-    /// flow into a bucket of the same name that somebody else created after yours was deleted.
+    /// The AWS account that owns the buckets (`s3:ResourceAccount`): an account id, or `Any`. Default: the account of the
+    /// store's credentials. Names of buckets are global, so that with `Any` backups can flow into a bucket of the same name that
+    /// somebody else created before yours, or after yours was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]
-    #[x_kube(validation = Rule::new("self.matches('^[0-9]{12}$')").message("resourceAccount is an AWS account id of twelve digits, in quotes"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{12}|Any)$')").message("resourceAccount is an AWS account id of twelve digits, in quotes, or Any"))]
     pub resource_account: Option<String>,
     /// Whether the key works over TLS only (`aws:SecureTransport`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -215,13 +216,13 @@ pub struct AllowRule {
     pub buckets: Vec<String>,
 
     /// Folders within which a target may claim its prefix. Whole path segments count: `team-a/` does not cover `team-ab/`.
-    /// `{namespace}` as a segment stands for the target's namespace. `""` alone permits the whole bucket. Left out, the rule
-    /// matches nothing.
+    /// As a segment, `{namespace}` stands for the target's namespace, `{namespaceUID}` for its UID, and `{cluster}` for the id of
+    /// the cluster. `""` alone permits the whole bucket. Left out, the rule matches nothing.
     #[serde(default)]
     #[schemars(length(max = 32), inner(length(max = 512)))]
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
-        validation = Rule::new(r"self.all(folder, folder.matches('^(([{]namespace[}]|[^{}/*?$]+)(/([{]namespace[}]|[^{}/*?$]+))*/?)?$'))").message("prefixes are folders such as backups/ or {namespace}/: no leading '/', no wildcards, and {namespace} only as a whole folder name")
+        validation = Rule::new(r"self.all(folder, folder.matches('^(([{](namespace(UID)?|cluster)[}]|[^{}/*?$]+)(/|$))*$'))").message("prefixes are folders such as backups/ or clusters/prod/{namespace}/: no leading '/', no wildcards, and {namespace}, {namespaceUID} and {cluster} only as whole folder names")
     )]
     pub prefixes: Vec<String>,
 

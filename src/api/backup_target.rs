@@ -403,6 +403,9 @@ pub struct KeyRecord {
     /// When the replaced key was made inactive; it is deleted some time after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inactive_since: Option<Timestamp>,
+    /// When the operator found that somebody else had made it inactive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub off_since: Option<Timestamp>,
     /// Whether the operator made it inactive because no rule of the store allows the claim.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withheld: bool,

@@ -13,6 +13,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// BackupStore: whether a permissions boundary limits what its principals can ever do.
 pub const BOUNDED: &str = "Bounded";
+/// BackupStore: whether nobody can reach the folder of others by the name of a namespace.
+pub const FOLDERS_APART: &str = "FoldersApart";
 /// Everything outside the request was tried with the key and refused.
 pub const LEAST_PRIVILEGE: &str = "LeastPrivilege";
 
@@ -46,6 +48,8 @@ pub mod reason {
     pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
     /// The tier was not asked for and is not in the policy.
     pub const NOT_REQUESTED: &str = "NotRequested";
+    /// The tier was asked for and granted, and there is nothing to use it for.
+    pub const NOT_NEEDED: &str = "NotNeeded";
     /// The claim, or this part of it, is covered by no rule of the store.
     pub const NOT_ALLOWED: &str = "NotAllowed";
     /// Not known yet.
@@ -68,6 +72,8 @@ pub mod reason {
     pub const SECRET_CONFLICT: &str = "SecretConflict";
     /// An IAM user of the target's name exists and is not this target's.
     pub const PRINCIPAL_CONFLICT: &str = "PrincipalConflict";
+    /// Somebody in AWS contains the IAM user or its key, and the operator leaves that so.
+    pub const ON_HOLD: &str = "OnHold";
     /// Something on the IAM user was not made by this operator and is in the way.
     pub const UNKNOWN_KEY: &str = "UnknownKey";
     /// AWS says that an access key was found in public.
@@ -118,6 +124,10 @@ pub mod reason {
     pub const NO_PERMISSIONS_BOUNDARY: &str = "NoPermissionsBoundary";
     /// The permissions boundary lies under the IAM path that the operator may write to.
     pub const BOUNDARY_WITHIN_PATH: &str = "BoundaryWithinPath";
+    /// Each rule's folders are its own, whatever namespaces are called.
+    pub const FOLDERS_APART: &str = "FoldersApart";
+    /// With a namespace of the right name, the folder of one rule is that of another.
+    pub const FOLDERS_MEET: &str = "FoldersMeet";
     /// The store is being deleted and targets still use it.
     pub const IN_USE: &str = "InUse";
     /// Event: a lost Secret was replaced by one with a new key.
@@ -229,7 +239,7 @@ impl<'a> Conditions<'a> {
 
 /// What a person wants to know first comes first.
 fn rank(type_: &str) -> usize {
-    let first = [READY, RECONCILING, STALLED, BOUNDED, LEAST_PRIVILEGE];
+    let first = [READY, RECONCILING, STALLED, BOUNDED, FOLDERS_APART, LEAST_PRIVILEGE];
     let tiers = Tier::ALL.into_iter().map(Tier::name);
     first.into_iter().chain(tiers).position(|known| known == type_).unwrap_or(usize::MAX)
 }

@@ -13,11 +13,7 @@ pub use lean::Lean;
 pub use secret_state::{OtherEntries, OwnedSecret, SecretOwner, SecretState};
 pub use secrets::{NewSecret, managed_selector, secret_manifest};
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
@@ -135,11 +131,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn namespace_labels(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
-        Ok(self.namespace_metadata(name).await?.labels.unwrap_or_default())
-    }
-
-    async fn namespace_metadata(&self, name: &str) -> Result<ObjectMeta, Error> {
+    pub async fn namespace_metadata(&self, name: &str) -> Result<ObjectMeta, Error> {
         let namespaces: Api<Namespace> = Api::all(self.client());
         Ok(self.within("read the target's namespace", namespaces.get_metadata(name)).await?.metadata)
     }

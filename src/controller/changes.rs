@@ -108,6 +108,7 @@ impl State {
             superseded_at: None,
             revoke_at: None,
             inactive_since: None,
+            off_since: None,
             withheld: false,
         });
         self.status.access_key_id = Some(key.id.clone());
@@ -126,7 +127,14 @@ impl State {
     /// A key works again.
     pub fn key_activated(&mut self, id: &str) {
         self.key_active(id, true);
-        self.key_record(id, |record| record.withheld = false);
+        self.key_record(id, |record| (record.withheld, record.off_since) = (false, None));
+    }
+
+    /// Keys are about to be made inactive until a rule allows the claim again.
+    pub fn keys_withheld(&mut self, ids: &[String]) {
+        for id in ids {
+            self.key_record(id, |record| record.withheld = true);
+        }
     }
 
     /// A key was made inactive: for good, since that time, or until a rule allows the claim again.

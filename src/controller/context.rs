@@ -223,10 +223,11 @@ impl Context {
         let store = store.as_deref().and_then(Seen::readable);
         let name = target.metadata.namespace.clone().unwrap_or_default();
         let labels = match store {
-            Some(store) if allow::need_labels(&store.spec.allow) => self.seen.namespaces.labels_of(&name),
+            Some(store) if allow::need_namespace(&store.spec.allow) => self.seen.namespaces.labels_of(&name),
             _ => Some(BTreeMap::new()),
         };
-        let namespace = labels.map(|labels| Namespace { name, labels });
+        let (uid, cluster) = (self.seen.namespaces.uid_of(&name).unwrap_or_default(), self.cluster_id.clone());
+        let namespace = labels.map(|labels| Namespace { name, labels, uid, cluster });
         let urgency = rush(Sight {
             target,
             rules: store.map(|store| store.spec.allow.as_slice()).zip(namespace.as_ref()),

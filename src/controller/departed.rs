@@ -147,6 +147,7 @@ impl Left {
             superseded_at: None,
             revoke_at: None,
             inactive_since: None,
+            off_since: None,
             withheld: false,
         };
         let status = BackupTargetStatus {

@@ -5,7 +5,7 @@ use crate::{
     api::condition::reason,
     cluster::{self, SecretOwner},
     controller::{plan::Blocked, verdict::Failure},
-    names,
+    names::{self, REACTIVATE_KEYS_ANNOTATION, tag::HOLD},
     store::{self, Owner},
 };
 
@@ -22,12 +22,20 @@ pub enum Error {
     #[error("the credentials of BackupStore {0} are being checked")]
     StorePending(String),
     /// The BackupStore exists and is not ready.
-    #[error("BackupStore {name} is not ready: {why}")]
+    #[error("BackupStore {name} is not ready: {why}; its own conditions tell its administrator more")]
     StoreNotReady {
         /// Its name.
         name: String,
-        /// What its own status says.
+        /// The reason that its own status gives. Not its message: that is for its administrator, and anybody may name a store.
         why: String,
+    },
+    /// What keeps a store from working, without what is none of its users' business.
+    #[error("BackupStore {name} is not ready: {}; its own conditions tell its administrator more", cause.reason())]
+    OfStore {
+        /// Its name.
+        name: String,
+        /// What it is.
+        cause: Box<Error>,
     },
     /// The credentials answer for another account.
     #[error(
@@ -97,6 +105,17 @@ pub enum Retry {
 }
 
 impl Error {
+    /// The same for those who use the store: account ids, and where its credentials are, are for its administrator.
+    #[must_use]
+    pub fn of_store(self, name: &str) -> Self {
+        match self {
+            Self::AccountChanged { .. } | Self::CredentialsNotFound { .. } | Self::Cluster(_) => {
+                Self::OfStore { name: name.to_owned(), cause: Box::new(self) }
+            }
+            _ => self,
+        }
+    }
+
     /// One of [`reason`]'s words.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -105,6 +124,7 @@ impl Error {
             Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
             Self::StorePending(_) | Self::Overtaken => reason::PENDING,
             Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
+            Self::OfStore { cause, .. } => cause.reason(),
             Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
             Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
             Self::Store(error) => store_reason(&error.kind),
@@ -131,6 +151,7 @@ impl Error {
                 _ => Retry::Backoff,
             },
             Self::NotProven(failure) => failure.retry,
+            Self::OfStore { cause, .. } => cause.retry(),
             Self::Cluster(error) if error.needs_a_person() => Retry::Stalled,
             Self::Invalid(_)
             | Self::AccountChanged { .. }
@@ -202,6 +223,7 @@ fn blocked_reason(blocked: &Blocked) -> &'static str {
         Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
         Blocked::Suspended => reason::CHANGE_SUSPENDED,
         Blocked::Invalid(_) => reason::INVALID_SPEC,
+        Blocked::OnHold { .. } | Blocked::SwitchedOff { .. } => reason::ON_HOLD,
     }
 }
 
@@ -263,5 +285,15 @@ fn blocked_message(blocked: &Blocked) -> String {
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
         Blocked::Invalid(invalid) => invalid.to_string(),
+        Blocked::OnHold { principal } => format!(
+            "IAM user {principal} has the tag {HOLD}: nothing is given to it or put right, and what the rules, the end of an overlap or \
+             a deletion take away still goes. Find out who holds it, and why; when that is over: aws iam untag-user --user-name \
+             {principal} --tag-keys {HOLD}; it is looked at again by itself"
+        ),
+        Blocked::SwitchedOff { id, principal } => format!(
+            "somebody made access key {id} of IAM user {principal} inactive, and it stays so: find out who, and why. It works again \
+             after aws iam update-access-key --user-name {principal} --access-key-id {id} --status Active, or when the store's \
+             administrator sets the annotation {REACTIVATE_KEYS_ANNOTATION} of the BackupStore to the time of that decision"
+        ),
     }
 }

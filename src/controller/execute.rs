@@ -156,6 +156,7 @@ impl<'a> Executor<'a> {
                 self.iam.set_key_active(user, &id, true).await?;
                 self.state.key_activated(&id);
             }
+            Step::Withhold(ids) => self.withhold(&ids).await?,
             Step::DeactivateKey { id, retire } => self.deactivate_key(&id, retire).await?,
             Step::ExtendKey { id, until } => self.state.key_record(&id, |record| record.revoke_at = Some(until)),
             Step::DeleteKey { id, why } => self.delete_key(&id, why).await?,
@@ -173,7 +174,12 @@ impl<'a> Executor<'a> {
                 self.iam.delete_user(user).await?;
                 self.state.user_deleted();
             }
-            Step::TagRetained => self.iam.tag_retained(user).await?,
+            Step::TagRetained => {
+                if let Principal::Ours(ours) = &self.state.principal {
+                    self.iam.tag_retained(self.user, &ours.policies).await?;
+                }
+                self.state.user(|user| user.retained = true);
+            }
             Step::DisownSecret(name) => self.disown_secret(&name).await?,
             Step::ReleaseTarget => self.release().await?,
         }
@@ -191,6 +197,14 @@ impl<'a> Executor<'a> {
         opened.intent_opened(intent);
         self.target = self.cluster.write_target_status(&self.target, &opened.status).await?;
         self.state = opened;
+        Ok(())
+    }
+
+    async fn withhold(&mut self, ids: &[String]) -> Result<(), Error> {
+        let mut told = self.state.clone();
+        told.keys_withheld(ids);
+        self.target = self.cluster.write_target_status(&self.target, &told.status).await?;
+        self.state = told;
         Ok(())
     }
 
@@ -279,7 +293,9 @@ impl<'a> Executor<'a> {
         let (Some(access), Some(key)) = (&goal.current, key) else {
             return if publishes { Err(Error::Overtaken) } else { Ok(()) };
         };
-        let plan = probe::Plan::new(&probe::AWS, access, &goal.former, &self.uid(), depth);
+        let (uid, nonce) = (self.uid(), format!("{:016x}", fastrand::u64(..)));
+        let marks = probe::Marks { uid: &uid, nonce: &nonce };
+        let plan = probe::Plan::new(&probe::AWS, access, &goal.former, marks, depth);
         let proof = probe::prove(self.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
         let now = self.iam.clock().now();
         let age = verdict::age(self.state.tried_since(&key.id).unwrap_or(now), now);

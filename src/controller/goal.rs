@@ -66,7 +66,8 @@ pub struct Provide {
     pub missing: Vec<String>,
     /// The field of the spec that breaks a rule: what was given before is kept within its limits, and nothing else is done.
     pub invalid: Option<Invalid>,
-    /// What the key reaches once this is provided; `None` when a suspended target has nothing left that is allowed.
+    /// What the key reaches once this is provided, without the right to create a bucket that is there; `None` when a suspended
+    /// target has nothing left that is allowed.
     pub current: Option<Access>,
     /// What status says that the key was given, as far as the rules still allow it.
     pub before: Option<Access>,
@@ -92,9 +93,18 @@ pub struct Provide {
     pub verify_at: Option<Timestamp>,
     /// Whether what somebody else changed is only told.
     pub repairs_paused: bool,
+    /// Keys that somebody else switched off before this time work again.
+    pub reactivate_at: Option<Timestamp>,
 }
 
 impl Provide {
+    /// What status says that the key was given, as far as the rules still allow it and it is needed.
+    #[must_use]
+    pub fn still_needed(&self) -> Option<Access> {
+        let missing = self.rclone.create_bucket;
+        self.before.clone().map(|before| if missing { before } else { before.without(Capability::CreateBucket) })
+    }
+
     /// The document for one access together with the former folders.
     #[must_use]
     pub fn document_with(&self, access: Option<&Access>) -> PolicyDocument {
@@ -117,6 +127,8 @@ pub struct Facts<'a> {
     pub namespace: &'a Namespace,
     /// Who comes before it, where a rule serves only so many.
     pub rivals: &'a [Rival],
+    /// What the store's administrator says about keys that somebody else switched off.
+    pub reactivate_at: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
 }
@@ -216,6 +228,11 @@ impl Facts<'_> {
         allow::limit(access, self.namespace, self.rules)
     }
 
+    /// Without the right to create the bucket, once it is there: in us-east-1, to create one's own again resets its ACL.
+    fn needed(&self, access: Access) -> Access {
+        if self.status.bucket_missing { access } else { access.without(Capability::CreateBucket) }
+    }
+
     fn before(&self) -> Result<Option<Access>, Invalid> {
         self.status.access.as_ref().map(Access::from_record).transpose()
     }
@@ -229,7 +246,7 @@ impl Facts<'_> {
         let published = self.status.access_key_id.is_some();
         // One rule has to allow all of it: what another one adds ends with the target.
         match before.common(&grant.access).filter(|_| grant.retain && published) {
-            Some(access) => Goal::Retain { document: PolicyDocument::new(self.terms, [&access]) },
+            Some(access) => Goal::Retain { document: PolicyDocument::new(self.terms, [&self.needed(access)]) },
             None => Goal::Remove,
         }
     }
@@ -286,14 +303,17 @@ impl Facts<'_> {
         let former =
             previous.iter().map(|former| Access::from_record(&former.access)).collect::<Result<Vec<_>, _>>()?;
         let allowed: Vec<Access> = former.iter().filter_map(|former| self.limited(former)).collect();
+        let cut = before != given || former != allowed || self.has_expired();
+        let allowed: Vec<Access> = allowed.into_iter().map(|access| self.needed(access)).collect();
         // A suspended target keeps what it was given, within what the rules still allow.
         let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
+        let current = current.map(|access| self.needed(access));
         let kept = self.status.access.clone().filter(|_| suspended);
         let remembered = kept.unwrap_or_else(|| grant.claimed.to_record());
         Ok(Provide {
             document: PolicyDocument::new(self.terms, current.iter().chain(&allowed)),
             current,
-            cut: before != given || former != allowed || self.has_expired(),
+            cut,
             before,
             former: allowed,
             terms: self.terms.clone(),
@@ -314,6 +334,7 @@ impl Facts<'_> {
             verification: self.target.spec.verification,
             verify_at: self.annotation(names::VERIFY_AT_ANNOTATION).and_then(|time| time.parse().ok()),
             repairs_paused: self.annotation(names::PAUSED_REPAIR_ANNOTATION).is_some_and(|value| value != "false"),
+            reactivate_at: self.reactivate_at,
         })
     }
 
@@ -398,7 +419,7 @@ mod tests {
     }
 
     fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[AllowRule]) -> Result<Goal, Invalid> {
-        let namespace = Namespace { name: "team-a".into(), labels: BTreeMap::new() };
+        let namespace = Namespace { name: "team-a".into(), ..Namespace::default() };
         decide(Facts {
             target,
             status,
@@ -406,6 +427,7 @@ mod tests {
             terms: &terms(),
             namespace: &namespace,
             rivals: &[],
+            reactivate_at: None,
             now: Timestamp::UNIX_EPOCH,
         })
     }
@@ -487,7 +509,7 @@ mod tests {
             let target = target(&spec, true);
             prop_assert_eq!(target.spec.deletion_policy, DeletionPolicy::Retain);
             if let Ok(Goal::Retain { document }) = decided(&target, &given(&access(&had, true)), &rules) {
-                let namespace = Namespace { name: "team-a".into(), labels: BTreeMap::new() };
+                let namespace = Namespace { name: "team-a".into(), ..Namespace::default() };
                 let one_allows = rules.iter().filter(|rule| rule.retain).any(|rule| {
                     let most = allow::limit(&access(&had, true), &namespace, std::slice::from_ref(rule));
                     most.is_some_and(|most| within(&most).any(|kept| PolicyDocument::new(&terms(), [&kept]) == document))

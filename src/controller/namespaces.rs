@@ -1,4 +1,4 @@
-//! The labels of namespaces, as the watch saw them last: good enough to tell what is urgent, never to decide what is allowed.
+//! The labels and UIDs of namespaces, as the watch saw them last: good enough to tell what is urgent, never to decide what is allowed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +21,7 @@ pub struct Namespaces(Mutex<HashMap<String, Seen>>);
 struct Seen {
     digest: u64,
     labels: Option<Labels>,
+    uid: String,
 }
 
 impl Namespaces {
@@ -36,7 +37,8 @@ impl Namespaces {
         let mut hasher = DefaultHasher::new();
         labels.hash(&mut hasher);
         let characters: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let now = Seen { digest: hasher.finish(), labels: (characters <= MOST_CHARACTERS).then_some(labels) };
+        let labels = (characters <= MOST_CHARACTERS).then_some(labels);
+        let now = Seen { digest: hasher.finish(), labels, uid: namespace.uid.clone().unwrap_or_default() };
         let digest = now.digest;
         self.lock().insert(name, now).is_none_or(|before| before.digest != digest)
     }
@@ -45,6 +47,12 @@ impl Namespaces {
     #[must_use]
     pub fn labels_of(&self, name: &str) -> Option<Labels> {
         self.lock().get(name)?.labels.clone()
+    }
+
+    /// The UID of a namespace, when it is known.
+    #[must_use]
+    pub fn uid_of(&self, name: &str) -> Option<String> {
+        self.lock().get(name).map(|seen| seen.uid.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Seen>> {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     access::Access,
     api::{
-        BackupTarget, Tier,
+        BackupTarget, Capability, Tier,
         backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
         condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
     },
@@ -24,6 +24,7 @@ use crate::{
 
 /// How the message begins that tells of groups and policies beside the operator's own.
 const BESIDES: &str = "besides what its policy allows";
+const CREATE_BUCKET: Tier = Tier::Optional(Capability::CreateBucket);
 /// How the message of a deletion begins that cannot go on now.
 pub const DELETION_WAITS: &str = "deletion waits: ";
 
@@ -97,7 +98,9 @@ fn provided(
     let access = match &plan.blocked {
         None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. } | Blocked::Compromised { .. }) => &goal.current,
         // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
-        Some(Blocked::ForeignPrincipal { .. }) => return keep_tiers(conditions),
+        Some(Blocked::ForeignPrincipal { .. } | Blocked::OnHold { .. } | Blocked::SwitchedOff { .. }) => {
+            return keep_tiers(conditions);
+        }
         Some(
             Blocked::ForeignSecret { .. }
             | Blocked::PolicyTooLarge { .. }
@@ -133,7 +136,7 @@ fn provided(
         let message = format!("{BESIDES}, the IAM user has rights from {}", plan.excess.join(", "));
         conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
     }
-    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended {
+    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended && !plan.on_hold {
         let generation = target.metadata.generation.unwrap_or_default();
         let boundary = goal.terms.boundary.as_ref().map(ToString::to_string);
         status.applied = Some(Applied { generation, rclone: goal.rclone.digest(), boundary });
@@ -189,7 +192,9 @@ fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
 
 fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
     let secret = status.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
-    let (why, held) = if goal.suspended {
+    let (why, held) = if plan.on_hold {
+        (reason::ON_HOLD, "; its IAM user has the tag backup-target.dev/hold, so changes and repairs wait")
+    } else if goal.suspended {
         (reason::SUSPENDED, "; suspended, so changes and repairs wait")
     } else {
         (reason::PROVISIONED, "")
@@ -209,9 +214,16 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
         [] => String::new(),
         left => format!("; somebody else changed {}, and it is left because repairs are paused", left.join(", ")),
     };
+    let denials = match plan.denials.as_slice() {
+        [] => String::new(),
+        denials => format!(
+            "; somebody put {} on the IAM user, which only denies, and it is left: whoever put it there has to take it off",
+            denials.join(", ")
+        ),
+    };
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{unknown}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{denials}{unknown}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket
@@ -250,7 +262,9 @@ fn granted(conditions: &mut Conditions<'_>, access: &Access) {
 fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
     let lacks = |tier: &Tier| !access.tiers().any(|granted| granted == *tier);
     for tier in goal.grant.claimed.tiers().filter(lacks) {
-        let (why, message) = if goal.missing.is_empty() {
+        let (why, message) = if goal.grant.access.tiers().any(|granted| granted == tier) && tier == CREATE_BUCKET {
+            (reason::NOT_NEEDED, "the bucket exists; the right comes back when the bucket is missing")
+        } else if goal.missing.is_empty() {
             (reason::CHANGE_SUSPENDED, "asked for while suspended")
         } else {
             (reason::NOT_ALLOWED, "no rule of the store allows it")

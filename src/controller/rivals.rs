@@ -40,8 +40,6 @@ fn seniority(target: &BackupTarget) -> (Option<Timestamp>, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -78,7 +76,7 @@ mod tests {
     }
 
     fn is_served(target: &BackupTarget, all: &[BackupTarget], rules: &[AllowRule]) -> bool {
-        let namespace = Namespace { name: "team-a".to_owned(), labels: BTreeMap::new() };
+        let namespace = Namespace { name: "team-a".to_owned(), ..Namespace::default() };
         let claim = Claim::parse(target.metadata.name.as_deref().expect("a name"), &target.spec).expect("valid");
         matches!(allow::decide(&claim, &namespace, rules, &rivals(target, all)), Verdict::Allowed(_))
     }
@@ -112,7 +110,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_limit() {
         let all = [target("a", 1, &served("a/")), target("b", 2, &json!({}))];
-        let namespace = Namespace { name: "team-a".to_owned(), labels: BTreeMap::new() };
+        let namespace = Namespace { name: "team-a".to_owned(), ..Namespace::default() };
         let claim = Claim::parse("b", &all[1].spec).expect("valid");
         let Verdict::Refused { why } = allow::decide(&claim, &namespace, &[rule(1)], &rivals(&all[1], &all)) else {
             panic!("there is no room");

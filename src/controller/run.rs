@@ -229,7 +229,8 @@ fn kept_targets(
     kept.applied_objects()
 }
 
-/// Keeps what is seen of stores, and wakes their targets when their rules changed, or whether they are ready.
+/// Keeps what is seen of stores, and wakes their targets when their rules changed, whether they are ready, or what
+/// their administrator says about keys.
 fn kept_stores(
     events: impl Stream<Item = Event<SeenStore>> + Send + 'static,
     keep: Writer<SeenStore>,
@@ -240,7 +241,7 @@ fn kept_stores(
     let view = |store: &SeenStore| {
         let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
         let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
-        (store.meta().generation, store.meta().uid.clone(), account, ready)
+        (store.meta().generation, store.meta().uid.clone(), account, ready, store.told.reactivate_at)
     };
     let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
         let event = event;

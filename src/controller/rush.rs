@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn namespace() -> Namespace {
-        Namespace { name: "team-a".to_owned(), labels: BTreeMap::new() }
+        Namespace { name: "team-a".to_owned(), ..Namespace::default() }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
@@ -31,13 +32,15 @@ pub struct Seen<K> {
     pub told: Told,
 }
 
-/// What conditions say, in short.
+/// What conditions and annotations say, in short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Status and reason of the condition `Ready`.
     pub ready: Option<(String, String)>,
     /// Types and status of the conditions of tiers, and of `LeastPrivilege`.
     pub tiers: Vec<(&'static str, String)>,
+    /// What a store's administrator says about keys that somebody else switched off.
+    pub reactivate_at: Option<Timestamp>,
 }
 
 /// A kind that is kept.
@@ -79,7 +82,7 @@ impl Told {
     fn by(conditions: Vec<Condition>) -> Self {
         let ready = condition::find(&conditions, READY).map(|ready| (ready.status.clone(), ready.reason.clone()));
         let tier = |told: Condition| Some((of_a_tier(&told.type_)?, told.status));
-        Self { ready, tiers: conditions.into_iter().filter_map(tier).collect() }
+        Self { ready, tiers: conditions.into_iter().filter_map(tier).collect(), reactivate_at: None }
     }
 }
 
@@ -106,7 +109,9 @@ impl<K: Kept> From<Lean<K>> for Seen<K> {
         let ours = |finalizer: &String| [names::TARGET_FINALIZER, names::STORE_FINALIZER].contains(&finalizer.as_str());
         let finalizers = metadata.finalizers.take();
         metadata.finalizers = finalizers.map(|all| all.into_iter().filter(ours).take(1).collect());
-        (metadata.annotations, metadata.labels) = (None, None);
+        let said = metadata.annotations.take().and_then(|mut all| all.remove(names::REACTIVATE_KEYS_ANNOTATION));
+        metadata.labels = None;
+        seen.told.reactivate_at = said.and_then(|time| time.parse().ok());
         seen
     }
 }

@@ -12,11 +12,11 @@ use super::{
     seen::SeenStore,
 };
 use crate::{
-    access::claim::object_name,
+    access::{claim::object_name, meeting::meetings},
     api::{
         self, BackupStore,
         backup_store::BackupStoreStatus,
-        condition::{self, BOUNDED, Conditions, READY, RECONCILING, STALLED, Truth, reason},
+        condition::{self, BOUNDED, Conditions, FOLDERS_APART, READY, RECONCILING, STALLED, Truth, reason},
     },
     cluster::{self, Note},
     names::{self, ObjectName},
@@ -116,7 +116,7 @@ pub async fn pinned_connection(context: &Context, store: &BackupStore) -> Result
     let Some(pinned) = pinned else {
         let ready = store.status.as_ref().and_then(|status| condition::find(&status.conditions, READY));
         return Err(match ready {
-            Some(ready) => Error::StoreNotReady { name, why: ready.message.clone() },
+            Some(ready) => Error::StoreNotReady { name, why: ready.reason.clone() },
             None => Error::StorePending(name),
         });
     };
@@ -193,6 +193,7 @@ fn status(
         }
     }
     bounded(&mut conditions, store, context);
+    apart(&mut conditions, store, context);
     BackupStoreStatus {
         observed_generation: store.metadata.generation,
         conditions: conditions.finish(),
@@ -235,6 +236,17 @@ fn bounded(conditions: &mut Conditions<'_>, store: &BackupStore, context: &Conte
     }
     let message = format!("every principal has the permissions boundary {boundary}");
     conditions.set(BOUNDED, Truth::True, reason::PERMISSIONS_BOUNDARY, message);
+}
+
+/// Whether somebody who may create namespaces can reach what a rule keeps for others.
+fn apart(conditions: &mut Conditions<'_>, store: &BackupStore, context: &Context) {
+    let meetings = meetings(&store.spec.allow, Some(&context.cluster_id));
+    if let Some(first) = meetings.first() {
+        let more = if meetings.len() > 1 { format!("; and {} more", meetings.len() - 1) } else { String::new() };
+        return conditions.set(FOLDERS_APART, Truth::False, reason::FOLDERS_MEET, format!("{first}{more}"));
+    }
+    let message = "no name of a namespace makes a folder of one rule that of another";
+    conditions.set(FOLDERS_APART, Truth::True, reason::FOLDERS_APART, message);
 }
 
 fn iam_path(store: &BackupStore, context: &Context) -> String {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
@@ -194,10 +194,12 @@ impl Reconcile<'_> {
         // Of many that are blocked, each waits longer: looking at them must not take what others need.
         let principals = self.context.principals_of(&store.name_any());
         self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
-        let connection = pinned_connection(self.context, &store).await?;
+        let connection =
+            pinned_connection(self.context, &store).await.map_err(|error| error.of_store(name.as_str()))?;
         self.clock = connection.iam.clock().clone();
         let terms = connection.terms(&store.spec);
-        let terms = terms.map_err(|invalid| Error::StoreNotReady { name: name.clone(), why: invalid.to_string() })?;
+        let invalid = |_| Error::StoreNotReady { name: name.clone(), why: condition::reason::INVALID_SPEC.to_owned() };
+        let terms = terms.map_err(invalid)?;
         let namespace = self.namespace(&store).await?;
         if allow::have_limits(&store.spec.allow) {
             self.rivals = self.context.rivals(&self.target);
@@ -398,8 +400,10 @@ impl Reconcile<'_> {
 
     fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
         let rules = &store.spec.allow;
+        let annotation = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
+        let reactivate_at = annotation.and_then(|time| time.parse().ok());
         let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
-        Facts { target, status, rules, terms, namespace, rivals, now: self.clock.now() }
+        Facts { target, status, rules, terms, namespace, rivals, reactivate_at, now: self.clock.now() }
     }
 
     /// What must no longer work goes before what is new, and that before looks whether all is well.
@@ -427,12 +431,13 @@ impl Reconcile<'_> {
         let name = self.target.namespace().unwrap_or_default();
         // Where nothing is to stay, no rule is asked.
         let ends = self.is_deleting() && self.target.spec.deletion_policy == DeletionPolicy::Delete;
-        let labels = if !ends && allow::need_labels(&store.spec.allow) {
-            self.context.cluster.namespace_labels(&name).await?
+        let metadata = if !ends && allow::need_namespace(&store.spec.allow) {
+            self.context.cluster.namespace_metadata(&name).await?
         } else {
-            BTreeMap::new()
+            ObjectMeta::default()
         };
-        Ok(Namespace { name, labels })
+        let (labels, uid) = (metadata.labels.unwrap_or_default(), metadata.uid.unwrap_or_default());
+        Ok(Namespace { name, labels, uid, cluster: self.context.cluster_id.clone() })
     }
 
     /// Whether rclone has to create the bucket. Only a clear answer changes what is known.
@@ -536,6 +541,11 @@ impl Reconcile<'_> {
             format!("access key {keys} was not made by this operator and is left alone"),
         );
         note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user has rights from {excess}"));
+        note(
+            condition::reason::ON_HOLD,
+            &plan.denials,
+            format!("somebody put {} on the IAM user, which only denies; it is left", plan.denials.join(", ")),
+        );
         note(
             condition::reason::DRIFT_LEFT,
             &plan.left,

@@ -164,7 +164,9 @@ fn of_limits(proof: &Proof, age: Duration) -> (Truth, &'static str, String) {
     match proof.limits() {
         Limits::Held => {
             let refused = list(proof.refused().map(|finding| finding.probe.to_string()).collect());
-            let message = format!("tried with the key itself and refused: {refused}. Not tried: {untested}");
+            let message = format!(
+                "tried with the key itself, under names made up for it, and refused: {refused}. Not tried: {untested}"
+            );
             (Truth::True, reason::VERIFIED, message)
         }
         Limits::Exceeded => {

@@ -15,7 +15,7 @@ pub mod reading;
 
 pub use bucket::bucket_is_missing;
 pub use engine::{DEADLINE, Reach, prove};
-pub use plan::{Plan, Untested};
+pub use plan::{Marks, Plan, Untested};
 pub use probes::{Depth, Probe};
 pub use proof::{Finding, Limits, Proof, Standing};
 pub use reading::{AWS, Family, Reading};

@@ -8,6 +8,15 @@ use super::{
 };
 use crate::{access::Access, api::Tier};
 
+/// What the names are made of that a proof uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks<'a> {
+    /// The target's UID: what a broken proof left in the folder is found again by it.
+    pub uid: &'a str,
+    /// Never used before: whoever knows the names outside of the folder could have them refused, and all others allowed.
+    pub nonce: &'a str,
+}
+
 /// All that one proof tries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -24,11 +33,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What is to be tried for the target with that UID. `also` is other access that the policy still grants, as it does
-    /// while old and new overlap: it is nothing that could be refused.
+    /// What is to be tried. `also` is other access that the policy still grants, as it does while old and new overlap: it is
+    /// nothing that could be refused.
     #[must_use]
-    pub fn new(family: &Family, access: &Access, also: &[Access], uid: &str, depth: Depth) -> Self {
-        let spots = Spots::new(access, uid);
+    pub fn new(family: &Family, access: &Access, also: &[Access], marks: Marks<'_>, depth: Depth) -> Self {
+        let spots = Spots::new(access, marks);
         let (mut probes, mut untested) = (Vec::new(), Vec::new());
         for row in ROWS.iter().filter(|row| row.applies(access, depth) && spots.exist_for(row.place)) {
             let (at, place) = (spots.at(row), spots.in_words(row));
@@ -121,15 +130,16 @@ struct Spots {
 }
 
 impl Spots {
-    fn new(access: &Access, uid: &str) -> Self {
+    fn new(access: &Access, marks: Marks<'_>) -> Self {
+        let Marks { uid, nonce } = marks;
         let folder = access.prefix.as_str();
         let name = folder.strip_suffix('/').unwrap_or(folder);
-        let neighbour = format!("{name}-backup-target-probe-{uid}/");
+        let neighbour = format!("{name}-{nonce}/");
         Self {
             folder: folder.to_owned(),
             in_words: access.prefix.to_string(),
             object: format!("{folder}.backup-target-probe-{uid}"),
-            neighbour_object: format!("{neighbour}.backup-target-probe"),
+            neighbour_object: format!("{neighbour}{nonce}"),
             neighbour,
         }
     }
@@ -174,6 +184,7 @@ mod tests {
     };
 
     const UID: &str = "6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11";
+    const MARKS: Marks<'_> = Marks { uid: UID, nonce: "0123456789abcdef" };
 
     fn access(prefix: &str, capabilities: &[Capability]) -> Access {
         Access {
@@ -185,7 +196,7 @@ mod tests {
     }
 
     fn plan(access: &Access, depth: Depth) -> Plan {
-        Plan::new(&AWS, access, &[], UID, depth)
+        Plan::new(&AWS, access, &[], MARKS, depth)
     }
 
     fn lines(plan: &Plan, expect: Expect) -> Vec<(Verb, String)> {
@@ -323,8 +334,22 @@ mod tests {
         let outside = plan.probes.iter().filter(|probe| probe.place.starts_with("outside"));
         for probe in outside {
             assert!(probe.at.starts_with("backups/dataset-1-"), "{}", probe.at);
-            assert!(!probe.at.starts_with(access.prefix.as_str()) && probe.at.contains(UID), "{}", probe.at);
+            assert!(!probe.at.starts_with(access.prefix.as_str()) && probe.at.contains(MARKS.nonce), "{}", probe.at);
         }
+    }
+
+    /// Whoever knows them could have just these names refused.
+    #[test]
+    fn names_outside_are_others_each_time() {
+        let access = access("backups/dataset-1", &Capability::ALL);
+        let outside = |nonce: &str| -> BTreeSet<String> {
+            let plan = Plan::new(&AWS, &access, &[], Marks { uid: UID, nonce }, Depth::Write);
+            let probes = plan.probes.into_iter().filter(|probe| probe.place.starts_with("outside"));
+            probes.map(|probe| probe.at.replace(nonce, "")).collect()
+        };
+        let known = outside("0123456789abcdef");
+        assert!(known.iter().all(|name| !name.contains(UID) && !name.contains("probe")), "{known:?}");
+        assert_eq!(known, outside("fedcba9876543210"), "all that is the same each time is the folder's own name");
     }
 
     #[test]
@@ -348,14 +373,14 @@ mod tests {
     fn what_the_policy_grants_besides_is_not_expected_to_be_refused() {
         let new = access("backups/dataset-1", &[]);
         let old = access("backups", &[Capability::ObjectAcls]);
-        let plan = Plan::new(&AWS, &new, std::slice::from_ref(&old), UID, Depth::Write);
+        let plan = Plan::new(&AWS, &new, std::slice::from_ref(&old), MARKS, Depth::Write);
         let refused: Vec<String> = lines(&plan, Expect::Refused).into_iter().map(|(_, text)| text).collect();
         assert!(!refused.iter().any(|text| text.contains("outside") || text.contains("PutObjectAcl")), "{refused:?}");
         assert!(refused.contains(&"s3:ListBucket of the whole bucket".to_owned()), "{refused:?}");
         let told = plan.untested.iter().filter(|of| of.why.contains("granted before")).count();
         assert_eq!(told, 4, "{:?}", plan.untested);
         let elsewhere = Access { bucket: BucketName::parse("other").expect("valid"), ..old };
-        let of_other_bucket = |also: Access| Plan::new(&AWS, &new, &[also], UID, Depth::Write);
+        let of_other_bucket = |also: Access| Plan::new(&AWS, &new, &[also], MARKS, Depth::Write);
         assert_eq!(of_other_bucket(elsewhere.clone()), super::tests::plan(&new, Depth::Write));
         let of_account = Access { capabilities: [Capability::ListAllBuckets].into(), ..elsewhere };
         let refused = lines(&of_other_bucket(of_account), Expect::Refused);
@@ -371,7 +396,7 @@ mod tests {
             ..AWS
         };
         for capabilities in [&[][..], &[Capability::ListAllBuckets]] {
-            let plan = Plan::new(&family, &access("a", capabilities), &[], UID, Depth::Quiet);
+            let plan = Plan::new(&family, &access("a", capabilities), &[], MARKS, Depth::Quiet);
             assert!(plan.probes.iter().all(|probe| probe.verb != Verb::ListBuckets));
             assert!(plan.untested.iter().any(|of| of.why.starts_with("it answers everybody")), "{:?}", plan.untested);
         }

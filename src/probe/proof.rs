@@ -329,7 +329,7 @@ mod tests {
     use crate::{
         access::{Access, BucketName, Prefix},
         api::Capability,
-        probe::{probes::Depth, reading::AWS},
+        probe::{plan::Marks, probes::Depth, reading::AWS},
     };
 
     const ACLS: Tier = Tier::Optional(Capability::ObjectAcls);
@@ -344,7 +344,7 @@ mod tests {
             capabilities: capabilities.iter().copied().collect(),
             ancestor_listing: false,
         };
-        Plan::new(&AWS, &access, &[], "uid", Depth::Write)
+        Plan::new(&AWS, &access, &[], Marks { uid: "uid", nonce: "nonce" }, Depth::Write)
     }
 
     /// A proof in which all is as it should be, but for some answers.

@@ -12,7 +12,7 @@ use aws_sdk_iam::{
 use jiff::Timestamp;
 
 use super::{
-    Error, Key, Kind, Managed, Owner, Principal, User, UserSpec,
+    Error, Key, Kind, Managed, Owner, Policies, Principal, User, UserSpec,
     answers::{List, key_id, word},
     clock::Clock,
     gate::Gate,
@@ -115,6 +115,7 @@ impl Iam {
             key.last_used = self.last_used(&key.id).await?;
         }
         let tagged = tags(spec).iter().all(|tag| given.contains(tag));
+        let [held, retained] = [tag::HOLD, tag::RETAINED].map(|key| given.iter().any(|tag| tag.key() == key));
         let (mut additions, attached) = self.additions(spec).await?;
         let policies = self.policies(spec, attached, questions.managed_policy).await?;
         if attached && matches!(policies.managed, Managed::Foreign { .. }) {
@@ -123,7 +124,16 @@ impl Iam {
         }
         let boundary = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
         let boundary = boundary.map(|arn| word(action, arn)).transpose()?;
-        Ok(Principal::Ours(User { id: word(action, found.user_id)?, boundary, tagged, policies, keys, additions }))
+        Ok(Principal::Ours(User {
+            id: word(action, found.user_id)?,
+            boundary,
+            tagged,
+            policies,
+            keys,
+            additions,
+            held,
+            retained,
+        }))
     }
 
     async fn keys(&self, user: &str) -> Result<Vec<Key>, Error> {
@@ -246,12 +256,18 @@ impl Iam {
         self.call("iam:TagUser", request.send()).await.map(|_| ())
     }
 
-    /// Marks the principal as left behind on purpose.
+    /// Marks the principal as left behind on purpose, and its managed policy before it: what has the mark, the operator may
+    /// give nothing more.
     ///
     /// # Errors
     /// When IAM refuses or does not answer.
-    pub async fn tag_retained(&self, user: &str) -> Result<(), Error> {
-        let request = self.client.tag_user().user_name(user).tags(new_tag(tag::RETAINED, "true"));
+    pub async fn tag_retained(&self, spec: &UserSpec, policies: &Policies) -> Result<(), Error> {
+        let retained = new_tag(tag::RETAINED, "true");
+        if matches!(policies.managed, Managed::Ours { .. }) {
+            let request = self.client.tag_policy().policy_arn(&spec.policy_arn).tags(retained.clone());
+            self.call("iam:TagPolicy", request.send()).await?;
+        }
+        let request = self.client.tag_user().user_name(&spec.name).tags(retained);
         self.call("iam:TagUser", request.send()).await.map(|_| ())
     }
 }

@@ -12,7 +12,7 @@ pub mod throttle;
 
 pub use error::{Error, Kind};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -23,6 +23,7 @@ use crate::{
 
 /// What there is under the name of a target's principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all principals are ours, and a box for each would only cost more")]
 pub enum Principal {
     /// Nothing.
     Absent,
@@ -65,9 +66,13 @@ pub struct User {
     pub keys: Vec<Key>,
     /// What others put on it.
     pub additions: Additions,
+    /// Whether somebody in AWS wants it to be left as it is.
+    pub held: bool,
+    /// Whether it was left behind on purpose.
+    pub retained: bool,
 }
 
-/// What others put on a principal of ours: rights that its own policy does not say.
+/// What others put on a principal of ours: rights that its own policy does not say, or less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Additions {
     /// Names of inline policies.
@@ -76,6 +81,10 @@ pub struct Additions {
     pub attached: Vec<String>,
     /// Names of groups that it is a member of.
     pub groups: Vec<String>,
+    /// Of the policies, those that only deny: somebody contains the principal with them.
+    pub denials: BTreeSet<String>,
+    /// Of the policies, those that the operator may not read, so that they may be such, too.
+    pub unread: BTreeSet<String>,
 }
 
 /// The two places where this operator's policy may be; at rest it is in one of them.
@@ -114,6 +123,14 @@ pub enum StoredPolicy {
     Known(Meaning),
     /// Something else, so somebody edited it.
     Other,
+}
+
+impl Additions {
+    /// Whether a policy may be somebody's containment, which nobody but them takes off.
+    #[must_use]
+    pub fn may_contain(&self, policy: &String) -> bool {
+        self.denials.contains(policy) || self.unread.contains(policy)
+    }
 }
 
 impl Policies {

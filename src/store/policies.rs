@@ -1,12 +1,14 @@
 //! A principal's policy in IAM: inline while it fits, managed when it is larger (reference/iam-s3-rclone.md §3.1).
 
+use std::borrow::Cow;
+
 use super::{
     Additions, Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
     answers::{List, word},
     aws::{Iam, foreign, gone, tags},
 };
 use crate::{
-    access::{Meaning, PolicyDocument},
+    access::{Meaning, PolicyDocument, policy::only_denies},
     api::backup_target::PolicyForm,
     names::POLICY_NAME,
 };
@@ -44,7 +46,44 @@ impl Iam {
         }
         let groups = words(action, groups)?;
         let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| *arn == spec.policy_arn);
-        Ok((Additions { inline, attached, groups }, !own.is_empty()))
+        let mut additions = Additions { inline, attached, groups, ..Additions::default() };
+        self.read_additions(spec, &mut additions).await?;
+        Ok((additions, !own.is_empty()))
+    }
+
+    /// Finds out which of them only deny. Only where there are some does this cost requests.
+    async fn read_additions(&self, spec: &UserSpec, additions: &mut Additions) -> Result<(), Error> {
+        let mut documents = Vec::new();
+        for name in &additions.inline {
+            documents.push((name.clone(), self.inline_document(&spec.name, name).await));
+        }
+        for arn in &additions.attached {
+            documents.push((arn.clone(), self.managed_document(arn).await));
+        }
+        for (policy, document) in documents {
+            match document {
+                Ok(Some(document)) if only_denies(&decoded(&document)) => drop(additions.denials.insert(policy)),
+                // Where the operator's own policy is of an older release, it may not look.
+                Err(Error { kind: Kind::Denied, .. }) => drop(additions.unread.insert(policy)),
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn inline_document(&self, user: &str, name: &str) -> Result<Option<String>, Error> {
+        let request = self.client.get_user_policy().user_name(user).policy_name(name).send();
+        found(self.call("iam:GetUserPolicy", request).await.map(|output| output.policy_document))
+    }
+
+    async fn managed_document(&self, arn: &str) -> Result<Option<String>, Error> {
+        let policy = self.call("iam:GetPolicy", self.client.get_policy().policy_arn(arn).send()).await;
+        let version = found(policy)?.and_then(|output| output.policy?.default_version_id);
+        match version {
+            Some(version) => found(self.version_document(arn, &version).await),
+            None => Ok(None),
+        }
     }
 
     pub(super) async fn policies(
@@ -60,12 +99,7 @@ impl Iam {
     }
 
     async fn inline_policy(&self, user: &str) -> Result<Option<StoredPolicy>, Error> {
-        let request = self.client.get_user_policy().user_name(user).policy_name(POLICY_NAME).send();
-        match self.call("iam:GetUserPolicy", request).await {
-            Ok(output) => Ok(Some(read(&output.policy_document))),
-            Err(Error { kind: Kind::NotFound, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.inline_document(user, POLICY_NAME).await?.map(|document| read(&document)))
     }
 
     async fn managed_policy(&self, spec: &UserSpec, attached: bool) -> Result<Managed, Error> {
@@ -79,7 +113,8 @@ impl Iam {
             return Ok(Managed::Foreign { why });
         }
         let version = policy.default_version_id.ok_or(Error::new(action, Kind::Unreadable))?;
-        Ok(Managed::Ours { document: self.policy_version(spec, &version).await?, attached })
+        let document = read(&self.version_document(&spec.policy_arn, &version).await?);
+        Ok(Managed::Ours { document, attached })
     }
 
     /// Deletes the managed policy of a principal that is gone, if it is this target's.
@@ -91,11 +126,11 @@ impl Iam {
         self.delete_managed_policy(spec, &managed).await
     }
 
-    async fn policy_version(&self, spec: &UserSpec, version: &str) -> Result<StoredPolicy, Error> {
+    async fn version_document(&self, arn: &str, version: &str) -> Result<String, Error> {
         let action = "iam:GetPolicyVersion";
-        let request = self.client.get_policy_version().policy_arn(&spec.policy_arn).version_id(version).send();
+        let request = self.client.get_policy_version().policy_arn(arn).version_id(version).send();
         let document = self.call(action, request).await?.policy_version.and_then(|version| version.document);
-        Ok(read(&document.ok_or(Error::new(action, Kind::Unreadable))?))
+        document.ok_or(Error::new(action, Kind::Unreadable))
     }
 
     /// Takes an inline policy off the principal; one that is gone is fine.
@@ -238,10 +273,22 @@ fn words(action: &'static str, texts: Vec<String>) -> Result<Vec<String>, Error>
     texts.into_iter().map(|text| word(action, text)).collect()
 }
 
-/// IAM returns documents URL-encoded.
 fn read(encoded: &str) -> StoredPolicy {
-    let text = percent_encoding::percent_decode_str(encoded).decode_utf8_lossy();
-    Meaning::read(&text).map_or(StoredPolicy::Other, StoredPolicy::Known)
+    Meaning::read(&decoded(encoded)).map_or(StoredPolicy::Other, StoredPolicy::Known)
+}
+
+/// IAM returns documents URL-encoded.
+fn decoded(document: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(document).decode_utf8_lossy()
+}
+
+/// What was listed a moment ago may be gone.
+fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Error { kind: Kind::NotFound, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -3,31 +3,34 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use aws_sdk_iam::types::StatusType;
+use aws_sdk_iam::types::{StatusType, Tag};
 use backup_target_operator::{
     api::{
         BackupStore, BackupTarget,
         condition::{LEAST_PRIVILEGE, READY},
     },
-    names::PAUSED_REPAIR_ANNOTATION,
+    names::{PAUSED_REPAIR_ANNOTATION, REACTIVATE_KEYS_ANNOTATION, VERIFY_AT_ANNOTATION, tag},
 };
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{Space, create, has, is, is_ready, message, principal, stalled_with, status},
-    testbed::{aws::Aws, wait::wait_until},
+    testbed::{aws::Aws, proxy::Call, wait::wait_until},
     tests,
     world::World,
 };
 
 tests![
     what_is_changed_in_iam_is_put_right_within_a_resync,
+    what_contains_a_principal_is_left_and_told,
+    a_key_that_somebody_switched_off_stays_off,
+    a_hold_stops_all_but_what_takes_away,
     a_boundary_that_was_taken_off_comes_back,
     a_deleted_user_comes_back_with_a_new_key,
     paused_repairs_are_told_and_left,
@@ -100,10 +103,6 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
     put_right(&arn).await?;
     iam.get_policy().policy_arn(&arn).send().await.context("the policy itself is not ours and stays")?;
 
-    let key = aws.keys_of(&user).await?[0].access_key_id.clone().context("a key")?;
-    iam.update_access_key().user_name(&user).access_key_id(&key).status(StatusType::Inactive).send().await?;
-    put_right(&key).await?;
-
     // Known again by its unique id: without tags its name alone would prove nothing.
     for tag in ["backup-target.dev/uid", "backup-target.dev/cluster", "backup-target.dev/name"] {
         iam.untag_user().user_name(&user).tag_keys(tag).send().await?;
@@ -116,6 +115,122 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
         let target = lab.targets()?.get(NAME).await?;
         ensure!(has(&target, LEAST_PRIVILEGE, "False", "ExcessAccess"), "{:?}", target.status);
         ensure!(message(&target, LEAST_PRIVILEGE)?.contains("admins") && is(&target, READY, "True"));
+        Ok(())
+    })
+    .await
+}
+
+/// As runbooks for a leaked key say: a policy that denies everything, inline or attached. A tenant has no say in it.
+async fn what_contains_a_principal_is_left_and_told(_: Arc<World>) -> Result<()> {
+    let (lab, user) = lab("containment").await?;
+    let iam = &lab.administrator().iam;
+    let nothing = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]});
+    let inline = iam.put_user_policy().user_name(&user).policy_name("incident-7").policy_document(nothing.to_string());
+    inline.send().await?;
+    let attached = iam.create_policy().policy_name("deny-all").policy_document(nothing.to_string()).send().await?;
+    let arn = attached.policy.and_then(|policy| policy.arn).context("an ARN")?;
+    let mark = lab.aws.mark();
+    iam.attach_user_policy().user_name(&user).policy_arn(&arn).send().await?;
+    verify_now(&lab).await?;
+    wait_until("it to be told", SOON, async || {
+        let told = events(&lab, "OnHold").await?;
+        ensure!(told.iter().any(|note| note.contains(&arn) && note.contains("incident-7")), "{told:#?}");
+        let looks = lab.aws.calls_since(mark, |call| call.is("GetPolicyVersion")).len();
+        ensure!(looks >= 3, "{looks} looks at it");
+        Ok(())
+    })
+    .await?;
+    let undone = lab.aws.calls_since(mark, |call| call.is("DetachUserPolicy") || call.is("DeleteUserPolicy"));
+    ensure!(undone.is_empty(), "{undone:#?}");
+    lab.targets()?.delete(NAME, &DeleteParams::default()).await?;
+    until_gone(&lab).await
+}
+
+async fn a_key_that_somebody_switched_off_stays_off(_: Arc<World>) -> Result<()> {
+    let (lab, user) = lab("switched-off").await?;
+    let aws = lab.administrator();
+    let key = aws.keys_of(&user).await?[0].access_key_id.clone().context("a key")?;
+    let mark = lab.aws.mark();
+    aws.iam.update_access_key().user_name(&user).access_key_id(&key).status(StatusType::Inactive).send().await?;
+    verify_now(&lab).await?;
+    wait_until("it to be told", SOON, async || {
+        let target = lab.targets()?.get(NAME).await?;
+        ensure!(stalled_with(&target, "OnHold") && message(&target, READY)?.contains(&key), "{:?}", target.status);
+        Ok(())
+    })
+    .await?;
+    // What a tenant can do to get another key, or this one back.
+    let secrets = Api::<Secret>::namespaced(lab.control_plane.client()?, "default");
+    secrets.delete(NAME, &DeleteParams::default()).await?;
+    wait_until("three more looks", SOON, async || {
+        verify_now(&lab).await?;
+        ensure!(lab.aws.calls_since(mark, |call| call.is("ListAccessKeys")).len() >= 4);
+        Ok(())
+    })
+    .await?;
+    let given = lab.aws.calls_since(mark, |call| call.is("CreateAccessKey"));
+    let keys = aws.keys_of(&user).await?;
+    ensure!(given.is_empty() && keys.len() == 1 && keys[0].status == Some(StatusType::Inactive), "{keys:?}");
+
+    let said = json!({"metadata": {"annotations": {REACTIVATE_KEYS_ANNOTATION: jiff::Timestamp::now().to_string()}}});
+    let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
+    stores.patch("default", &PatchParams::default(), &Patch::Merge(said)).await?;
+    wait_until("the key to work again", SOON, async || {
+        let keys = aws.keys_of(&user).await?;
+        let works =
+            |id: &str| keys.iter().any(|key| key.access_key_id() == Some(id) && key.status == Some(StatusType::Active));
+        ensure!(works(&key) && is_ready(&lab.targets()?.get(NAME).await?), "{keys:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn a_hold_stops_all_but_what_takes_away(_: Arc<World>) -> Result<()> {
+    let (lab, user) = lab("hold").await?;
+    let (aws, targets) = (lab.administrator(), lab.targets()?);
+    let hold = Tag::builder().key(tag::HOLD).value("incident 7").build()?;
+    aws.iam.tag_user().user_name(&user).tags(hold).send().await?;
+    wait_until("it to be told", SOON, async || {
+        let target = targets.get(NAME).await?;
+        ensure!(has(&target, READY, "True", "OnHold") && message(&target, READY)?.contains(tag::HOLD));
+        Ok(())
+    })
+    .await?;
+    let mark = lab.aws.mark();
+    aws.iam.delete_user_policy().user_name(&user).policy_name("backup-target").send().await?;
+    let wider = json!({"spec": {"capabilities": ["ObjectAcls"]}});
+    targets.patch(NAME, &PatchParams::default(), &Patch::Merge(wider)).await?;
+    let secrets = Api::<Secret>::namespaced(lab.control_plane.client()?, "default");
+    secrets.delete(NAME, &DeleteParams::default()).await?;
+    wait_until("it to stall", SOON, async || {
+        verify_now(&lab).await?;
+        let target = targets.get(NAME).await?;
+        ensure!(
+            stalled_with(&target, "OnHold") && message(&target, READY)?.contains("untag-user"),
+            "{:?}",
+            target.status
+        );
+        ensure!(lab.aws.calls_since(mark, |call| call.is("ListAccessKeys")).len() >= 3);
+        Ok(())
+    })
+    .await?;
+    let given = |call: &Call| ["PutUserPolicy", "CreateAccessKey", "TagUser"].iter().any(|action| call.is(action));
+    ensure!(lab.aws.calls_since(mark, given).is_empty());
+    targets.delete(NAME, &DeleteParams::default()).await?;
+    until_gone(&lab).await?;
+    ensure!(aws.users_under("/").await?.iter().all(|found| found.user_name() != user), "its key works on");
+    Ok(())
+}
+
+async fn verify_now(lab: &Lab) -> Result<()> {
+    let at = json!({"metadata": {"annotations": {VERIFY_AT_ANNOTATION: jiff::Timestamp::now().to_string()}}});
+    lab.targets()?.patch(NAME, &PatchParams::default(), &Patch::Merge(at)).await?;
+    Ok(())
+}
+
+async fn until_gone(lab: &Lab) -> Result<()> {
+    wait_until("the target to be gone", SOON, async || {
+        ensure!(lab.targets()?.get_opt(NAME).await?.is_none(), "it is there");
         Ok(())
     })
     .await
@@ -289,7 +404,7 @@ async fn drift_reads_leave_most_of_the_rate_to_others(_: Arc<World>) -> Result<(
         .await?;
     for target in lab.targets()?.list(&ListParams::default()).await? {
         let name = target.metadata.name.context("a name")?;
-        lab.targets()?.delete(&name, &kube::api::DeleteParams::default()).await?;
+        lab.targets()?.delete(&name, &DeleteParams::default()).await?;
     }
     wait_until("all to be gone", SOON, async || {
         let left = lab.targets()?.list(&ListParams::default()).await?.items.len();

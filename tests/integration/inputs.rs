@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
     access::{Claim, Terms},
-    api::condition::READY,
+    api::{BackupTarget, condition::READY},
 };
 use kube::{
     Api, ResourceExt,
@@ -293,7 +293,15 @@ async fn a_store_without_its_credentials_says_so(world: Arc<World>) -> Result<()
     let store = until_store_stalled(&space, "CredentialsNotFound").await?;
     ensure!(store.contains("AWS_ACCESS_KEY_ID") && store.contains(NAMESPACE), "{store}");
     space.create_target("dataset-1", json!({})).await?;
-    space.until("dataset-1", "not ready", |target| !is_ready(target)).await?;
+    let told = |target: &BackupTarget| {
+        !is_ready(target) && message(target, READY).is_ok_and(|told| told.contains("CredentialsNotFound"))
+    };
+    let waiting = space.until("dataset-1", "not ready", told).await?;
+    let told = message(&waiting, READY)?;
+    ensure!(
+        !told.contains(NAMESPACE) && !told.contains("-lost"),
+        "where the credentials are is nobody's business: {told}"
+    );
 
     let body = json!({
         "metadata": {"name": format!("{}-lost", space.store)},
@@ -322,7 +330,9 @@ async fn wrong_operator_keys_are_told_on_the_store(world: Arc<World>) -> Result<
     ensure!(told.contains("credentials Secret"), "{told}");
     space.create_target("dataset-1", json!({})).await?;
     let waiting = space.until_reconciling("dataset-1", "StoreNotReady").await?;
-    ensure!(message(&waiting, READY)?.contains("does not accept"), "{}", message(&waiting, READY)?);
+    let told_to_tenants = message(&waiting, READY)?;
+    ensure!(told_to_tenants.contains("InvalidCredentials"), "{told_to_tenants}");
+    ensure!(!told_to_tenants.contains(&told), "the store's message is for its administrator: {told_to_tenants}");
 
     space.write_credentials(&space.account, ROOT_KEY).await?;
     space.until_ready("dataset-1").await?;

@@ -122,13 +122,13 @@ async fn every_tier_set_becomes_exactly_its_policy(world: Arc<World>) -> Result<
     for (name, access) in wanted {
         let target = space.until_ready(&name).await?;
         let policy = space.policy(&principal(&target)).await?.to_string();
-        let expected = PolicyDocument::new(&space.terms()?, [&access]);
+        let expected = PolicyDocument::new(&space.terms()?, [&access.clone().without(Capability::CreateBucket)]);
         ensure!(Meaning::read(&policy) == Some(expected.meaning()), "{name}: {policy}");
         for tier in Tier::ALL {
             let granted = access.tiers().any(|granted| granted == tier);
             let (value, reason) = match (tier, granted) {
-                // It is never tried by calling it: that could reset the bucket's ACL.
-                (Tier::Optional(Capability::CreateBucket), true) => ("True", "Granted"),
+                // The bucket is there.
+                (Tier::Optional(Capability::CreateBucket), true) => ("False", "NotNeeded"),
                 (Tier::Optional(Capability::CreateBucket), false) => ("False", "NotRequested"),
                 // The stand-in's buckets have ACLs switched off, as new ones on AWS have.
                 (Tier::Optional(Capability::ObjectAcls), true) => ("True", "AclsDisabled"),
@@ -255,6 +255,10 @@ async fn the_bucket_is_created_by_rclone_only_when_it_is_missing(world: Arc<Worl
         ensure!(has(&ready, tier, "Unknown", "BucketNotFound"), "{tier}: {:?}", ready.status);
     }
     ensure!(!space.rclone_conf("dataset-1").await?.contains("no_check_bucket"), "rclone may create the bucket");
+    let creates = async || -> Result<bool> {
+        Ok(space.policy(&principal(&ready)).await?.to_string().contains("s3:CreateBucket"))
+    };
+    ensure!(creates().await? && has(&ready, "CreateBucket", "True", "Granted"), "{:?}", ready.status);
     let rclone = space.rclone("dataset-1").await?;
     fs::write(rclone.folder().join("file"), "first")?;
     rclone.run(&["copy", "file", "backup:"]).await?.succeeded()?;
@@ -265,7 +269,18 @@ async fn the_bucket_is_created_by_rclone_only_when_it_is_missing(world: Arc<Worl
         ensure!(conf.contains("no_check_bucket = true"), "rclone would still create the bucket");
         Ok(())
     })
-    .await
+    .await?;
+    space.until("dataset-1", "without the right", |target| has(target, "CreateBucket", "False", "NotNeeded")).await?;
+    ensure!(!creates().await?, "whoever has the key could create it again");
+
+    space.aws.s3.delete_object().bucket(&space.bucket).key("backups/dataset-1/file").send().await?;
+    space.aws.s3.delete_bucket().bucket(&space.bucket).send().await?;
+    space.poke("dataset-1").await?;
+    let again =
+        space.until("dataset-1", "allowed to create it", |target| has(target, "CreateBucket", "True", "Granted"));
+    again.await?;
+    ensure!(creates().await?);
+    Ok(())
 }
 
 async fn status_speaks_kstatus(world: Arc<World>) -> Result<()> {

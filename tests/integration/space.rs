@@ -121,7 +121,8 @@ impl Space {
 
     /// What the store says about all access.
     pub fn terms(&self) -> Result<Terms> {
-        Ok(Terms::parse(&serde_json::from_value(self.store_spec())?, None)?)
+        let caller = format!("arn:aws:iam::{}:root", self.account);
+        Ok(Terms::parse(&serde_json::from_value(self.store_spec())?, Some(&caller))?)
     }
 
     // === stores ===

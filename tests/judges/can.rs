@@ -46,7 +46,7 @@ pub struct Folder(pub Vec<String>);
 /// What somebody wishes to do.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// Whether it is the holder of the key who asks.
+    /// Whether it is the holder of the key who asks, with the key itself: a session that somebody made from it would outlive it.
     pub by_holder: bool,
     pub over_tls: bool,
     /// Whether the bucket that it is about belongs to the holder's account; the one that is to be created does.

@@ -254,6 +254,7 @@ fn circumstances(form: Form, bucket: &str, inside: &str) -> Vec<Request> {
     for request in some {
         let by = |asker| Request { asker, ..request.clone() };
         requests.extend([by(Asker::Neighbour), by(Asker::Stranger), Request { over_tls: false, ..request.clone() }]);
+        requests.push(Request { by_session: true, ..request.clone() });
         // Somebody else's bucket of this name: its policy is not ours to write, nor can it be created again.
         let of_a_bucket = matches!(request.place, Place::Bucket(_) | Place::Object(..));
         if form == Form::Identity && of_a_bucket && request.action != "s3:CreateBucket" {

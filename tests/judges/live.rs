@@ -105,6 +105,30 @@ impl Findings {
     }
 }
 
+/// A session that somebody made from the key is of no use, though it is the same user's; the key itself is.
+#[tokio::test]
+async fn a_session_of_the_key_can_do_nothing() {
+    by_session(&Run::begin("live-session").expect("a folder")).await.expect("refused");
+}
+
+async fn by_session(run: &Run) -> Result<()> {
+    let aws = Aws::start(run).await?;
+    aws.create_bucket(BUCKET).await?;
+    for form in [Form::Identity, Form::Bucket] {
+        let name = format!("btgt-{form:?}");
+        let key = create_user(&aws.iam, &name).await?;
+        put(&aws, form, &name, &declare("a/", Capability::ALL.into(), true)).await?;
+        let (_, s3) = aws.user(&key);
+        let session = aws.session(&key).await?;
+        for (who, s3, expected) in [("the key", s3, Answer::Done), ("a session", session, Answer::Denied)] {
+            let written = answer(s3.put_object().bucket(BUCKET).key("a/x").send().await)?;
+            let listed = answer(s3.list_objects_v2().bucket(BUCKET).prefix("a/").send().await)?;
+            ensure!([&written, &listed] == [&expected; 2], "{form:?}, {who}: {written:?}, {listed:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Requests that the specification has no words for, and what AWS says to them.
 #[tokio::test]
 async fn what_the_stand_in_does_otherwise() {
@@ -151,7 +175,7 @@ fn sample() -> Vec<(Form, Declared)> {
 
 /// The stand-in speaks neither TLS here nor for another AWS, and has no bucket twice.
 fn can_be_sent(request: &Request) -> bool {
-    request.over_tls && request.own_bucket
+    request.over_tls && request.own_bucket && !request.by_session
 }
 
 async fn create_user(iam: &Client, name: &str) -> Result<AccessKey> {

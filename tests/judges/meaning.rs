@@ -135,7 +135,8 @@ fn telling_apart(one: &Value, other: &Value) -> Vec<Request> {
             requests.extend(listings(bucket, &statements));
         }
     }
-    requests
+    let both = |request: Request| [Request { by_session: true, ..request.clone() }, request];
+    requests.into_iter().flat_map(both).collect()
 }
 
 fn listings(bucket: &str, statements: &[&Value]) -> Vec<Request> {

@@ -257,6 +257,9 @@ fn drop_condition(statements: &mut Vec<Value>, rng: &mut Rng) -> bool {
 /// `StringEquals` and `StringLike` are the same where there is no `*`.
 fn other_operator(statements: &mut Vec<Value>, rng: &mut Rng) -> bool {
     let Some((operators, operator, _)) = any_condition(statements, rng) else { return false };
+    if operator == "Null" {
+        return false;
+    }
     let other = if operator == "StringLike" { "StringEquals" } else { "StringLike" };
     if operators.contains_key(other) {
         return false;
@@ -284,6 +287,7 @@ fn add_statement(statements: &mut Vec<Value>, rng: &mut Rng) -> bool {
     let mut statement = statements[0].clone();
     let fields = statement.as_object_mut().expect("an object");
     fields.remove("Condition");
+    fields.insert("Effect".to_owned(), json!("Allow"));
     fields.insert("Action".to_owned(), json!(action));
     fields.insert("Resource".to_owned(), json!(resource));
     insert(statements, statement, rng);
@@ -318,6 +322,10 @@ fn any_condition<'a>(
 /// False when it left the values as they were.
 fn with_values(statements: &mut [Value], rng: &mut Rng, change: impl Fn(&mut Vec<String>, &mut Rng)) -> bool {
     let Some((operators, operator, key)) = any_condition(statements, rng) else { return false };
+    // Whether a key is there has no other values.
+    if operator == "Null" {
+        return false;
+    }
     let place = &mut operators[&operator][&key];
     let before = texts(place);
     let mut values = before.clone();

@@ -7,6 +7,7 @@ use backup_target_operator::{
         operator::{OperatorPolicy, Place},
     },
     api::backup_store::BackupStoreSpec,
+    names::tag::{HOLD, RETAINED, UID},
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,11 @@ struct Call {
 
 fn call(action: &'static str, resource: String, context: Value) -> Call {
     Call { action, resource, context }
+}
+
+/// The condition key of a tag on what a call is about.
+fn tag(name: &str) -> String {
+    format!("aws:ResourceTag/{name}")
 }
 
 fn boundary() -> String {
@@ -71,7 +77,7 @@ fn needed(bounded: bool) -> Vec<Call> {
         }
         context
     };
-    let tags = json!({"aws:TagKeys": "backup-target.dev/uid"});
+    let tags = json!({"aws:TagKeys": ["backup-target.dev/cluster", "backup-target.dev/uid"]});
     let mut calls = vec![
         call("iam:CreateUser", user(PATH), with(tags.clone())),
         call("iam:PutUserPolicy", user(PATH), with(json!({}))),
@@ -84,6 +90,15 @@ fn needed(bounded: bool) -> Vec<Call> {
         call("iam:CreatePolicy", policy(PATH), tags.clone()),
         call("iam:TagPolicy", policy(PATH), tags.clone()),
         call("iam:TagUser", user(PATH), tags),
+        call("iam:TagUser", user(PATH), json!({"aws:TagKeys": [RETAINED], (tag(UID)): "1"})),
+        call("iam:TagPolicy", policy(PATH), json!({"aws:TagKeys": [RETAINED], (tag(RETAINED)): "true"})),
+        // What somebody attached may only deny, be it AWS's own or the account's.
+        call("iam:GetPolicy", "arn:aws:iam::aws:policy/AWSDenyAll".to_owned(), json!({})),
+        call("iam:GetPolicyVersion", policy("/"), json!({})),
+        // What is on hold, and what was retained, can lose all it has.
+        call("iam:UpdateAccessKey", user(PATH), json!({(tag(HOLD)): "incident 7"})),
+        call("iam:DeleteAccessKey", user(PATH), json!({(tag(HOLD)): "incident 7", (tag(RETAINED)): "true"})),
+        call("iam:PutUserPolicy", user(PATH), with(json!({(tag(HOLD)): "incident 7"}))),
     ];
     if bounded {
         calls.push(call("iam:PutUserPermissionsBoundary", user(PATH), with(json!({}))));
@@ -137,6 +152,7 @@ async fn the_calls_are_all_that_the_policy_speaks_of() {
     let calls = needed(true);
     let mut called: Vec<&str> = calls.iter().map(|call| call.action).collect();
     called.sort_unstable();
+    called.dedup();
     assert_eq!(spoken, called);
 }
 
@@ -169,6 +185,25 @@ async fn whoever_has_the_operators_key_gets_no_further() {
         call("iam:DeleteUser", user("/backup-target/"), json!({})),
         call("iam:DeleteUser", user("/backup-target/prod-2/"), json!({})),
         call("iam:PutUserPolicy", user("/backup-target/production/"), bounded(json!({}))),
+        // What was retained, with or without the boundary: more rights, a key, or a new life for it.
+        call("iam:CreateAccessKey", user(PATH), json!({(tag(RETAINED)): "true"})),
+        call("iam:UpdateAccessKey", user(PATH), json!({(tag(RETAINED)): "true"})),
+        call("iam:TagUser", user(PATH), json!({(tag(RETAINED)): "true", "aws:TagKeys": [UID]})),
+        call("iam:UntagUser", user(PATH), json!({(tag(RETAINED)): "true", "aws:TagKeys": [RETAINED]})),
+        call("iam:CreatePolicyVersion", policy(PATH), json!({(tag(RETAINED)): "true"})),
+        call("iam:UntagPolicy", policy(PATH), json!({(tag(RETAINED)): "true", "aws:TagKeys": [RETAINED]})),
+        // Somebody's hold: a key in spite of it, its end, or a feigned one.
+        call("iam:CreateAccessKey", user(PATH), json!({(tag(HOLD)): ""})),
+        call("iam:UntagUser", user(PATH), json!({(tag(HOLD)): "", "aws:TagKeys": [HOLD]})),
+        call("iam:TagUser", user(PATH), json!({"aws:TagKeys": [HOLD]})),
+        // Tags by which others may give rights.
+        call("iam:TagUser", user(PATH), json!({"aws:TagKeys": [UID, "team"]})),
+        call("iam:CreateUser", user(PATH), bounded(json!({"aws:TagKeys": ["team"]}))),
+        call("iam:TagPolicy", policy(PATH), json!({"aws:TagKeys": ["backup-target.dev/uid2"]})),
+        call("iam:CreatePolicy", policy(PATH), json!({"aws:TagKeys": ["team"]})),
+        // Policies of others, of which it may only read what they say.
+        call("iam:CreatePolicyVersion", policy("/"), json!({})),
+        call("iam:TagPolicy", policy("/"), json!({"aws:TagKeys": [UID]})),
         // Other ways up.
         call("iam:AddUserToGroup", format!("arn:aws:iam::{ACCOUNT}:group/admins"), json!({})),
         call("iam:CreateLoginProfile", user(PATH), json!({})),

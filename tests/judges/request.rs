@@ -14,6 +14,8 @@ pub struct Request {
     pub asker: Asker,
     pub over_tls: bool,
     pub own_bucket: bool,
+    /// Whether it is signed with a session that somebody made from the key.
+    pub by_session: bool,
     pub cloud: &'static str,
 }
 
@@ -56,6 +58,7 @@ impl Request {
             asker: Asker::Holder,
             over_tls: true,
             own_bucket: true,
+            by_session: false,
             cloud: "aws",
         }
     }
@@ -73,7 +76,7 @@ impl Request {
     /// What it means.
     pub fn wish(&self) -> Wish {
         Wish {
-            by_holder: self.asker == Asker::Holder,
+            by_holder: self.asker == Asker::Holder && !self.by_session,
             over_tls: self.over_tls,
             own_bucket: self.own_bucket,
             cloud: self.cloud,

@@ -109,6 +109,7 @@ fn request(request: &Request, cloud: &str) -> Value {
         ("s3:locationconstraint", request.location.as_deref()),
         ("aws:SecureTransport", Some(if request.over_tls { "true" } else { "false" })),
         ("s3:ResourceAccount", Some(owner)),
+        ("aws:TokenIssueTime", request.by_session.then_some("2026-01-01T00:00:00Z")),
     ]
     .into_iter()
     .filter_map(|(key, value)| Some((key.to_owned(), value?.into())))

@@ -19,7 +19,7 @@ use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms, rclone::AccessKey},
     api::Capability,
     leader::fence::Fence,
-    probe::{AWS, DEADLINE, Depth, Plan, Proof, Reach, prove},
+    probe::{AWS, DEADLINE, Depth, Marks, Plan, Proof, Reach, prove},
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ use crate::testbed::{
 };
 
 pub const UID: &str = "6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11";
+pub const MARKS: Marks<'_> = Marks { uid: UID, nonce: "0123456789abcdef" };
 pub const FOLDER: &str = "backups/dataset-1/";
 /// The only object that a proof writes.
 pub const PROBE_OBJECT: &str = "backups/dataset-1/.backup-target-probe-6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11";
@@ -170,7 +171,7 @@ impl Corner {
     /// One proof with that key, and the calls that it took.
     pub async fn prove(&self, access: &Access, key: &AccessKey, depth: Depth) -> (Proof, Vec<Call>) {
         let mark = self.proxy.mark();
-        let proof = self.prove_at(self.proxy.url(), key, Plan::new(&AWS, access, &[], UID, depth), DEADLINE).await;
+        let proof = self.prove_at(self.proxy.url(), key, Plan::new(&AWS, access, &[], MARKS, depth), DEADLINE).await;
         (proof, self.proxy.calls_since(mark, |_| true))
     }
 

@@ -69,6 +69,22 @@ impl Aws {
         clients(&self.url, &key.access_key_id, &key.secret_access_key)
     }
 
+    /// A client with a session that a user makes from a key of theirs.
+    pub async fn session(&self, key: &AccessKey) -> Result<aws_sdk_s3::Client> {
+        let credentials = Credentials::new(&key.access_key_id, &key.secret_access_key, None, None, "testbed");
+        let config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client())
+            .region(Region::new(REGION))
+            .credentials_provider(credentials)
+            .endpoint_url(&self.url);
+        let answer = aws_sdk_sts::Client::from_conf(config.build()).get_session_token().send().await?;
+        let made = answer.credentials.context("a session without credentials")?;
+        let (id, secret, token) = (made.access_key_id, made.secret_access_key, made.session_token);
+        let credentials = Credentials::new(id, secret, Some(token), None, "testbed");
+        Ok(aws_sdk_s3::Client::from_conf(s3_config(&self.url, credentials)))
+    }
+
     /// A client with any key.
     pub fn s3_as(&self, id: &str, secret: &str) -> aws_sdk_s3::Client {
         clients(&self.url, id, secret).1

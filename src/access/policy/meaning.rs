@@ -1,8 +1,8 @@
 //! What a document allows, apart from how it is written: the answer to "is this still our policy?".
 //!
 //! The language that is understood is the one that this operator writes in, in all its spellings: statements that allow,
-//! with the actions of the tiers, on names or on beginnings of names, under conditions on the keys that the operator uses.
-//! In it, two documents allow the same exactly when their meanings are equal. For what is outside of it, [`Meaning::read`]
+//! with the actions of the tiers, on names or on beginnings of names, under conditions on the keys that the operator uses, and
+//! the one that refuses sessions. In it, two documents allow and refuse the same exactly when their meanings are equal. For what is outside of it, [`Meaning::read`]
 //! gives nothing: it was not written here, and comparing further would not change what has to be done about it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,11 @@ const MOST_GRANTS: usize = 10_000;
 
 /// What a document allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meaning(BTreeSet<Grant>);
+pub struct Meaning {
+    grants: BTreeSet<Grant>,
+    /// Whether whoever comes with a session is refused, whatever else allows it.
+    keys_only: bool,
+}
 
 /// One action on one pattern under one condition for each key. No grant of a meaning covers another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +44,34 @@ impl Meaning {
         let document: Map<String, Value> = serde_json::from_str(json).ok()?;
         only(&document, &["Version", "Id", "Statement"])?;
         (document.get("Version")? == "2012-10-17").then_some(())?;
-        let mut grants = BTreeSet::new();
+        let (mut grants, mut keys_only) = (BTreeSet::new(), false);
         for statement in many(document.get("Statement")?) {
-            grants.extend(read_statement(statement.as_object()?)?);
+            let statement = statement.as_object()?;
+            if refuses_sessions(statement) {
+                keys_only = true;
+            } else {
+                grants.extend(read_statement(statement)?);
+            }
+        }
+        if keys_only {
+            // What is refused anyway need not be left out of each grant.
+            let bare = |mut grant: Grant| {
+                grant.conditions.remove(SESSION);
+                grant
+            };
+            grants = grants.into_iter().map(bare).collect();
         }
         let covered = |grant: &Grant| grants.iter().any(|other| other != grant && other.covers(grant));
-        Some(Self(grants.iter().filter(|grant| !covered(grant)).cloned().collect()))
+        Some(Self { grants: grants.iter().filter(|grant| !covered(grant)).cloned().collect(), keys_only })
     }
+}
+
+/// Whether a document, whoever wrote it, gives nothing and only takes: people contain a principal with such a one.
+#[must_use]
+pub fn only_denies(json: &str) -> bool {
+    let Ok(document) = serde_json::from_str::<Map<String, Value>>(json) else { return false };
+    let statements = document.get("Statement").map(many).unwrap_or_default();
+    !statements.is_empty() && statements.iter().all(|statement| statement.get("Effect") == Some(&"Deny".into()))
 }
 
 impl Grant {
@@ -73,6 +98,35 @@ impl Pattern {
     fn narrowed(self, other: Self) -> Option<Self> {
         if self.covers(&other) { Some(other) } else { other.covers(&self).then_some(self) }
     }
+}
+
+/// Whether a statement refuses everything to whoever comes with a session, and nothing else.
+fn refuses_sessions(statement: &Map<String, Value>) -> bool {
+    let is =
+        |field: &str, value: &str| statement.get(field).and_then(texts).is_some_and(|texts| all_are(&texts, value));
+    let condition = || -> Option<bool> {
+        let block = statement.get("Condition")?.as_object()?;
+        only(block, &["Null"])?;
+        let keys = block.get("Null")?.as_object()?;
+        let says = |(key, values): (&String, &Value)| key.eq_ignore_ascii_case(SESSION) && says(values, false);
+        Some(!keys.is_empty() && keys.iter().all(says))
+    };
+    only(statement, &["Sid", "Effect", "Action", "Resource", "Condition"]).is_some()
+        && is("Effect", "Deny")
+        && is("Action", "*")
+        && is("Resource", "*")
+        && condition() == Some(true)
+}
+
+fn all_are(texts: &[&str], value: &str) -> bool {
+    !texts.is_empty() && texts.iter().all(|text| *text == value)
+}
+
+/// Whether a condition on what is true or not says just that.
+fn says(values: &Value, wanted: bool) -> bool {
+    let is_wanted = |value: &&Value| **value == Value::Bool(wanted) || value.as_str() == Some(&wanted.to_string());
+    let values = many(values);
+    !values.is_empty() && values.iter().all(is_wanted)
 }
 
 /// The grants of one statement, without those that no request can fit.
@@ -155,7 +209,9 @@ fn read_conditions(block: &Value) -> Option<Vec<Conditions>> {
 }
 
 const TRANSPORT: &str = "aws:SecureTransport";
-const KEYS: [&str; 5] = ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:ResourceAccount", TRANSPORT];
+const SESSION: &str = "aws:TokenIssueTime";
+const KEYS: [&str; 6] =
+    ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:ResourceAccount", TRANSPORT, SESSION];
 
 /// Whether requests for the action carry the key at all; a condition on any other key fits none (reference §1.1).
 fn knows(action: &str, key: &str) -> bool {
@@ -169,18 +225,20 @@ fn knows(action: &str, key: &str) -> bool {
 fn read_values(operator: &str, key: &str, values: &Value) -> Option<Vec<Pattern>> {
     match operator {
         // Anything but "true" would leave the language: false, or both, is not what a pattern can say.
-        "Bool" if key == TRANSPORT => {
-            let is_true = |value: &&Value| **value == Value::Bool(true) || **value == "true";
-            let values = many(values);
-            (!values.is_empty() && values.iter().all(is_true)).then(|| vec![Pattern::Exactly("true".to_owned())])
-        }
-        "StringEquals" if key != TRANSPORT => {
+        "Bool" if key == TRANSPORT => says(values, true).then(|| vec![Pattern::Exactly("true".to_owned())]),
+        // There is no such key: it is a request of no session.
+        "Null" if key == SESSION => says(values, true).then(|| vec![Pattern::Exactly(String::new())]),
+        "StringEquals" if !of_one_value(key) => {
             let exactly = |text: &str| (!text.contains("${")).then(|| Pattern::Exactly(text.to_owned()));
             texts(values)?.into_iter().map(exactly).collect()
         }
-        "StringLike" if key != TRANSPORT => texts(values)?.into_iter().map(read_pattern).collect(),
+        "StringLike" if !of_one_value(key) => texts(values)?.into_iter().map(read_pattern).collect(),
         _ => None,
     }
+}
+
+fn of_one_value(key: &str) -> bool {
+    [TRANSPORT, SESSION].contains(&key)
 }
 
 /// A text whose only wildcard, if any, is a `*` at its end.

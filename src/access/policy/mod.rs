@@ -5,7 +5,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use meaning::Meaning;
+pub use meaning::{Meaning, only_denies};
 pub use statement::{Line, explained};
 
 use std::collections::BTreeSet;
@@ -35,7 +35,12 @@ impl PolicyDocument {
     /// The identity policy for the union of several accesses.
     #[must_use]
     pub fn new<'a>(terms: &Terms, accesses: impl IntoIterator<Item = &'a Access>) -> Self {
-        Self::of(accesses.into_iter().flat_map(|access| statement::identity(terms, access)))
+        let allowed = accesses.into_iter().flat_map(|access| statement::identity(terms, access));
+        let mut document = Self::of(allowed);
+        if !document.is_empty() {
+            document.statement.insert(statement::keys_only());
+        }
+        document
     }
 
     /// The same as a bucket policy that names these principals, less what a bucket policy cannot grant

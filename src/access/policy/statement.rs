@@ -27,6 +27,7 @@ pub(super) struct Statement {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 enum Effect {
     Allow,
+    Deny,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,12 +63,35 @@ pub(super) fn identity(terms: &Terms, access: &Access) -> Vec<Statement> {
     rights(access).map(|right| Statement::new(terms, access, right).owned_by(terms)).collect()
 }
 
-/// The statements of a bucket policy. They are on the bucket of whoever attaches them, so its owner is not asked for.
+/// Refuses whoever comes with a session instead of the key itself: anybody can make one from a key (sts:GetSessionToken), and
+/// it would outlive the key by up to 36 hours.
+pub(super) fn keys_only() -> Statement {
+    let statement = Statement {
+        sid: "KeysOnly".to_owned(),
+        effect: Effect::Deny,
+        principal: None,
+        action: ["*"].into_iter().collect(),
+        resource: ["*"].into_iter().collect(),
+        condition: Conditions::new(),
+    };
+    statement.only_if("Null", SESSION, ["false"])
+}
+
+/// The statements of a bucket policy. They are on the bucket of whoever attaches them, so its owner is not asked for. Users
+/// are let in with their keys only; roles have nothing but sessions.
 pub(super) fn resource(terms: &Terms, access: &Access, principals: &BTreeSet<String>) -> Vec<Statement> {
-    let principal = Principal { aws: principals.iter().cloned().collect() };
-    let fitting = rights(access).filter(|right| right.fits_bucket_policy());
-    let named = |right| Statement { principal: Some(principal.clone()), ..Statement::new(terms, access, right) };
-    fitting.map(named).collect()
+    let has_sessions_only = |arn: &&String| arn.contains(":role/") || arn.contains(":sts:");
+    let (roles, users): (Vec<&String>, Vec<&String>) = principals.iter().partition(has_sessions_only);
+    let mut statements = Vec::new();
+    for right in rights(access).filter(|right| right.fits_bucket_policy()) {
+        let named = |arns: &[&String]| Statement {
+            principal: Some(Principal { aws: arns.iter().copied().cloned().collect() }),
+            ..Statement::new(terms, access, right)
+        };
+        statements.extend((!roles.is_empty()).then(|| named(&roles)));
+        statements.extend((!users.is_empty()).then(|| named(&users).only_if("Null", SESSION, ["true"])));
+    }
+    statements
 }
 
 /// One right as it stands in a policy, in words.
@@ -175,6 +199,8 @@ impl Statement {
     }
 }
 
+/// The condition key that only requests of a session have.
+const SESSION: &str = "aws:TokenIssueTime";
 const ACCOUNT: &str = "AllBuckets";
 const CREATE: &str = "CreateBucket";
 

@@ -35,8 +35,18 @@ fn document(access: &Access) -> PolicyDocument {
     PolicyDocument::new(&terms("us-east-1"), [access])
 }
 
+const KEYS_ONLY: &str = r#"{"Sid":"KeysOnly","Effect":"Deny","Action":"*","Resource":"*","Condition":{"Null":{"aws:TokenIssueTime":"false"}}}"#;
+
+/// Without the principal, and for keys only.
 fn reference_identity() -> String {
-    REFERENCE.replace(PRINCIPAL, "")
+    REFERENCE.replace(PRINCIPAL, "").replace(r#""Statement":["#, &format!(r#""Statement":[{KEYS_ONLY},"#))
+}
+
+fn reference_bucket_policy() -> String {
+    let no_session = r#""Condition":{"Null":{"aws:TokenIssueTime":"true"}"#;
+    REFERENCE
+        .replace(r#""Condition":{"#, &format!("{no_session},"))
+        .replace(r#"dataset-1/*"}]}"#, &format!(r#"dataset-1/*",{no_session}}}}}]}}"#))
 }
 
 #[test]
@@ -45,7 +55,7 @@ fn base_access_is_the_reference_policy_in_both_forms() {
     assert_eq!(Some(document(&access).meaning()), Meaning::read(&reference_identity()));
     let principals = ["arn:aws:iam::123456789012:user/backup".to_owned()].into();
     let bucket_policy = PolicyDocument::for_bucket(&terms("us-east-1"), [&access], &principals);
-    assert_eq!(Some(bucket_policy.meaning()), Meaning::read(REFERENCE));
+    assert_eq!(Some(bucket_policy.meaning()), Meaning::read(&reference_bucket_policy()));
     assert_ne!(bucket_policy.meaning(), document(&access).meaning());
 }
 
@@ -57,6 +67,8 @@ fn the_text_is_canonical_and_minimal() {
             r#"{"Version":"2012-10-17","Statement":["#,
             r#"{"Sid":"Bucket","Effect":"Allow","Action":"s3:ListBucketMultipartUploads","#,
             r#""Resource":"arn:aws:s3:::my-backups"},"#,
+            r#"{"Sid":"KeysOnly","Effect":"Deny","Action":"*","Resource":"*","#,
+            r#""Condition":{"Null":{"aws:TokenIssueTime":"false"}}},"#,
             r#"{"Sid":"ListFolder","Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::my-backups","#,
             r#""Condition":{"StringLike":{"s3:prefix":"a/b/*"}}},"#,
             r#"{"Sid":"ListOnTheWay","Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::my-backups","#,
@@ -93,7 +105,7 @@ fn actions(json: &str) -> BTreeSet<&str> {
 #[test]
 fn the_whole_bucket_is_listed_without_condition() {
     let json = document(&access(None, &[])).to_json();
-    assert!(!json.contains("Condition"), "{json}");
+    assert!(!json.replace(KEYS_ONLY, "").contains("Condition"), "{json}");
     assert!(json.contains("arn:aws:s3:::my-backups/*"), "{json}");
 }
 
@@ -111,7 +123,7 @@ fn the_stores_options_are_on_every_statement_that_can_have_them() {
     let terms = Terms { bucket_owner: owner, tls_only: true, ..terms("us-east-1") };
     let all = access(Some("a"), &Capability::ALL);
     let json = PolicyDocument::new(&terms, [&all]).to_json();
-    let statements = json.matches(r#""Sid""#).count();
+    let statements = json.replace(KEYS_ONLY, "").matches(r#""Sid""#).count();
     assert_eq!(json.matches(r#""Bool":{"aws:SecureTransport":"true"}"#).count(), statements);
     // Neither the account nor a bucket that is only to be has an owner to compare.
     assert_eq!(json.matches(r#""s3:ResourceAccount":"123456789012""#).count(), statements - 2);
@@ -137,7 +149,7 @@ fn a_union_covers_both_places_in_as_few_statements_as_one() {
     let json = document.to_json();
     assert!(json.contains(r#"["arn:aws-cn:s3:::my-backups/new/*","arn:aws-cn:s3:::my-backups/old/*"]"#), "{json}");
     assert!(json.contains(r#""s3:prefix":["new/*","old/*"]"#), "{json}");
-    assert_eq!(json.matches(r#""Sid""#).count(), 3);
+    assert_eq!(json.matches(r#""Sid""#).count(), 4);
     assert_eq!(document.to_json(), PolicyDocument::new(&terms("cn-north-1"), [&new, &old]).to_json());
 }
 
@@ -226,6 +238,75 @@ fn a_document_that_lists_without_end_is_not_ours() {
         "Condition":{{"StringEquals":{{"s3:prefix":[{many}],"s3:delimiter":[{many}]}}}}}}}}"#
     );
     assert_eq!(Meaning::read(&document), None);
+}
+
+/// Anybody can make a session from a key, and it would outlive the key.
+#[test]
+fn a_session_is_refused_in_every_form() {
+    let document = document(&access(Some("a"), &Capability::ALL));
+    assert_eq!(document.to_json().matches(KEYS_ONLY).count(), 1);
+    let user = "arn:aws:iam::123456789012:user/role/u".to_owned();
+    let roles = ["arn:aws:iam::123456789012:role/r", "arn:aws:sts::123456789012:assumed-role/r/s"];
+    let roles: BTreeSet<String> = roles.map(str::to_owned).into();
+    let of = |principals: &BTreeSet<String>| {
+        PolicyDocument::for_bucket(&terms("us-east-1"), [&access(Some("a"), &Capability::ALL)], principals).to_json()
+    };
+    let refused = |json: &str| json.matches(r#""Null":{"aws:TokenIssueTime":"true"}"#).count();
+    let json = of(&[user.clone()].into());
+    assert_eq!(refused(&json), json.matches(r#""Sid""#).count(), "{json}");
+    assert_eq!(refused(&of(&roles)), 0, "a role has nothing but sessions");
+    let both = of(&roles.iter().cloned().chain([user]).collect());
+    assert_eq!(refused(&both) * 2, both.matches(r#""Sid""#).count(), "{both}");
+    assert!(PolicyDocument::new(&terms("us-east-1"), []).is_empty());
+}
+
+#[test]
+fn what_refuses_sessions_is_read_in_every_spelling() {
+    let ours = document(&access(Some("backups/dataset-1"), &[])).meaning();
+    let reference = reference_identity();
+    for (from, to) in [
+        (r#""Action":"*""#, r#""Action":["*"]"#),
+        (r#""Resource":"*""#, r#""Resource":["*","*"]"#),
+        (r#""aws:TokenIssueTime":"false""#, r#""AWS:tokenissuetime":["false"]"#),
+        (r#""aws:TokenIssueTime":"false""#, r#""aws:TokenIssueTime":false"#),
+        (r#""Sid":"KeysOnly","#, ""),
+    ] {
+        let changed = reference.replacen(from, to, 1);
+        assert_ne!(changed, reference, "{from} is in the document");
+        assert_eq!(Some(&ours), Meaning::read(&changed).as_ref(), "{from} -> {to}");
+    }
+    for (from, to) in [
+        (KEYS_ONLY, r#"{"Effect":"Allow","Action":"s3:GetBucketLocation","Resource":"arn:aws:s3:::my-backups"}"#),
+        (r#""Action":"*""#, r#""Action":"s3:*""#),
+        (r#""Resource":"*""#, r#""Resource":"arn:aws:s3:::my-backups""#),
+        (r#""aws:TokenIssueTime":"false""#, r#""aws:TokenIssueTime":"true""#),
+        (r#""aws:TokenIssueTime":"false""#, r#""aws:TokenIssueTime":"false","aws:SourceIp":"false""#),
+        (r#"{"Null":{"aws:TokenIssueTime":"false"}}"#, r#"{"Null":{"aws:TokenIssueTime":"false"},"Bool":{}}"#),
+        (r#""Action":"*","#, ""),
+    ] {
+        let changed = reference.replacen(from, to, 1);
+        assert_ne!(changed, reference, "{from} is in the document");
+        assert_ne!(Some(&ours), Meaning::read(&changed).as_ref(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_document_only_denies_when_each_of_its_statements_does() {
+    let table = [
+        (r#"{"Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#, true),
+        (r#"{"Statement":[{"Effect":"Deny","NotAction":"s3:*","Resource":"*","Condition":{"Bool":{"a":"b"}}}]}"#, true),
+        (r#"{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"},{"Effect":"Allow","Action":"*"}]}"#, false),
+        (r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#, false),
+        (r#"{"Statement":{"Effect":"deny","Action":"*","Resource":"*"}}"#, false),
+        (r#"{"Statement":[]}"#, false),
+        (r#"{"Statement":["Deny"]}"#, false),
+        ("{}", false),
+        ("not JSON", false),
+    ];
+    for (json, expected) in table {
+        assert_eq!(only_denies(json), expected, "{json}");
+    }
+    assert!(!only_denies(&document(&access(Some("a"), &Capability::ALL)).to_json()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,8 +22,8 @@ use crate::{
 pub struct Input {
     pub targets: Vec<(Origin, BackupTarget)>,
     pub stores: Vec<(Origin, BackupStore)>,
-    /// Labels of the Namespaces, by name.
-    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// What is known of Namespaces, by name.
+    pub namespaces: BTreeMap<String, ObjectMeta>,
     /// What was passed over.
     pub notes: Vec<String>,
     faults: Vec<String>,
@@ -118,7 +118,7 @@ impl Input {
             "BackupTarget" if ours => self.target(place, document),
             "BackupStore" if ours => self.store(place, document),
             "Namespace" if version == "v1" => typed::<Namespace>(document).map(|namespace| {
-                self.namespaces.insert(namespace.name_any(), namespace.labels().clone());
+                self.namespaces.insert(namespace.name_any(), namespace.metadata);
             }),
             "" => Err("it is no Kubernetes object: apiVersion and kind are missing".to_owned()),
             _ if ours || ["backuptarget", "backupstore"].contains(&kind.to_lowercase().as_str()) => {

@@ -6,8 +6,10 @@ use super::{Arguments, Input, Output, Part};
 use crate::{
     access::{
         Terms,
+        meeting::meetings,
         operator::{self, OperatorPolicy, Place},
         policy::MANAGED_LIMIT,
+        terms::AccountId,
     },
     api::{
         BackupStore, BackupTarget, Capability,
@@ -28,6 +30,8 @@ pub struct Store {
     pub account: Option<String>,
     /// IAM path of the principals, where something says it.
     pub path: Option<String>,
+    /// Id of the cluster, where it is given.
+    pub cluster: Option<String>,
 }
 
 impl Store {
@@ -58,13 +62,30 @@ impl Store {
         let terms = Terms::parse(&spec, None).map_err(|invalid| format!("BackupStore {name}: {invalid}"))?;
         let bounded = terms.boundary.as_ref().and_then(|boundary| boundary.account().map(str::to_owned));
         let by_cluster = arguments.cluster_id.as_deref().map(names::default_path);
+        let account = arguments.account.clone().or(account).or(bounded);
+        let own = account.as_deref().and_then(|account| AccountId::parse(account).ok());
+        let bucket_owner = if spec.policy.resource_account.is_none() { own } else { terms.bucket_owner.clone() };
         Ok(Self {
             path: terms.path.as_ref().map(ToString::to_string).or(by_cluster),
-            account: arguments.account.clone().or(account).or(bounded),
+            account,
+            terms: Terms { bucket_owner, ..terms },
+            cluster: arguments.cluster_id.clone(),
             spec,
-            terms,
             name,
         })
+    }
+
+    /// Where the rules let somebody reach the folder of others.
+    pub fn about_the_rules(&self) -> Vec<String> {
+        meetings(&self.spec.allow, self.cluster.as_deref())
+    }
+
+    /// What the operator knows and this program does not.
+    pub fn about_the_account(&self) -> Vec<String> {
+        let unknown = self.terms.bucket_owner.is_none() && self.spec.policy.resource_account.is_none();
+        let note = "the AWS account is not known, so the condition s3:ResourceAccount, with which the operator pins the buckets to \
+                    it, is not shown; give --account";
+        unknown.then(|| note.to_owned()).into_iter().collect()
     }
 
     /// One output of the store itself.
@@ -73,6 +94,7 @@ impl Store {
             Output::Boundary => self.boundary(),
             _ => self.operator_policy(),
         }
+        .map(|part| Part { notes: [part.notes, self.about_the_rules()].concat(), ..part })
     }
 
     fn operator_policy(&self) -> Result<Part, String> {
@@ -104,7 +126,9 @@ impl Store {
     }
 
     fn boundary(&self) -> Result<Part, String> {
-        let (document, notes) = operator::boundary(&self.terms, &self.spec).map_err(|invalid| invalid.to_string())?;
+        let (document, mut notes) = operator::boundary(&self.terms, &self.spec, self.cluster.as_deref())
+            .map_err(|invalid| invalid.to_string())?;
+        notes.extend(self.about_the_account());
         if document.is_empty() {
             return Err("spec.allow: no rule allows anything, so there is nothing to bound".to_owned());
         }

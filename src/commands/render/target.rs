@@ -9,7 +9,7 @@ use super::{Arguments, Input, Output, Part, Store, explain};
 use crate::{
     access::{
         Access, Invalid, PolicyDocument,
-        allow::{Namespace, need_labels},
+        allow::{CLUSTER, Namespace, need_namespace},
         policy::{INLINE_LIMIT, MANAGED_LIMIT},
         rclone::AccessKey,
         rights::{Right, rights},
@@ -28,6 +28,8 @@ use crate::{
 
 const KEY_ID: &str = "ACCESS-KEY-ID";
 const SECRET_KEY: &str = "SECRET-ACCESS-KEY";
+/// Stands for the id of a cluster that is not known; a target that needs it is refused.
+const CLUSTER_ID: &str = "CLUSTER-ID";
 const UID: &str = "UID-OF-THE-TARGET";
 const PRINCIPAL: &str = "ARN-OF-THE-IAM-USER";
 
@@ -42,21 +44,30 @@ impl Target {
     /// Holds the store's rules against the target.
     pub fn new(object: &BackupTarget, store: Store, input: &Input) -> Result<Self, String> {
         let name = object.namespace().unwrap_or_else(|| "default".to_owned());
-        let labels = input.namespaces.get(&name).cloned();
-        if labels.is_none() && need_labels(&store.spec.allow) {
+        let known = input.namespaces.get(&name).cloned();
+        if known.is_none() && need_namespace(&store.spec.allow) {
             return Err(format!(
-                "metadata.namespace: BackupStore {} selects namespaces by label; give the Namespace {name} with -f, too",
+                "metadata.namespace: BackupStore {} selects namespaces by label, or goes by their UIDs; give the Namespace {name} \
+                 with -f, too",
                 store.name
             ));
         }
+        let ObjectMeta { labels, uid, .. } = known.unwrap_or_default();
+        let namespace = Namespace {
+            name,
+            labels: labels.unwrap_or_default(),
+            uid: uid.unwrap_or_default(),
+            cluster: store.cluster.clone().unwrap_or_else(|| CLUSTER_ID.to_owned()),
+        };
         let facts = Facts {
             target: object,
             status: &BackupTargetStatus::default(),
             rules: &store.spec.allow,
             terms: &store.terms,
-            namespace: &Namespace { name, labels: labels.unwrap_or_default() },
+            namespace: &namespace,
             // How many there are in the cluster, no file says.
             rivals: &[],
+            reactivate_at: None,
             now: now(),
         };
         match goal::decide(facts).map_err(|invalid| invalid.to_string())? {
@@ -66,7 +77,16 @@ impl Target {
                 provide.document.size()
             )),
             Goal::Provide(provide) => Ok(Self { object: object.clone(), provide, store }),
-            Goal::Withhold { why } => Err(format!("spec: BackupStore {} does not allow this claim: {why}", store.name)),
+            Goal::Withhold { why } => {
+                let by_cluster =
+                    store.spec.allow.iter().flat_map(|rule| &rule.prefixes).any(|text| text.contains(CLUSTER));
+                let more = if by_cluster && store.cluster.is_none() {
+                    format!("; give --cluster-id, since rules go by {CLUSTER}")
+                } else {
+                    String::new()
+                };
+                Err(format!("spec: BackupStore {} does not allow this claim: {why}{more}", store.name))
+            }
             Goal::Remove | Goal::Retain { .. } => {
                 Err("metadata.deletionTimestamp: it is being deleted, so nothing would be made of it".to_owned())
             }
@@ -82,6 +102,7 @@ impl Target {
             Output::Table => Ok(self.table()),
             _ => Ok(self.policy()),
         }
+        .map(|part| Part { notes: [part.notes, self.store.about_the_rules()].concat(), ..part })
     }
 
     fn access(&self) -> &Access {
@@ -95,7 +116,8 @@ impl Target {
             Some(PolicyForm::Managed) | None => ("managed policy", MANAGED_LIMIT),
         };
         let title = format!("{form} ({} of {limit} characters)", document.size());
-        Part { title, text: document.to_pretty_json(), notes: Vec::new() }
+        let notes = self.store.about_the_account().into_iter().chain(self.about_the_bucket()).collect();
+        Part { title, text: document.to_pretty_json(), notes }
     }
 
     fn bucket_policy(&self, arguments: &Arguments) -> Part {
@@ -144,8 +166,8 @@ impl Target {
 
     fn about_the_bucket(&self) -> Vec<String> {
         let creates = self.access().capabilities.contains(&Capability::CreateBucket);
-        let note = "shown for a bucket that exists; while it is missing, rclone.conf has no no_check_bucket, so that rclone creates \
-                    it";
+        let note = "shown for a bucket that exists; while it is missing, the policy has s3:CreateBucket, and rclone.conf no \
+                    no_check_bucket, so that rclone creates it";
         creates.then(|| note.to_owned()).into_iter().collect()
     }
 
@@ -165,6 +187,6 @@ impl Target {
 
     fn table(&self) -> Part {
         let text = explain::explain(&self.store.terms, self.access());
-        Part { title: "what each tier allows".to_owned(), text, notes: Vec::new() }
+        Part { title: "what each tier allows".to_owned(), text, notes: self.store.about_the_account() }
     }
 }

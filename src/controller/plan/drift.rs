@@ -13,10 +13,18 @@ pub(super) fn quarantine(user: &User) -> Option<&String> {
 
 /// Takes off what others put on the principal. Groups stay: the right to take a user out of one cannot be limited to our
 /// users, so the operator does not have it and tells instead.
+/// What only denies stays: whoever put it there contains the principal with it.
 pub(super) fn remove_additions(plan: &mut Plan, user: &User) {
-    plan.steps.extend(user.additions.inline.iter().cloned().map(Step::DeleteAddition));
-    let attached = user.additions.attached.iter().filter(|arn| !arn.contains(QUARANTINE));
+    let additions = &user.additions;
+    let goes = |policy: &&String| !additions.may_contain(policy);
+    plan.steps.extend(additions.inline.iter().filter(goes).cloned().map(Step::DeleteAddition));
+    let attached = additions.attached.iter().filter(goes).filter(|arn| !arn.contains(QUARANTINE));
     plan.steps.extend(attached.cloned().map(Step::Detach));
+}
+
+/// The policies of others that only deny.
+pub(super) fn denials(user: &User) -> Vec<String> {
+    user.additions.denials.iter().filter(|policy| !policy.contains(QUARANTINE)).cloned().collect()
 }
 
 /// As [`remove_additions`], for a principal that goes: nothing may hang on it then.
@@ -27,9 +35,10 @@ pub(super) fn remove_all_additions(plan: &mut Plan, user: &User) {
 
 /// What the principal may do besides what its policy says, once the steps are done: groups, and what is not taken off now.
 pub(super) fn excess(plan: &Plan, user: &User) -> Vec<String> {
-    let stays = |name: &String| {
-        !plan.steps.iter().any(|step| matches!(step, Step::DeleteAddition(gone) | Step::Detach(gone) if gone == name))
+    let goes = |name: &String| {
+        plan.steps.iter().any(|step| matches!(step, Step::DeleteAddition(gone) | Step::Detach(gone) if gone == name))
     };
+    let stays = |name: &String| !user.additions.denials.contains(name) && !goes(name);
     let inline = user.additions.inline.iter().filter(|name| stays(name)).map(|name| format!("inline policy {name}"));
     let attached = user.additions.attached.iter().filter(|arn| stays(arn) && !arn.contains(QUARANTINE)).cloned();
     let groups = user.additions.groups.iter().map(|group| format!("group {group}, of which it is a member"));
@@ -42,8 +51,7 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
         return;
     }
     plan.repairs.extend(boundary(plan, goal, state));
-    let told: Vec<String> =
-        plan.steps.iter().filter(|step| is_repair(step, state)).filter_map(|step| what(step, goal)).collect();
+    let told: Vec<String> = plan.steps.iter().filter_map(|step| what(step, goal)).collect();
     if told.is_empty() {
         return;
     }
@@ -51,10 +59,9 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
         plan.repairs.extend(told);
         return;
     }
-    let lost =
-        |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::ActivateKey(_) | Step::WriteSecret(_));
-    plan.lost = plan.steps.iter().any(|step| lost(step) && is_repair(step, state));
-    plan.steps.retain(|step| !is_repair(step, state) || what(step, goal).is_none() && !prepares(step));
+    let lost = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
+    plan.lost = plan.steps.iter().any(lost);
+    plan.steps.retain(|step| what(step, goal).is_none() && !prepares(step));
     match state.contested_until.filter(|_| !goal.repairs_paused) {
         None => plan.left = told,
         Some(until) => {
@@ -82,12 +89,6 @@ fn is_in_place(goal: &Provide, state: &State) -> bool {
         && status.applied.as_ref().is_some_and(|applied| applied.rclone == goal.rclone.digest())
 }
 
-/// A key that the operator itself switched off is not repaired but given back.
-fn is_repair(step: &Step, state: &State) -> bool {
-    let withheld = |id: &String| state.status.keys.iter().any(|record| record.id == *id && record.withheld);
-    !matches!(step, Step::ActivateKey(id) if withheld(id))
-}
-
 /// What is done only so that something can be replaced.
 fn prepares(step: &Step) -> bool {
     use Step::{CheckSecret, DeleteKey, OpenIntent, Prove};
@@ -95,14 +96,14 @@ fn prepares(step: &Step) -> bool {
     makes_room || matches!(step, CheckSecret(_) | OpenIntent(_) | Prove { publishes: true, .. })
 }
 
-/// What a step puts right, if that is all it does.
+/// What a step puts right, if that is all it does. A key that works again is never one that somebody else switched off without
+/// being asked.
 fn what(step: &Step, goal: &Provide) -> Option<String> {
     match step {
         Step::PutPolicy(_) => Some("its policy".to_owned()),
         Step::Tag => Some("its tags".to_owned()),
         Step::DeleteAddition(name) => Some(format!("an inline policy {name} that was added")),
         Step::Detach(arn) => Some(format!("the policy {arn} that was attached")),
-        Step::ActivateKey(id) => Some(format!("access key {id}, which was inactive")),
         Step::CreateUser => Some("its IAM user, which was deleted".to_owned()),
         Step::CreateKey => Some("its access key, or the Secret that held it".to_owned()),
         Step::WriteSecret(_) => Some(format!("Secret {}", goal.secret_name)),

@@ -44,6 +44,27 @@ pub(super) fn forget_vanished(state: &mut State, now: Timestamp) {
     state.forgotten.extend(forgotten);
 }
 
+/// A key that is off, and that status does not say this operator switched off, was switched off by somebody else. Whether it
+/// works again is for them to say, or for the store's administrator.
+pub(super) fn notice_switched_off(state: &mut State, now: Timestamp) {
+    let Principal::Ours(user) = &state.principal else { return };
+    for record in &mut state.status.keys {
+        let Some(listed) = user.keys.iter().find(|key| key.id == record.id) else { continue };
+        if listed.active || is_ours_to_give_back(record, now) {
+            record.off_since = None;
+        } else {
+            record.off_since.get_or_insert(now);
+        }
+    }
+}
+
+/// Whether this operator switched the key off, or is about to: at the end of an overlap, a crash may have kept that from
+/// being told.
+fn is_ours_to_give_back(record: &KeyRecord, now: Timestamp) -> bool {
+    let over = record.revoke_at.is_some_and(|revoke_at| revoke_at <= now);
+    record.withheld || record.inactive_since.is_some() || over
+}
+
 /// Ends the overlap of replaced keys: inactive first, deleted some time after.
 pub(super) fn retire(plan: &mut Plan, state: &State, overlap: Duration, max_overlap: Duration, now: Timestamp) {
     let goes = |plan: &Plan, id: &str| {

@@ -52,6 +52,8 @@ pub enum Step {
     Remember(PutPolicy),
     /// Switches a key of ours on again.
     ActivateKey(String),
+    /// Remembers in status that these keys are about to be switched off by this operator, and not by somebody else.
+    Withhold(Vec<String>),
     /// Switches a key off.
     DeactivateKey {
         /// Access key id.
@@ -175,6 +177,10 @@ pub struct Plan {
     pub left: Vec<String>,
     /// Whether what is left keeps the published credentials from working.
     pub lost: bool,
+    /// Whether the principal is on hold, so that nothing is given and nothing put right.
+    pub on_hold: bool,
+    /// Policies that somebody else put on the principal and that only deny: told and left alone.
+    pub denials: Vec<String>,
     /// When something is due.
     pub due: Option<Timestamp>,
     /// A Secret that could not be read, and held back all that gives or that looks at it.
@@ -254,6 +260,18 @@ pub enum Blocked {
     },
     /// `spec.suspend` holds back what is needed.
     Suspended,
+    /// A tag on the principal holds back what is needed.
+    OnHold {
+        /// Name of the principal.
+        principal: String,
+    },
+    /// Somebody else switched the published key off.
+    SwitchedOff {
+        /// Access key id.
+        id: String,
+        /// Name of the principal.
+        principal: String,
+    },
     /// A field of the spec breaks a rule, or has a value that rclone.conf cannot carry.
     Invalid(Invalid),
 }
@@ -315,6 +333,7 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
     }
     keys::adopt_published(state, overlap, now);
     keys::forget_vanished(state, now);
+    keys::notice_switched_off(state, now);
     let gone: Vec<String> = state
         .status
         .previous_secrets

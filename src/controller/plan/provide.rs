@@ -21,9 +21,10 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
         plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
         return plan;
     }
+    plan.on_hold = matches!(&state.principal, Principal::Ours(ours) if ours.held);
     plan.blocked = in_the_way(goal, user, state);
     let is_read = state.unread_secret().is_none();
-    let works = plan.blocked.is_none() && !goal.suspended && is_read;
+    let works = plan.blocked.is_none() && !goal.suspended && is_read && !plan.on_hold;
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, goal.secret_name.as_str())));
     }
@@ -36,13 +37,14 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     }
     if works {
         provide(goal, user, ours, state, fresh, &mut plan);
-    } else if goal.suspended && is_read {
-        suspended(goal, state, &mut plan);
+    } else if goal.suspended && is_read && !plan.on_hold {
+        suspended(goal, user, state, fresh, &mut plan);
     }
     end_overlaps(goal, state, fresh, &mut plan);
     drift::hold_repairs(&mut plan, goal, state);
     if let Principal::Ours(ours) = &state.principal {
         plan.excess = drift::excess(&plan, ours);
+        plan.denials = drift::denials(ours);
     }
     if works && plan.blocked.is_none() {
         proof::of_published(&mut plan, goal, state, fresh);
@@ -56,6 +58,12 @@ fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked>
     }
     if let SecretState::Foreign { owner } = state.secret(goal.secret_name.as_str()) {
         return Some(Blocked::ForeignSecret { name: goal.secret_name.to_string(), owner: owner.clone() });
+    }
+    if let Principal::Ours(ours) = &state.principal
+        && ours.held
+        && (state.status.access.is_none() || would_change(goal, state))
+    {
+        return Some(Blocked::OnHold { principal: user.name.clone() });
     }
     let managed = match &state.principal {
         Principal::Ours(ours) => &ours.policies.managed,
@@ -75,11 +83,24 @@ fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked>
     }
 }
 
+/// The published key, when somebody else switched it off: it stays so, and no other takes its place.
+fn switched_off(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Option<Blocked> {
+    let current = state.current_key().filter(|key| stays_off(key, goal, fresh))?;
+    state.keys().iter().find(|listed| listed.id == current.id && !listed.active)?;
+    Some(Blocked::SwitchedOff { id: current.id.clone(), principal: user.name.clone() })
+}
+
+/// Whether somebody else switched the key off, and the store's administrator has not said since that it may work again.
+fn stays_off(key: &KeyRecord, goal: &Provide, fresh: &Fresh) -> bool {
+    let said = goal.reactivate_at.filter(|at| *at <= fresh.now);
+    key.off_since.is_some_and(|off_since| said.is_none_or(|said| said < off_since))
+}
+
 /// Takes what the rules no longer allow out of the policy; returns the principal as it is then.
 fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
     let Principal::Ours(user) = &state.principal else { return None };
     let mut user = user.clone();
-    let allowed = goal.document_with(goal.before.as_ref());
+    let allowed = goal.document_with(goal.still_needed().as_ref());
     let has = |document: &PolicyDocument| user.policies.are(document);
     if goal.cut && !user.policies.are_absent() && !has(&allowed) && !has(&goal.document) {
         let record = (allowed == goal.document).then(|| goal.record.clone());
@@ -95,9 +116,10 @@ fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
 }
 
 /// Limits by the rules hold for suspended targets too, and what a limit took comes back; everything else waits.
-fn suspended(goal: &Provide, state: &State, plan: &mut Plan) {
-    if plan.blocked.is_none() && (state.status.access.is_none() || would_change(goal, state)) {
-        plan.blocked = Some(Blocked::Suspended);
+fn suspended(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh, plan: &mut Plan) {
+    if plan.blocked.is_none() {
+        let waits = state.status.access.is_none() || would_change(goal, state);
+        plan.blocked = switched_off(goal, user, state, fresh).or(waits.then_some(Blocked::Suspended));
     }
     let Principal::Ours(user) = &state.principal else { return };
     // Only a document that this operator has not written yet is due: an edit by somebody else is a repair, and waits.
@@ -149,10 +171,12 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         }
         None => Some(WriteSecret { name: goal.secret_name.clone(), key: None }),
     };
+    let off = switched_off(goal, user, state, fresh);
+    let write = write.filter(|_| off.is_none());
     let (before, after) = policy_steps(goal, state, &ours, write.is_some());
     let proof = proof::of_new_policy(goal, state, before.as_ref());
     plan.steps.extend(before);
-    activate(plan, &ours, state, fresh);
+    activate(plan, goal, &ours, state, fresh);
     match write {
         Some(write) if write.key.is_none() => new_key(plan, goal, write, state, fresh),
         Some(write) => {
@@ -162,6 +186,7 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         None => {}
     }
     plan.steps.extend(after);
+    plan.blocked = plan.blocked.take().or(off);
 }
 
 /// The write that the Secret needs to carry this key, if any.
@@ -189,7 +214,9 @@ fn policy_steps(goal: &Provide, state: &State, ours: &User, writes_secret: bool)
 
 /// Old and new access together, when the store has exactly the old one now.
 fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
-    let (current, before) = (goal.current.as_ref()?, goal.before.as_ref()?);
+    let current = goal.current.as_ref()?;
+    let has = |before: &Access| ours.policies.are(&goal.document_with(Some(before)));
+    let before = goal.still_needed().into_iter().chain(goal.before.clone()).find(has)?;
     if !before.same_place(current) {
         // The former folder is among the former ones already.
         return None;
@@ -199,9 +226,7 @@ fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
         ancestor_listing: before.ancestor_listing || current.ancestor_listing,
         ..current.clone()
     };
-    let had = ours.policies.are(&goal.document_with(Some(before)));
-    let document = goal.document_with(Some(&union));
-    (had && document.form().is_some()).then_some(document)
+    Some(goal.document_with(Some(&union))).filter(|document| document.form().is_some())
 }
 
 /// Status remembers what the policy covers, also when a crash kept it from being written down.
@@ -221,13 +246,13 @@ fn same(known: &[PreviousAccess], wanted: &[PreviousAccess]) -> bool {
         && known.iter().zip(wanted).all(|(known, wanted)| known.access == wanted.access && known.until <= wanted.until)
 }
 
-/// Keys of ours that are off, by a withheld claim or by somebody's hand, work again.
-fn activate(plan: &mut Plan, user: &User, state: &State, fresh: &Fresh) {
+/// Keys of ours that are off by a withheld claim work again, and those for which an administrator said so.
+fn activate(plan: &mut Plan, goal: &Provide, user: &User, state: &State, fresh: &Fresh) {
     // Of one whose overlap is over, status may not have been told any more that it was switched off.
     let lasts = |record: &KeyRecord| {
         record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
     };
-    for record in state.status.keys.iter().filter(|record| lasts(record)) {
+    for record in state.status.keys.iter().filter(|record| lasts(record) && !stays_off(record, goal, fresh)) {
         // One that is on already, and that status takes for withheld, a crash has kept from being told.
         if user.keys.iter().any(|key| key.id == record.id && (!key.active || record.withheld)) {
             plan.step(Step::ActivateKey(record.id.clone()));

@@ -25,17 +25,24 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         plan.step(Step::DeletePolicy);
     }
     delete_policy(&mut plan, ours);
-    drift::remove_additions(&mut plan, ours);
+    if !ours.held {
+        drift::remove_additions(&mut plan, ours);
+    }
     // What a Secret holds that cannot be read is no orphan; without a policy it does not work either.
     if state.unread_secret().is_none() {
         keys::delete_orphans(&mut plan, state, None);
     }
-    let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some();
+    let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some() || record.off_since.is_some();
     let stays_off =
         |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
-    for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id) && !stays_off(key)) {
-        plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
+    let works: Vec<&Key> = ours.keys.iter().filter(|key| state.is_recorded(&key.id) && !stays_off(key)).collect();
+    let untold = |key: &&&Key| !state.status.keys.iter().any(|record| record.id == key.id && record.withheld);
+    let untold: Vec<String> = works.iter().filter(untold).map(|key| key.id.clone()).collect();
+    if !untold.is_empty() {
+        // A crash must not leave a key that looks as if somebody else had switched it off.
+        plan.step(Step::Withhold(untold));
     }
+    plan.steps.extend(works.iter().map(|key| Step::DeactivateKey { id: key.id.clone(), retire: false }));
     keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
     keys::delete_former_secrets(&mut plan, state, state.status.secret_name.as_deref(), fresh.now);
     plan
@@ -101,6 +108,18 @@ fn end_secrets(plan: &mut Plan, state: &State, may_end: bool) {
 pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
     let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
+    if ours.retained {
+        // A crash kept it from being let go; it can be given nothing more.
+        if state.unread_secret().is_none() {
+            leave_behind(&mut plan, state);
+        }
+        return plan;
+    }
+    if ours.held {
+        // Nobody looks after what is retained, so whoever holds it would hold it for ever.
+        plan.blocked = Some(Blocked::OnHold { principal: user.name.clone() });
+        return plan;
+    }
     bound(&mut plan, user, state);
     if !ours.policies.are(document) {
         plan.steps.extend(PutPolicy::new(document, None).map(Step::CutBack));
@@ -122,11 +141,15 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
         return plan;
     }
     plan.step(Step::TagRetained);
+    leave_behind(&mut plan, state);
+    plan
+}
+
+fn leave_behind(plan: &mut Plan, state: &State) {
     for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
         plan.step(Step::DisownSecret(name.clone()));
     }
     plan.step(Step::ReleaseTarget);
-    plan
 }
 
 fn delete_policy(plan: &mut Plan, ours: &User) {

@@ -104,6 +104,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         verification: Verification::Full,
         verify_at: None,
         repairs_paused: false,
+        reactivate_at: None,
     }))
 }
 
@@ -148,6 +149,7 @@ fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>)
         superseded_at: superseded.map(ago),
         revoke_at: superseded.map(|_| ago(revoke)),
         inactive_since: superseded.and(inactive).map(ago),
+        off_since: None,
         withheld: false,
     }
 }
@@ -181,10 +183,10 @@ fn published(access: &Access) -> State {
         principal: Principal::Ours(User {
             id: "AIDA".into(),
             tagged: true,
-            additions: Additions::default(),
             boundary: user().boundary,
             policies: Policies::with(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
+            ..User::default()
         }),
         secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
@@ -299,14 +301,19 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         ids.into_iter().zip(active).map(listed).collect()
     });
     let additions = (option::of(Just("added".to_owned())), option::of(Just("arn:attached".to_owned())));
-    let ours = (policies, keys, option::of(Just("arn:boundary".to_owned())), any::<bool>(), additions).prop_map(
-        |(policies, keys, boundary, tagged, (inline, attached))| {
+    let denials = subsequence(vec!["added".to_owned(), "arn:attached".to_owned()], 0..=1);
+    let held = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let boundary = option::of(Just("arn:boundary".to_owned()));
+    let ours = (policies, keys, boundary, any::<bool>(), (additions, denials), held).prop_map(
+        |(policies, keys, boundary, tagged, ((inline, attached), denials), held)| {
             let additions = Additions {
                 inline: inline.into_iter().collect(),
                 attached: attached.into_iter().collect(),
-                groups: Vec::new(),
+                denials: denials.into_iter().collect(),
+                ..Additions::default()
             };
-            Principal::Ours(User { id: "AIDA".into(), boundary, tagged, policies, keys, additions })
+            let id = "AIDA".into();
+            Principal::Ours(User { id, boundary, tagged, policies, keys, additions, held, retained: false })
         },
     );
     prop_oneof![
@@ -412,6 +419,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
                 state.access_recorded(access, previous);
             }
         }
+        Step::Withhold(ids) => state.keys_withheld(&ids),
         Step::ActivateKey(id) => state.key_activated(&id),
         Step::DeactivateKey { id, retire } => {
             assert_ours(state, &id);
@@ -448,7 +456,7 @@ fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
             assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
             state.user_deleted();
         }
-        Step::TagRetained => {}
+        Step::TagRetained => state.user(|user| user.retained = true),
         Step::ReleaseTarget => state.finalizer = false,
     }
 }
@@ -471,6 +479,7 @@ fn on_principal(step: &Step) -> bool {
         step,
         Step::Claim(_)
             | Step::OpenIntent(_)
+            | Step::Withhold(_)
             | Step::Remember(_)
             | Step::CheckSecret(_)
             | Step::ExtendKey { .. }
@@ -542,14 +551,21 @@ proptest! {
         let claimed = state.finalizer;
         let unknown = state.keys().iter().any(|key| key.id == UNKNOWN);
         let goal = facing(&goal, &state);
+        let before = state.clone();
         let end = converge(&mut state, &goal);
+
+        if !matches!(goal, Goal::Remove) {
+            contained(&before, &state)?;
+        }
 
         prop_assert!(state.keys().len() <= keys::SLOTS);
         let still_there = state.keys().iter().any(|key| key.id == UNKNOWN);
         prop_assert!(!unknown || still_there || state.principal == Principal::Absent, "an unknown key was deleted");
         match &goal {
             _ if end.unread.is_some() => {}
-            Goal::Provide(wanted) if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended => {
+            Goal::Provide(wanted)
+                if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended && !end.on_hold =>
+            {
                 let key = state.published_key().expect("a key is published");
                 // A young key that is not listed yet is believed to be there.
                 let young = state.current_key().is_some_and(|record| [ago(10), now()].contains(&record.created_at));
@@ -559,7 +575,8 @@ proptest! {
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
                 prop_assert!(user.policies.are(&wanted.document) && user.tagged);
-                prop_assert_eq!(&user.additions, &Additions::default());
+                let left: Vec<&String> = user.additions.inline.iter().chain(&user.additions.attached).collect();
+                prop_assert!(left.iter().all(|policy| user.additions.denials.contains(*policy)), "{:?}", left);
                 prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
             }
             Goal::Withhold { .. } => {
@@ -640,6 +657,22 @@ proptest! {
     }
 }
 
+/// What somebody in AWS did to contain a principal is as it was, whatever was asked for, unless all of it is gone.
+fn contained(before: &State, after: &State) -> Result<(), TestCaseError> {
+    let (Principal::Ours(old), Principal::Ours(new)) = (&before.principal, &after.principal) else { return Ok(()) };
+    for policy in &old.additions.denials {
+        let has = |user: &User| user.additions.inline.contains(policy) || user.additions.attached.contains(policy);
+        prop_assert!(!has(old) || has(new), "{} was taken off", policy);
+    }
+    let was_off = |id: &str| old.keys.iter().any(|key| key.id == id && !key.active);
+    let came_on = new.keys.iter().find(|key| key.active && was_off(&key.id));
+    prop_assert!(came_on.is_none(), "{:?} was switched on", came_on);
+    let known = |id: &str| old.keys.iter().any(|key| key.id == id);
+    prop_assert!(!old.held || new.keys.iter().all(|key| known(&key.id)), "there is a new key");
+    prop_assert!(!old.held || old.additions == new.additions, "what was added was taken off");
+    Ok(())
+}
+
 // === crashes ===
 
 /// How the world may look when the operator begins to work, and then is cut off.
@@ -684,7 +717,7 @@ fn crash_after(state: &mut State, goal: &Goal, steps: usize, serial: &mut u32) {
                 state.status = stored;
                 return;
             }
-            let written = matches!(step, Step::OpenIntent(_));
+            let written = matches!(step, Step::OpenIntent(_) | Step::Withhold(_));
             pretend(state, goal, step, serial);
             done += 1;
             if written {

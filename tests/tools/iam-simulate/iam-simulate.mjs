@@ -106,7 +106,7 @@ async function isAllowed(policies, request) {
   const { action, resource, context } = request;
   if (resource === '*') return isAllowedByTheLongWay(policies, request);
   const keys = await contextKeys(action, sameKind(resource));
-  const fitting = Object.entries(context).filter(([key]) => keys.has(key.toLowerCase()));
+  const fitting = Object.entries(context).filter(([key]) => keys.has(generic(key.toLowerCase())));
   const fitted = { ...request, context: Object.fromEntries(fitting) };
   return runUnsafeSimulation(simulation(policies, fitted), {}) === 'Allowed';
 }
@@ -117,6 +117,11 @@ async function isAllowedByTheLongWay(policies, request) {
     throw new Error(`${request.action} on ${request.resource}: ${JSON.stringify(result.errors ?? result.resultType)}`);
   }
   return result.overallResult === 'Allowed';
+}
+
+// A key that names a tag stands in the list without that name.
+function generic(key) {
+  return key.replace(/^(aws|iam):(resourcetag|requesttag)\/.*$/, '$1:$2/${tagkey}');
 }
 
 // Wildcards in a request would ask for more than one resource, which no request to S3 does.

@@ -19,6 +19,7 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::Remember(_) => "remember",
             Step::CheckSecret(_) => "check",
             Step::ActivateKey(_) => "activate",
+            Step::Withhold(_) => "withhold",
             Step::DeactivateKey { .. } => "deactivate",
             Step::ExtendKey { .. } => "extend",
             Step::DeleteKey { .. } => "delete-key",
@@ -50,8 +51,8 @@ fn drifted() -> State {
             inline: vec!["more".into()],
             attached: vec!["arn:admin".into()],
             groups: vec!["admins".into()],
+            ..Additions::default()
         };
-        user.keys[0].active = false;
     });
     state
 }
@@ -59,7 +60,7 @@ fn drifted() -> State {
 #[test]
 fn what_somebody_else_changed_is_put_right() {
     let plan = planned(&provide(&access("a", &[]), false), &drifted());
-    let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy", "activate"];
+    let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy"];
     assert_eq!(names_of(&plan), steps);
     assert_eq!(plan.repairs.len(), steps.len() - 1, "the boundary is a limit, the rest is told: {:?}", plan.repairs);
     assert_eq!(plan.excess, ["group admins, of which it is a member"]);
@@ -80,7 +81,7 @@ fn paused_repairs_are_only_told() {
     goal.repairs_paused = true;
     let plan = planned(&Goal::Provide(goal.clone()), &drifted());
     assert_eq!(names_of(&plan), ["boundary"], "a limit is never held back");
-    assert_eq!((plan.left.len(), plan.excess.len()), (5, 3), "{:?} {:?}", plan.left, plan.excess);
+    assert_eq!((plan.left.len(), plan.excess.len()), (4, 3), "{:?} {:?}", plan.left, plan.excess);
     // Nothing is held back that is no repair.
     let Goal::Provide(mut acls) = provide(&access("a", &[Capability::ObjectAcls]), false) else {
         panic!("it provides")
@@ -96,6 +97,105 @@ fn a_fight_is_told_and_not_fought() {
     let plan = planned(&provide(&access("a", &[]), false), &state);
     assert_eq!((names_of(&plan), plan.due), (vec!["boundary"], Some(ago(-60))));
     assert!(matches!(plan.waiting, Some(Waiting::Contested { .. })));
+}
+
+#[test]
+fn what_is_on_hold_is_given_nothing_and_loses_what_it_must() {
+    let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
+    let hold = |state: &mut State| state.user(|user| user.held = true);
+    let mut settled = published(&base);
+    hold(&mut settled);
+    let plan = planned(&provide(&base, false), &settled);
+    assert!(plan.on_hold && plan.blocked.is_none() && plan.steps.is_empty(), "{plan:?}");
+    let mut state = drifted();
+    hold(&mut state);
+    for goal in [provide(&base, false), provide(&base, true), provide(&acls, false)] {
+        let plan = planned(&goal, &state);
+        assert_eq!(names_of(&plan), ["boundary"], "a limit is never held back");
+        assert!(matches!(plan.blocked, Some(Blocked::OnHold { .. })), "{plan:?}");
+    }
+    let mut lost = settled.clone();
+    lost.secrets.clear();
+    assert_eq!(names_of(&planned(&provide(&base, false), &lost)), [""; 0], "no new key");
+    // What a rule, an overlap or a deletion takes away goes.
+    let Goal::Provide(mut narrowed) = provide(&base, false) else { panic!("provided") };
+    (narrowed.before, narrowed.cut) = (Some(base.clone()), true);
+    let mut wide = published(&acls);
+    hold(&mut wide);
+    assert_eq!(names_of(&settle_and_plan(&mut wide, &Goal::Provide(narrowed), 0)), ["cut-back"]);
+    let withheld = planned(&withhold(), &state);
+    assert_eq!(names_of(&withheld), ["delete-policy", "withhold", "deactivate"], "and additions stay");
+    let removed = planned(&Goal::Remove, &state);
+    assert!(["delete-key", "detach", "delete-user"].iter().all(|step| names_of(&removed).contains(step)));
+    let retained = planned(&Goal::Retain { document: document(&base) }, &state);
+    assert!(matches!(retained.blocked, Some(Blocked::OnHold { .. })) && retained.steps.is_empty(), "{retained:?}");
+}
+
+#[test]
+fn what_only_denies_is_told_and_stays() {
+    let mut state = drifted();
+    state.user(|user| {
+        user.additions.denials = ["arn:admin".to_owned()].into();
+        user.additions.unread = ["more".to_owned()].into();
+    });
+    let goals = [provide(&access("a", &[]), false), withhold()];
+    for goal in goals.into_iter().chain([Goal::Retain { document: document(&access("a", &[])) }]) {
+        let steps = names_of(&planned(&goal, &state));
+        assert!(!steps.contains(&"detach") && !steps.contains(&"delete-addition"), "{steps:?}");
+    }
+    let plan = planned(&provide(&access("a", &[]), false), &state);
+    assert_eq!((plan.denials, plan.excess.len()), (vec!["arn:admin".to_owned()], 2), "{:?}", plan.excess);
+    let removed = names_of(&planned(&Goal::Remove, &state));
+    assert!(
+        removed.contains(&"detach") && removed.contains(&"delete-addition"),
+        "IAM deletes no user that has policies"
+    );
+}
+
+#[test]
+fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_so() {
+    let base = access("a", &[]);
+    let Goal::Provide(goal) = provide(&base, false) else { panic!("it provides") };
+    let mut state = published(&base);
+    state.user(|user| user.keys[0].active = false);
+    let mut lost = state.clone();
+    lost.secrets.clear();
+    for state in [&state, &lost] {
+        for paused in [false, true] {
+            let goal = Provide { repairs_paused: paused, verify_at: Some(now()), ..(*goal).clone() };
+            let plan = planned(&Goal::Provide(Box::new(goal)), state);
+            assert_eq!(names_of(&plan), [""; 0]);
+            assert!(matches!(plan.blocked, Some(Blocked::SwitchedOff { .. })), "{plan:?}");
+        }
+    }
+    settle(&mut state, &user(), OVERLAP, now());
+    assert_eq!(state.status.keys[0].off_since, Some(now()), "since it was seen");
+    for (said, steps) in [(-60, vec![]), (60, vec![]), (0, vec!["activate"])] {
+        let goal = Provide { reactivate_at: Some(ago(said)), ..(*goal).clone() };
+        let plan = planned(&Goal::Provide(Box::new(goal)), &state);
+        assert_eq!((names_of(&plan), plan.repairs.len()), (steps, 0), "said {said} s ago");
+    }
+    state.key_activated("K1");
+    assert_eq!(state.status.keys[0].off_since, None);
+    // Rules that took the claim away and gave it back change nothing about it.
+    state.user(|user| user.keys[0].active = false);
+    converge(&mut state, &withhold());
+    assert!(!state.status.keys[0].withheld, "it was not this operator");
+    let back = planned(&provide(&base, false), &state);
+    assert!(!names_of(&back).contains(&"activate") && back.blocked.is_some(), "{back:?}");
+}
+
+/// Wherever a crash cuts the withholding off, the key comes back when a rule allows the claim again.
+#[test]
+fn a_crash_does_not_make_a_withheld_key_look_like_one_that_somebody_else_switched_off() {
+    let base = access("a", &[]);
+    for steps in 0..5 {
+        let mut state = published(&base);
+        crash_after(&mut state, &withhold(), steps, &mut 0);
+        let end = converge(&mut state, &provide(&base, false));
+        assert_eq!(end.blocked, None, "after {steps} steps");
+        assert!(state.keys()[0].active);
+    }
 }
 
 #[test]
@@ -492,6 +592,9 @@ fn what_is_retained_has_only_what_is_allowed_now() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
     let goal = Goal::Retain { document: document(&base) };
     assert_eq!(names_of(&planned(&goal, &published(&acls))), ["cut-back", "tag", "disown", "release"]);
+    let mut marked = published(&acls);
+    marked.user(|user| user.retained = true);
+    assert_eq!(names_of(&planned(&goal, &marked)), ["disown", "release"], "what is marked can be given nothing more");
 }
 
 #[test]
