@@ -103,7 +103,7 @@ impl Lab {
             "allow": [{
                 "namespaces": {"names": namespaces},
                 "buckets": [BUCKET, LATER],
-                "prefixes": ["{namespace}/"],
+                "prefixes": ["{namespace}/", "clusters/prod/{namespace}/"],
                 "capabilities": ["MultipartUploads"],
             }],
         })

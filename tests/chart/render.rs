@@ -250,8 +250,8 @@ async fn the_notes_show_a_target_that_the_values_allow(_: Arc<World>) -> Result<
         (json!({"stores": stores}), "team-a", "one", "x/team-a/dataset-1/"),
         (json!({"stores": {"a": {"allow": []}, "main": stores["main"]}}), "team-a", "one", "x/team-a/dataset-1/"),
         (json!({"stores": stores, "namespaces": ["team-b"]}), "team-b", "one", "x/team-b/dataset-1/"),
-        (json!({"stores": by_label}), "backups", "one", "backups/dataset-1/"),
-        (json!({"stores": {"main": {"allow": []}}}), "backups", "my-backups", "backups/dataset-1/"),
+        (json!({"stores": by_label}), "backups", "one", "clusters/prod/backups/dataset-1/"),
+        (json!({"stores": {"main": {"allow": []}}}), "backups", "my-backups", "clusters/prod/backups/dataset-1/"),
     ];
     for (values, namespace, bucket, prefix) in cases {
         let notes = notes(&values).await?;

@@ -15,7 +15,7 @@ use crate::testbed::{
 pub const BACKUPS: &str = "backups";
 pub const BUCKET: &str = "my-backups";
 pub const TARGET: &str = "dataset-1";
-pub const PREFIX: &str = "backups/dataset-1/";
+pub const PREFIX: &str = "clusters/prod/backups/dataset-1/";
 const RCLONE: &str = "localhost/rclone:e2e";
 
 /// The administrator's half. `url` is where IAM, STS and S3 are.
@@ -42,7 +42,7 @@ pub fn target() -> Result<Value> {
 pub fn another_target(name: &str) -> Result<Value> {
     let mut target = target()?;
     target["metadata"]["name"] = json!(name);
-    target["spec"]["prefix"] = json!(format!("{BACKUPS}/{name}/"));
+    target["spec"]["prefix"] = json!(format!("clusters/prod/{BACKUPS}/{name}/"));
     Ok(target)
 }
 

@@ -68,7 +68,7 @@ impl Stage {
         let operator = timed("operator", start, Operator::start(&control_plane, Options::default())).await?;
         aws.create_bucket(BUCKET).await?;
         aws.create_bucket("another-bucket").await?;
-        aws.put_object(BUCKET, "backups/dataset-10/neighbour", "somebody else's").await?;
+        aws.put_object(BUCKET, "clusters/prod/backups/dataset-10/neighbour", "somebody else's").await?;
         let kubectl = Kubectl::new(&control_plane);
         Ok(Self { _operator: operator, aws, _control_plane: control_plane, kubectl })
     }
@@ -263,8 +263,14 @@ async fn back_up(story: &mut Story, stage: &Stage, rclone: &Rclone) -> Result<()
 
 async fn refused(story: &mut Story, rclone: &Rclone) {
     let attempts = [
-        ("reading the neighbour backups/dataset-10/", vec!["ls".into(), s3("backups/dataset-10/")]),
-        ("writing beside the prefix", vec!["copyto".into(), "data/a.txt".into(), s3("backups/dataset-10/a.txt")]),
+        (
+            "reading the neighbour clusters/prod/backups/dataset-10/",
+            vec!["ls".into(), s3("clusters/prod/backups/dataset-10/")],
+        ),
+        (
+            "writing beside the prefix",
+            vec!["copyto".into(), "data/a.txt".into(), s3("clusters/prod/backups/dataset-10/a.txt")],
+        ),
         ("listing the whole bucket with all that is below", vec!["ls".into(), s3("")]),
         ("another bucket", vec!["ls".into(), "backup_s3:another-bucket/".into()]),
         ("listing all buckets", vec!["lsd".into(), "backup_s3:".into()]),

@@ -10,7 +10,7 @@ use crate::testbed::{
 /// Where backups run.
 pub const BACKUPS: &str = "backups";
 pub const BUCKET: &str = "my-backups";
-pub const PREFIX: &str = "backups/dataset-1/";
+pub const PREFIX: &str = "clusters/prod/backups/dataset-1/";
 
 /// The administrator's half: a namespace, the operator's credentials, and the store `default`.
 pub fn store(url: &str) -> Vec<Value> {
@@ -28,7 +28,7 @@ pub fn store(url: &str) -> Vec<Value> {
                 "iam": {"requestsPerSecond": 1000},
                 "credentials": {"secretRef": {"name": "aws-credentials"}},
                 "allow": [{
-                    "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["{namespace}/"],
+                    "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["clusters/prod/{namespace}/"],
                     "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
                 }],
             },

@@ -67,7 +67,7 @@ async fn create(all: &Api<BackupTarget>, targets: usize) -> Result<()> {
         .map(|number| {
             let mut target = sample::target();
             target["metadata"]["name"] = format!("target-{number}").into();
-            target["spec"]["prefix"] = format!("backups/target-{number}/").into();
+            target["spec"]["prefix"] = format!("clusters/prod/backups/target-{number}/").into();
             let post = &post;
             async move { Ok::<_, anyhow::Error>(all.create(post, &serde_json::from_value(target)?).await?) }
         })
