@@ -30,6 +30,7 @@ use crate::{
 
 tests![
     one_that_cannot_be_read_stops_nobody_else,
+    a_status_beyond_all_measure_stops_nobody_else,
     a_store_that_does_not_answer_keeps_no_other_waiting,
     after_a_restart_a_new_target_goes_before_looks_at_old_ones,
 ];
@@ -51,12 +52,12 @@ fn conditions_of(object: &DynamicObject) -> Vec<k8s_openapi::apimachinery::pkg::
     serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default()
 }
 
-async fn until_unreadable(api: &Api<DynamicObject>, name: &str) -> Result<DynamicObject> {
+async fn until_unreadable(api: &Api<DynamicObject>, name: &str, why: &str) -> Result<DynamicObject> {
     wait_until(&format!("{name} to be told as unreadable"), PATIENCE, async || {
         let object = api.get(name).await?;
         let told = conditions_of(&object);
         let stalled = condition::find(&told, STALLED).filter(|is| is.status == "True" && is.reason == "Unreadable");
-        ensure!(stalled.is_some_and(|stalled| stalled.message.contains(FROM_THE_FUTURE)), "{told:?}");
+        ensure!(stalled.is_some_and(|stalled| stalled.message.contains(why)), "{told:?}");
         ensure!(condition::find(&told, READY).is_some_and(|ready| ready.status == "Unknown"), "{told:?}");
         Ok(object)
     })
@@ -92,10 +93,10 @@ async fn one_that_cannot_be_read_stops_nobody_else(_: Arc<World>) -> Result<()> 
     })
     .await?;
 
-    let unreadable = until_unreadable(&targets, "first").await?;
+    let unreadable = until_unreadable(&targets, "first", FROM_THE_FUTURE).await?;
     let kept = |field: &str| unreadable.data["status"][field] == before[field];
     ensure!(kept("keys") && kept("principal") && kept("accessKeyId"), "{:?}", unreadable.data["status"]);
-    until_unreadable(&stores, "later").await?;
+    until_unreadable(&stores, "later", FROM_THE_FUTURE).await?;
     for restarted in [false, true] {
         if restarted {
             lab.operator.kill();
@@ -135,6 +136,56 @@ async fn one_that_cannot_be_read_stops_nobody_else(_: Arc<World>) -> Result<()> 
     Ok(())
 }
 
+/// Some 10^16 years.
+const BEYOND_ALL_MEASURE: &str = "99999999999999999999h";
+
+/// The definitions of an earlier version, which knew no rules for a field of a store.
+async fn without_rules_for(lab: &Lab, field: &str) -> Result<()> {
+    let definitions = Api::<CustomResourceDefinition>::all(lab.control_plane.client()?);
+    let rules = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{field}/x-kubernetes-validations");
+    let no_rules = serde_json::from_value(json!([{"op": "remove", "path": rules}]))?;
+    definitions.patch(BackupStore::crd_name(), &PatchParams::default(), &Patch::<()>::Json(no_rules)).await?;
+    Ok(())
+}
+
+async fn write_drift_interval(stores: &Api<DynamicObject>, name: &str, value: Value) -> Result<()> {
+    let status = Patch::Merge(json!({"status": {"driftInterval": value}}));
+    stores.patch_status(name, &PatchParams::default(), &status).await?;
+    Ok(())
+}
+
+/// Whoever may write the status of one store (the operator's own account may) ends no operator with it, and none that starts.
+async fn a_status_beyond_all_measure_stops_nobody_else(_: Arc<World>) -> Result<()> {
+    let mut lab = Lab::start("poisoned-status", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    create_store(&lab, "poisoned", &endpoint).await?;
+    let stores: Api<DynamicObject> =
+        Api::all_with(lab.control_plane.client()?, &ApiResource::erase::<BackupStore>(&()));
+    let refused = write_drift_interval(&stores, "poisoned", json!(BEYOND_ALL_MEASURE)).await;
+    ensure!(refused.is_err_and(|error| format!("{error:#}").contains("driftInterval")), "the definitions took it");
+
+    without_rules_for(&lab, "status/properties/driftInterval").await?;
+    wait_until("the API server to take the status", PATIENCE, async || {
+        write_drift_interval(&stores, "poisoned", json!(BEYOND_ALL_MEASURE)).await
+    })
+    .await?;
+    for count in [1, 2] {
+        until_unreadable(&stores, "poisoned", "status.driftInterval: the duration is longer than can be counted")
+            .await?;
+        lab.create_target(&format!("target-{count}")).await?;
+        lab.until_all_ready(count).await?;
+        ensure!(lab.operator.is_running(), "{}", lab.operator.printed());
+        lab.operator.kill();
+        lab.operator.restart().await?;
+    }
+    let poisoned = stores.get("poisoned").await?;
+    ensure!(poisoned.data["status"]["driftInterval"] == BEYOND_ALL_MEASURE, "the test shows nothing: {poisoned:?}");
+
+    write_drift_interval(&stores, "poisoned", Value::Null).await?;
+    until_store_ready(&lab, "poisoned").await
+}
+
 async fn patch(api: &Api<DynamicObject>, name: &str, spec: Value) -> Result<()> {
     api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await?;
     Ok(())
@@ -151,7 +202,7 @@ async fn a_store_that_does_not_answer_keeps_no_other_waiting(_: Arc<World>) -> R
     let endpoint = lab.aws.url().to_owned();
     lab.create_store(&endpoint).await?;
     let dead = Proxy::start(&lab.aws_upstream()).await?;
-    create_dead_store(&lab, dead.url()).await?;
+    create_store(&lab, "dead", dead.url()).await?;
     let idle = new_targets(&lab, "idle").await?;
 
     let silence = dead.fault(Fault::Hang, |_| true);
@@ -212,16 +263,22 @@ async fn after_a_restart_a_new_target_goes_before_looks_at_old_ones(_: Arc<World
     lab.until_all_ready(OLD + 1).await
 }
 
-async fn create_dead_store(lab: &Lab, endpoint: &str) -> Result<()> {
+/// One more store that is ready.
+async fn create_store(lab: &Lab, name: &str, endpoint: &str) -> Result<()> {
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
     let spec = json!({
         "region": REGION,
         "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
         "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
     });
-    create(&stores, json!({"metadata": {"name": "dead"}, "spec": spec})).await?;
+    create(&stores, json!({"metadata": {"name": name}, "spec": spec})).await?;
+    until_store_ready(lab, name).await
+}
+
+async fn until_store_ready(lab: &Lab, name: &str) -> Result<()> {
+    let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
     wait_until("the store to be ready", PATIENCE, async || {
-        let told = stores.get("dead").await?.status.unwrap_or_default().conditions;
+        let told = stores.get(name).await?.status.unwrap_or_default().conditions;
         ensure!(condition::find(&told, READY).is_some_and(|ready| ready.status == "True"), "{told:?}");
         Ok(())
     })
