@@ -199,6 +199,8 @@ fn every_fault_is_told_with_its_place() {
         let error = refused(&["-f", "-"], &TARGET.replacen(from, to, 1));
         assert!(error.starts_with("error: standard input, document 1") && error.contains(why), "{to}: {error}");
     }
+    let plain = STORE.replacen("spec:\n", "spec:\n  endpoints: {iam: 'http://iam.example.com'}\n", 1);
+    assert!(refused(&["-f", "-", "-o", "boundary"], &plain).contains("spec.endpoints.iam: it is without TLS"));
     let two = format!("{}---\n{}", TARGET.replace("my-b", "My-b"), TARGET.replace("prefix: b", "prefix: /b"));
     assert_eq!(refused(&["-f", "-"], &two).lines().filter(|line| line.starts_with("error: ")).count(), 2);
     assert!(refused(&["-f", "no/such/file.yaml"], "").contains("no/such/file.yaml cannot be read"));

@@ -1,6 +1,6 @@
 //! What a store says about all access in it, parsed once from its spec.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use super::{Invalid, Partition, offending};
 use crate::api::backup_store::BackupStoreSpec;
@@ -34,7 +34,14 @@ impl Terms {
         for (field, endpoint) in
             [("spec.endpoints.iam", &spec.endpoints.iam), ("spec.endpoints.sts", &spec.endpoints.sts)]
         {
-            endpoint.as_deref().map(|url| Endpoint::parse(field, url)).transpose()?;
+            let endpoint = endpoint.as_deref().map(|url| Endpoint::parse(field, url)).transpose()?;
+            if endpoint.is_some_and(|endpoint| endpoint.others_can_listen()) && !spec.endpoints.allow_insecure {
+                return Err(Invalid::new(
+                    field,
+                    "it is without TLS, so that others can listen, and answer in its place: give an https:// URL, or set \
+                     spec.endpoints.allowInsecure to true",
+                ));
+            }
         }
         let endpoint = spec.endpoints.s3.as_deref().map(|url| Endpoint::parse("spec.endpoints.s3", url)).transpose()?;
         let tls_only = spec.policy.secure_transport;
@@ -140,6 +147,21 @@ impl Endpoint {
     pub fn is_plain(&self) -> bool {
         self.0.starts_with("http://")
     }
+
+    /// Whether what is said there crosses a network in the clear.
+    fn others_can_listen(&self) -> bool {
+        self.0.strip_prefix("http://").is_some_and(|host| !is_loopback(host.strip_suffix('/').unwrap_or(host)))
+    }
+}
+
+/// Whether a host, with or without a port, is the machine itself.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, _port)) if !host.ends_with(']') => name,
+        _ => host,
+    };
+    let is_ours = |name: &str| name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    matches!(name, "localhost" | "[::1]") || is_ours(name)
 }
 
 fn is_host_and_port(text: &str) -> bool {
@@ -311,6 +333,39 @@ mod tests {
     }
 
     #[test]
+    fn iam_and_sts_are_asked_with_tls_where_others_can_listen() {
+        for (url, taken) in [
+            ("https://iam.example.com", true),
+            ("http://localhost", true),
+            ("http://localhost:9000/", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://127.255.255.255/", true),
+            ("http://[::1]", true),
+            ("http://[::1]:9000/", true),
+            ("http://iam.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://LOCALHOST", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://127.0.0.256", false),
+            ("http://127.0.0.01", false),
+            ("http://127.1", false),
+            ("http://128.0.0.1", false),
+            ("http://0.0.0.0:9000", false),
+            ("http://[::]:1", false),
+            ("http://[::1:1]", false),
+            ("http://[::ffff:7f00:1]", false),
+        ] {
+            for service in ["iam", "sts"] {
+                let endpoints = serde_json::json!({"endpoints": {service: url}});
+                assert_eq!(parse(&endpoints).is_ok(), taken, "{endpoints}");
+                let allowed = serde_json::json!({"endpoints": {service: url, "allowInsecure": true}});
+                assert!(parse(&allowed).is_ok(), "{allowed}");
+            }
+            assert!(parse(&serde_json::json!({"endpoints": {"s3": url}})).is_ok(), "no secret is sent to S3: {url}");
+        }
+    }
+
+    #[test]
     fn each_field_says_what_is_wrong_with_it() {
         let table = [
             (serde_json::json!({"region": "EU"}), "spec.region", "found E at place 1"),
@@ -318,6 +373,11 @@ mod tests {
             (serde_json::json!({"endpoints": {"s3": "x"}}), "spec.endpoints.s3", "scheme, host and port"),
             (serde_json::json!({"endpoints": {"iam": "x"}}), "spec.endpoints.iam", "scheme, host and port"),
             (serde_json::json!({"endpoints": {"sts": "x"}}), "spec.endpoints.sts", "scheme, host and port"),
+            (
+                serde_json::json!({"endpoints": {"sts": "http://x"}}),
+                "spec.endpoints.sts",
+                "spec.endpoints.allowInsecure",
+            ),
             (serde_json::json!({"iam": {"path": "/a b/"}}), "spec.iam.path", "at place 3"),
             (serde_json::json!({"iam": {"path": "//"}}), "spec.iam.path", "begins and ends"),
             (serde_json::json!({"iam": {"path": "/a"}}), "spec.iam.path", "begins and ends"),

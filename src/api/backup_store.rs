@@ -78,6 +78,8 @@ pub enum Provider {
 
 /// Endpoints that differ from the provider's own.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = needs_tls("iam"), validation = needs_tls("sts"))]
 pub struct Endpoints {
     /// S3, as backups reach it. Written into rclone.conf.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +96,10 @@ pub struct Endpoints {
     #[schemars(length(max = 253))]
     #[x_kube(validation = endpoint("sts"))]
     pub sts: Option<String>,
+    /// Let the operator reach IAM and STS without TLS (`http://`) on other hosts than its own. The secret of each new access
+    /// key then crosses the network in the clear.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_insecure: bool,
 }
 
 /// Scheme, host and port: no path, and no credentials.
@@ -102,6 +108,19 @@ fn endpoint(service: &str) -> Rule {
     let address = r"self.matches('^https?://\\[[0-9a-fA-F:]+\\](:[0-9]+)?/?$')";
     let message = format!("an endpoint is a URL of scheme, host and port, such as https://{service}.example.com:9000");
     Rule::new(format!("{host} || {address}")).message(message.as_str())
+}
+
+/// IAM answers with secrets, and STS says whose account it is.
+fn needs_tls(service: &str) -> Rule {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    let loopback = format!(r"^http://(localhost|127(\\.{octet}){{3}}|\\[::1\\])(:[0-9]+)?/?$");
+    let is_plain = format!("has(self.{service}) && self.{service}.startsWith('http://')");
+    let is_allowed = format!("has(self.allowInsecure) && self.allowInsecure || self.{service}.matches('{loopback}')");
+    let message = format!(
+        "endpoints.{service} is without TLS, so that others can listen, and answer in its place: give an https:// URL, or set \
+         endpoints.allowInsecure to true"
+    );
+    Rule::new(format!("!({is_plain}) || {is_allowed}")).message(message.as_str())
 }
 
 impl Endpoints {

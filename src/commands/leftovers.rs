@@ -68,7 +68,7 @@ async fn users(connections: &Connections, store: &BackupStore) -> Result<Vec<Lis
     let (Some(account), Some(path)) = (status.account_id, status.iam_path) else {
         return Err("the operator has not said yet in which account and under which path its users are".to_owned());
     };
-    let settings = Settings { spec: store.spec.clone(), key: None };
+    let settings = Settings::parse(&store.spec).map_err(|invalid| invalid.to_string())?;
     let connection = connections.connect(&store.name_any(), settings).await.map_err(|error| in_words(&error))?;
     if connection.account_id != account {
         return Err(format!(

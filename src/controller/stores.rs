@@ -106,41 +106,36 @@ fn settle(context: &Context, uid: &str, written: Result<(), cluster::Error>) -> 
     }
 }
 
-/// The connection to a store whose account is the one it is pinned to.
+/// The connection to a store whose account is the one it is pinned to, for others than the store itself.
 ///
 /// # Errors
-/// When the credentials are missing, do not work, or belong to another account.
+/// When the store is not ready, or its credentials are missing, do not work, or belong to another account.
 pub async fn pinned_connection(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
     let name = store.name_any();
-    let pinned = store.status.as_ref().and_then(|status| status.account_id.clone());
-    let Some(pinned) = pinned else {
+    if store.status.as_ref().is_none_or(|status| status.account_id.is_none()) {
         let ready = store.status.as_ref().and_then(|status| condition::find(&status.conditions, READY));
         return Err(match ready {
             Some(ready) => Error::StoreNotReady { name, why: ready.reason.clone() },
             None => Error::StorePending(name),
         });
-    };
-    let connection = connect(context, store).await?;
-    if connection.account_id == pinned {
-        Ok(connection)
-    } else {
-        Err(Error::AccountChanged { store: name, pinned, found: connection.account_id.clone() })
     }
+    connect(context, store).await.map_err(|error| match error {
+        Error::Invalid(_) => Error::StoreNotReady { name, why: reason::INVALID_SPEC.to_owned() },
+        error => error,
+    })
 }
 
 async fn check(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
-    let connection = if store.status.as_ref().is_some_and(|status| status.account_id.is_some()) {
-        pinned_connection(context, store).await?
-    } else {
-        connect(context, store).await?
-    };
+    let connection = connect(context, store).await?;
     connection.terms(&store.spec)?;
     Ok(connection)
 }
 
+/// The connection to a store, if it leads to the account that the store is pinned to, or if it is not pinned yet.
 async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
-    let key = match &store.spec.credentials {
-        None => None,
+    let settings = Settings::parse(&store.spec)?;
+    let settings = match &store.spec.credentials {
+        None => settings,
         Some(credentials) => {
             let name = object_name("spec.credentials.secretRef.name", &credentials.secret_ref.name)?;
             let key = context.cluster.operator_key(&name).await.map_err(|error| match error.kind {
@@ -150,10 +145,18 @@ async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connectio
                 },
                 _ => error.into(),
             })?;
-            Some(key)
+            settings.with_key(key)
         }
     };
-    Ok(context.connections.connect(&store.name_any(), Settings { spec: store.spec.clone(), key }).await?)
+    let connection = context.connections.connect(&store.name_any(), settings).await?;
+    match store.status.as_ref().and_then(|status| status.account_id.as_ref()) {
+        Some(pinned) if *pinned != connection.account_id => Err(Error::AccountChanged {
+            store: store.name_any(),
+            pinned: pinned.clone(),
+            found: connection.account_id.clone(),
+        }),
+        _ => Ok(connection),
+    }
 }
 
 fn status(

@@ -55,13 +55,28 @@ impl PartialEq for OperatorKey {
     }
 }
 
-/// What a connection depends on; a change makes a new one.
+/// What a connection depends on; a change makes a new one. To a store that breaks a rule there is none.
 #[derive(Clone, PartialEq)]
 pub struct Settings {
-    /// Region, endpoints and all the rest of the store.
-    pub spec: BackupStoreSpec,
-    /// `None` is the SDK's default chain.
-    pub key: Option<OperatorKey>,
+    spec: BackupStoreSpec,
+    key: Option<OperatorKey>,
+}
+
+impl Settings {
+    /// Region, endpoints and all the rest of the store, with the credentials of the SDK's default chain.
+    ///
+    /// # Errors
+    /// When a field of the store's spec breaks a rule: nothing is sent there.
+    pub fn parse(spec: &BackupStoreSpec) -> Result<Self, Invalid> {
+        Terms::parse(spec, None)?;
+        Ok(Self { spec: spec.clone(), key: None })
+    }
+
+    /// With these credentials.
+    #[must_use]
+    pub fn with_key(self, key: OperatorKey) -> Self {
+        Self { key: Some(key), ..self }
+    }
 }
 
 /// A store whose credentials have answered.
@@ -267,7 +282,7 @@ mod tests {
         let key = OperatorKey { id: "AKIAIOSFODNN7EXAMPLE".into(), secret: "secret".into(), session_token: None };
         let endpoints = Endpoints { sts: Some(format!("http://{sts}")), ..Endpoints::default() };
         let spec = serde_json::json!({"region": "eu-central-1", "endpoints": endpoints});
-        let settings = Settings { spec: serde_json::from_value(spec).unwrap(), key: Some(key) };
+        let settings = Settings::parse(&serde_json::from_value(spec).unwrap()).unwrap().with_key(key);
         let connections = Connections::new(Arc::default(), Fence::default()).unwrap();
         connections.connect("default", settings).await
     }

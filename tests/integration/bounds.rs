@@ -31,6 +31,7 @@ use crate::{
 tests![
     one_that_cannot_be_read_stops_nobody_else,
     a_status_beyond_all_measure_stops_nobody_else,
+    nothing_is_sent_without_tls_unless_the_store_says_so,
     a_store_that_does_not_answer_keeps_no_other_waiting,
     after_a_restart_a_new_target_goes_before_looks_at_old_ones,
 ];
@@ -184,6 +185,47 @@ async fn a_status_beyond_all_measure_stops_nobody_else(_: Arc<World>) -> Result<
 
     write_drift_interval(&stores, "poisoned", Value::Null).await?;
     until_store_ready(&lab, "poisoned").await
+}
+
+async fn nothing_is_sent_without_tls_unless_the_store_says_so(_: Arc<World>) -> Result<()> {
+    let lab = Lab::start("no-tls", root_in_environment).await?;
+    let endpoint = lab.aws.url().to_owned();
+    lab.create_store(&endpoint).await?;
+    lab.create_target("before").await?;
+    lab.until_all_ready(1).await?;
+    without_rules_for(&lab, "spec/properties/endpoints").await?;
+    let stores: Api<DynamicObject> =
+        Api::all_with(lab.control_plane.client()?, &ApiResource::erase::<BackupStore>(&()));
+    // It leads to the same server, and is not an address of loopback.
+    let plain = endpoint.replace("127.0.0.1", "0.0.0.0");
+    ensure!(plain != endpoint, "{endpoint}");
+    wait_until("the API server to take the endpoints", PATIENCE, async || {
+        patch(&stores, "default", json!({"endpoints": {"iam": plain, "sts": plain}})).await
+    })
+    .await?;
+    wait_until("the store to be told as invalid", PATIENCE, async || {
+        let told = conditions_of(&stores.get("default").await?);
+        let stalled = condition::find(&told, STALLED).filter(|is| is.status == "True" && is.reason == "InvalidSpec");
+        ensure!(stalled.is_some_and(|is| is.message.contains("spec.endpoints.allowInsecure")), "{told:?}");
+        Ok(())
+    })
+    .await?;
+    let (mark, targets) = (lab.aws.mark(), lab.targets()?);
+    lab.create_target("after").await?;
+    wait_until("a target of it to say so", PATIENCE, async || {
+        let told = status(&targets.get("after").await?).conditions;
+        let ready = condition::find(&told, READY).filter(|ready| ready.reason == "StoreNotReady");
+        ensure!(ready.is_some_and(|ready| ready.message.contains("InvalidSpec")), "{told:?}");
+        Ok(())
+    })
+    .await?;
+    let sent = lab.aws.calls_since(mark, |call| call.action.is_some());
+    ensure!(sent.is_empty(), "{sent:#?}");
+
+    patch(&stores, "default", json!({"endpoints": {"allowInsecure": true}})).await?;
+    lab.until_all_ready(2).await?;
+    ensure!(!lab.aws.calls_since(mark, |call| call.is("CreateAccessKey")).is_empty(), "the test shows nothing");
+    Ok(())
 }
 
 async fn patch(api: &Api<DynamicObject>, name: &str, spec: Value) -> Result<()> {

@@ -134,7 +134,7 @@ const TARGET_FIELDS: [Field; 5] = [
     },
 ];
 
-const STORE_PIECES: [&str; 21] = [
+const STORE_PIECES: [&str; 26] = [
     "https://",
     "arn:aws:iam::123456789012:policy/",
     "/",
@@ -147,6 +147,11 @@ const STORE_PIECES: [&str; 21] = [
     "-",
     "arn:aws-cn:iam::aws:policy/",
     "http://",
+    "127.",
+    "0.0.1",
+    "255",
+    "localhost",
+    "[::1]",
     "0123456789",
     "12",
     "@",
@@ -157,7 +162,7 @@ const STORE_PIECES: [&str; 21] = [
     "Z",
     ":",
 ];
-const STORE_FIELDS: [Field; 7] = [
+const STORE_FIELDS: [Field; 9] = [
     Field { name: "region", begins: "", in_spec: |text| json!({"region": text}), parse: is_store },
     Field {
         name: "endpoints.s3",
@@ -167,8 +172,20 @@ const STORE_FIELDS: [Field; 7] = [
     },
     Field {
         name: "endpoints.iam",
-        begins: "http://",
+        begins: "http://127.0.0.1",
         in_spec: |text| json!({"region": "r", "endpoints": {"iam": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "endpoints.sts",
+        begins: "http://[::1]",
+        in_spec: |text| json!({"region": "r", "endpoints": {"sts": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "endpoints.allowInsecure",
+        begins: "http://",
+        in_spec: |text| json!({"region": "r", "endpoints": {"iam": text, "sts": text, "allowInsecure": true}}),
         parse: is_store,
     },
     Field {
@@ -204,7 +221,7 @@ async fn the_api_server_and_the_code_refuse_the_same(world: Arc<World>) -> Resul
     for number in 0..SAMPLES {
         let of_store = number % 2 == 1;
         let (pieces, fields) =
-            if of_store { (&STORE_PIECES, &STORE_FIELDS[..]) } else { (&TARGET_PIECES, &TARGET_FIELDS[..]) };
+            if of_store { (&STORE_PIECES[..], &STORE_FIELDS[..]) } else { (&TARGET_PIECES[..], &TARGET_FIELDS[..]) };
         let field = &fields[random.usize(..fields.len())];
         let spec = (field.in_spec)(&sample(&mut random, field.begins, pieces));
         let answer = if of_store { space.ask_for_store(&spec).await } else { space.ask_for(&spec).await };
@@ -271,6 +288,12 @@ async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()>
     }
     for endpoint in ["ftp://host", "https://host/path", "https://user:pass@host", "http://"] {
         ensure!(space.patch_store(json!({"endpoints": {"iam": endpoint}})).await.is_err(), "{endpoint} was taken");
+    }
+    for service in ["iam", "sts"] {
+        let endpoints = json!({"endpoints": {service: "http://aws.example.com"}});
+        let refused = space.patch_store(endpoints).await.err().context("it was taken")?.to_string();
+        ensure!(refused.contains(&format!("endpoints.{service} is without TLS")), "{refused}");
+        ensure!(refused.contains("set endpoints.allowInsecure to true"), "{refused}");
     }
     Ok(())
 }
