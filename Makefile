@@ -56,9 +56,9 @@ down: ## End what `make up` started
 	@$(TESTBED) down
 
 .PHONY: scale
-scale: tools ## A benchmark: TARGETS=1000 new targets at once, with the release build
+scale: tools ## A benchmark with the release build: TARGETS=1000 new targets at once, beside DECOYS=0 and BIG=0 Secrets; time and memory
 	@$(CARGO) build --quiet --locked --release --bins --example testbed
-	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(TARGETS)
+	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(or $(TARGETS),1000) $(or $(DECOYS),0) $(or $(BIG),0)
 
 # Each mutant is built and tried by itself, in a copy of the project: first with the unit tests, which are quick, and what
 # survives them with all, judges included; of those not the ones that need servers.

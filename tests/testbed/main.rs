@@ -14,6 +14,8 @@ use std::{env, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use scale::Scale;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match command(env::args().nth(1).as_deref()).await {
@@ -30,17 +32,20 @@ async fn main() -> ExitCode {
 async fn command(name: Option<&str>) -> Result<bool> {
     match name {
         Some("demo") => return demo::demo().await,
-        Some("scale") => scale::scale(targets()?).await?,
+        Some("scale") => scale::scale(how_much()?).await?,
         Some("up") => up::up().await?,
         Some("down") => up::down().await?,
         // What `up` leaves running; by hand it stays in the foreground.
         Some("serve") => serve::serve().await?,
-        _ => bail!("usage: testbed demo|up|down|serve|scale [TARGETS]"),
+        _ => bail!("usage: testbed demo|up|down|serve|scale [TARGETS [DECOYS [BIG]]]"),
     }
     Ok(true)
 }
 
-fn targets() -> Result<usize> {
-    let count = env::args().nth(2).unwrap_or_else(|| "1000".to_owned());
-    count.parse().with_context(|| format!("`{count}` is no number of targets"))
+fn how_much() -> Result<Scale> {
+    let number = |place: usize, default: usize| match env::args().nth(place) {
+        None => Ok(default),
+        Some(number) => number.parse().with_context(|| format!("`{number}` is no number")),
+    };
+    Ok(Scale { targets: number(2, 1_000)?, decoys: number(3, 0)?, big: number(4, 0)? })
 }
