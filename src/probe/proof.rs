@@ -233,9 +233,12 @@ fn severity(standing: &Standing) -> u8 {
         Standing::NotYet(finding) if matches!(finding.reading, Reading::NotTried(_)) => 2,
         Standing::Unknown(finding) if matches!(finding.reading, Reading::NotTried(_)) => 2,
         Standing::Unsupported(_) => 3,
+        // Of a store that left one request unanswered, what it says to another may follow from that: an object of the try before
+        // is still there. It passes by itself, and so may the other.
+        Standing::NotYet(finding) if matches!(finding.reading, Reading::Throttled | Reading::Unreachable) => 6,
         Standing::NotYet(_) => 4,
         Standing::Unknown(_) => 5,
-        Standing::Broken(_) => 6,
+        Standing::Broken(_) => 7,
     }
 }
 
@@ -442,6 +445,19 @@ mod tests {
         });
         let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { panic!("{proof:?}") };
         assert_eq!(why.probe.verb, Verb::Put);
+    }
+
+    #[test]
+    fn what_a_store_left_unanswered_is_told_before_what_may_follow_from_it() {
+        for silence in [Reading::Throttled, Reading::Unreachable] {
+            let proof = proof(&[], |probe| match (probe.verb, probe.expect) {
+                (Verb::Put, Expect::Works) => Some(Reading::Inconclusive("PreconditionFailed".to_owned())),
+                (Verb::Delete, Expect::Works) => Some(silence.clone()),
+                _ => None,
+            });
+            let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { panic!("{proof:?}") };
+            assert_eq!(why.probe.verb, Verb::Delete);
+        }
     }
 
     #[test]
