@@ -21,10 +21,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, interval},
-};
+use tokio::{task::JoinSet, time::interval};
 
 use crate::{
     restart::{Lab, root_in_environment},
@@ -45,8 +42,9 @@ const PROMISED: Duration = Duration::from_secs(30);
 /// Looking costs those who are looked at.
 const NOW_AND_THEN: Duration = Duration::from_millis(200);
 const START: Duration = Duration::from_mins(2);
-const FLOOD_LASTS: Duration = Duration::from_secs(20);
 const FLOODERS: u32 = 4;
+/// Of each flooder; half of all is more than would make the checks of everybody else less frequent.
+const FLOOD: u32 = 200;
 /// Of all flooders together, 40 in a second.
 const FLOOD_EVERY: Duration = Duration::from_millis(100);
 
@@ -196,12 +194,9 @@ impl Crowd {
         for flooder in 0..FLOODERS {
             let (targets, made) = (self.targets("flood")?, made.clone());
             flooders.spawn(async move {
-                let (end, mut tick) = (Instant::now() + FLOOD_LASTS, interval(FLOOD_EVERY));
-                for number in 0_u32.. {
+                let mut tick = interval(FLOOD_EVERY);
+                for number in 0..FLOOD {
                     tick.tick().await;
-                    if Instant::now() > end {
-                        break;
-                    }
                     let name = format!("flood-{flooder}-{number}");
                     let metadata = json!({"name": name, "finalizers": [TARGET_FINALIZER]});
                     create(&targets, json!({"metadata": metadata, "spec": {"bucket": "nobodys"}})).await?;
