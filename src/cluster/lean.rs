@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::api::{
     BackupStore, BackupTarget, GROUP,
     backup_store::{BackupStoreSpec, BackupStoreStatus},
-    backup_target::{BackupTargetSpec, BackupTargetStatus},
+    backup_target::{BackupTargetSpec, BackupTargetStatus, StoreRef},
 };
 
 /// An object with the metadata that this operator uses, or why it cannot be read. One that cannot be read is known all the
@@ -34,6 +34,8 @@ pub struct Unreadable {
     pub metadata: ObjectMeta,
     /// What is wrong with it, and where.
     pub error: String,
+    /// The store that it names, if that much of it can be read.
+    pub store: Option<StoreRef>,
 }
 
 /// A kind of this operator.
@@ -165,10 +167,11 @@ impl<'de, K: Kind> Deserialize<'de> for Lean<K> {
         }
         let parts = Parts::deserialize(deserializer)?;
         let metadata = ObjectMeta::from(parts.metadata);
+        let store = serde_json::from_value(parts.spec["storeRef"].clone()).ok();
         let read = read("spec", parts.spec).and_then(|spec| Ok((spec, read("status", parts.status)?)));
         Ok(Self(match read {
             Ok((spec, status)) => Ok(K::whole(metadata, spec, status)),
-            Err(error) => Err(Unreadable { metadata, error }),
+            Err(error) => Err(Unreadable { metadata, error, store }),
         }))
     }
 }
@@ -256,7 +259,11 @@ mod tests {
             let unreadable = target(&metadata, &spec, &status).0.unwrap_err();
             assert!(unreadable.error.starts_with(says), "{}", unreadable.error);
             assert_eq!(unreadable.metadata.generation, Some(3));
+            assert_eq!(unreadable.store, None);
         }
+        let newer = json!({"bucket": "b", "capabilities": ["Teleport"], "storeRef": {"name": "fast"}});
+        let unreadable = target(&metadata, &newer, &Value::Null).0.unwrap_err();
+        assert_eq!(unreadable.store, Some(StoreRef { name: "fast".to_owned() }));
     }
 
     #[test]

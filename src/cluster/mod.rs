@@ -53,6 +53,8 @@ pub struct Cluster {
     recorder: Recorder,
     namespace: String,
     fence: Fence,
+    /// Labels of the stores that there are for this operator; `None` is all of them.
+    selector: Option<String>,
     /// Held while an object is read as a whole: many may be large.
     whole: Arc<Mutex<()>>,
 }
@@ -75,13 +77,25 @@ impl Cluster {
             Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
         let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));
         let namespace = namespace.to_owned();
-        Ok(Self { client, recorder, namespace, fence: Fence::default(), whole: Arc::default() })
+        Ok(Self { client, recorder, namespace, fence: Fence::default(), selector: None, whole: Arc::default() })
     }
 
     /// The same for a replica that acts only while it leads.
     #[must_use]
     pub fn behind(&self, fence: Fence) -> Self {
         Self { fence, ..self.clone() }
+    }
+
+    /// The same for an operator that knows only the stores with these labels.
+    #[must_use]
+    pub fn selecting(&self, selector: Option<String>) -> Self {
+        Self { selector, ..self.clone() }
+    }
+
+    /// Whether other operators may have stores of their own.
+    #[must_use]
+    pub fn is_one_of_several(&self) -> bool {
+        self.selector.is_some()
     }
 
     /// The client, for watches.
@@ -280,15 +294,35 @@ impl Cluster {
         self.within(what, self.stores().list(&these)).await?.items.into_iter().map(|found| open(what, found)).collect()
     }
 
-    /// The store of that very name as it is now, not as the watch saw it last.
+    /// The store of that very name as it is now, not as the watch saw it last. One that belongs to another operator by its labels
+    /// is none here, and only the API server says for sure what a selector means.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn store(&self, name: &ObjectName) -> Result<Option<BackupStore>, Error> {
         let what = "read the BackupStore";
-        let found = self.within(what, self.stores().get_opt(name.as_str())).await?;
+        let stores = self.stores();
+        let found = match &self.selector {
+            None => self.within(what, stores.get_opt(name.as_str())).await?,
+            Some(selector) => {
+                let it = ListParams::default().fields(&format!("metadata.name={}", name.as_str())).labels(selector);
+                self.within(what, stores.list(&it)).await?.items.pop()
+            }
+        };
         let found = found.filter(|found| found.meta().name.as_deref() == Some(name.as_str()));
         found.map(|found| open(what, found)).transpose()
+    }
+
+    /// Whether there is a store of that name whose labels make it another operator's, when [`Self::store`] found none.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn is_store_of_another(&self, name: &ObjectName) -> Result<bool, Error> {
+        if !self.is_one_of_several() {
+            return Ok(false);
+        }
+        let stores = self.stores();
+        Ok(self.within("look for the BackupStore", stores.get_metadata_opt(name.as_str())).await?.is_some())
     }
 
     /// Sets or clears a store's finalizer.

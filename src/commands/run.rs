@@ -43,9 +43,9 @@ pub struct Arguments {
     #[arg(long, env = "CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
 
-    /// Work only on BackupTargets and BackupStores with these labels, such as `shard=a` [default: on all]. Several operators
-    /// can share the work of one cluster: give each its own labels and all the same cluster id, and give a BackupStore and
-    /// all targets that use it the same labels.
+    /// Work only on BackupStores with these labels, such as `shard=a`, and on the BackupTargets that use them, whatever labels
+    /// those have [default: on all]. Several operators can share the work of one cluster: give each its own labels and all the
+    /// same cluster id, and let each store have the labels of one operator.
     #[arg(long, env = "WATCH_LABEL_SELECTOR", value_parser = label_selector)]
     watch_label_selector: Option<String>,
 

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     access::allow::{self, Namespace, Rival},
-    api::BackupTarget,
+    api::{BackupTarget, backup_target::StoreRef},
     cluster::Cluster,
     fair::Urgency,
     store::connect::Connections,
@@ -73,7 +73,7 @@ pub struct Context {
 
 /// What is kept of all objects, as the watches see them.
 pub struct Watched {
-    /// Of all BackupStores.
+    /// Of the BackupStores that this operator works on.
     pub stores: Store<SeenStore>,
     /// The labels of namespaces.
     pub namespaces: Arc<Namespaces>,
@@ -120,6 +120,14 @@ impl Context {
         here + self.departed.count(store, &self.seen_uids())
     }
 
+    /// Whether a target is this operator's to work on. Where several operators share the stores, it goes by the store alone: its
+    /// labels are an administrator's, and those of a target are a tenant's. Who has a store that there is not, nobody knows.
+    #[must_use]
+    pub fn is_ours(&self, target: &SeenTarget) -> bool {
+        let is_known = |store: &StoreRef| self.seen.stores.get(&ObjectRef::new(&store.resolved())).is_some();
+        !self.cluster.is_one_of_several() || target.store_ref().is_none_or(is_known)
+    }
+
     /// The UIDs of all targets that the watches see.
     #[must_use]
     pub fn seen_uids(&self) -> HashSet<String> {
@@ -154,7 +162,7 @@ impl Context {
     #[must_use]
     pub fn census(&self) -> Census {
         let mut count = Census::default();
-        for seen in self.seen.targets.iter().flat_map(Store::state) {
+        for seen in self.seen.targets.iter().flat_map(Store::state).filter(|seen| self.is_ours(seen)) {
             match seen.readable() {
                 Some(target) => {
                     let store = target.spec.store_ref.resolved();
@@ -277,6 +285,12 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.hand.let_go(uid);
         self.memories.forget(uid);
+    }
+
+    /// Leaves a target, and whatever becomes of it, to the operator that its store belongs to.
+    pub fn leave(&self, uid: &str) {
+        self.forget(uid);
+        self.departed.let_go(uid);
     }
 
     /// Forgets a store that is gone.

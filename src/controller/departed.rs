@@ -71,7 +71,7 @@ struct Left {
 
 /// How far it got with a target that is gone.
 enum Progress {
-    /// It is there after all, or nothing of it is left.
+    /// It is there after all, nothing of it is left, or its store is another operator's.
     Nothing,
     /// All that was made for it is removed.
     Removed,
@@ -209,7 +209,11 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
         return Ok(Progress::Nothing);
     }
     let name = object_name("spec.storeRef.name", &left.store)?;
-    let store = context.cluster.store(&name).await?.ok_or_else(|| Error::StoreNotFound(name.to_string()))?;
+    let Some(store) = context.cluster.store(&name).await? else {
+        // What is left in a store that another operator has is for that one to remove.
+        let is_anothers = context.cluster.is_store_of_another(&name).await?;
+        return if is_anothers { Ok(Progress::Nothing) } else { Err(Error::StoreNotFound(name.to_string())) };
+    };
     let connection = pinned_connection(context, &store).await?;
     let (terms, target) = (connection.terms(&store.spec)?, left.target(uid));
     let user = goal::user_spec(&target, &terms, &connection.account_id, &context.cluster_id);

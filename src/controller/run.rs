@@ -47,7 +47,7 @@ pub struct Settings {
     pub resync: Duration,
     /// How many targets of one store are worked on at once.
     pub concurrency: u16,
-    /// Labels of the targets and stores that are worked on; `None` is all of them.
+    /// Labels of the stores that are worked on, and all targets in them; `None` is all of them.
     pub selector: Option<String>,
     /// Namespaces of the targets that are worked on; none named is all of them.
     pub namespaces: Vec<String>,
@@ -66,7 +66,7 @@ pub async fn run(
     fence: Fence,
     stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let cluster = cluster.behind(fence.clone());
+    let cluster = cluster.behind(fence.clone()).selecting(settings.selector.clone());
     let cluster_id = match settings.cluster_id {
         Some(id) => id,
         None => cluster.cluster_uid().await.map_err(|error| error.to_string())?,
@@ -112,9 +112,7 @@ pub async fn run(
             .reconcile_on(targets_of_namespaces(namespaces, labels.clone(), known))
             .graceful_shutdown_on(stopped(stop.clone()))
             .run(
-                |target, context| async {
-                    Ok::<Action, Never>(guard::reconcile(target, context, reconcile_target).await)
-                },
+                |target, context| async { Ok::<Action, Never>(take_on(target, context).await) },
                 |_, never, _| match *never {},
                 context.clone(),
             )
@@ -149,6 +147,16 @@ pub async fn run(
     join4(targets, stores, ready, departed::tend(&context, stop)).await;
     farewell::put_away(&context).await;
     Ok(())
+}
+
+/// Works on a target, unless that is for another operator.
+async fn take_on(target: Arc<SeenTarget>, context: Arc<Context>) -> Action {
+    if !context.is_ours(&target) {
+        // When its store becomes this operator's, that wakes it.
+        context.leave(&target.uid().unwrap_or_default());
+        return Action::await_change();
+    }
+    guard::reconcile(target, context, reconcile_target).await
 }
 
 /// Boxed, since thousands may wait for their turn.
@@ -229,28 +237,34 @@ fn kept_targets(
     kept.applied_objects()
 }
 
-/// Keeps what is seen of stores, and wakes their targets when their rules changed, whether they are ready, or what
-/// their administrator says about keys.
+/// Keeps what is seen of stores, and wakes their targets when a store came or went, when its rules changed, whether it is ready, or
+/// what its administrator says about keys.
 fn kept_stores(
     events: impl Stream<Item = Event<SeenStore>> + Send + 'static,
     keep: Writer<SeenStore>,
     context: Arc<Context>,
     wake: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
-    let mut changes = Changes::default();
+    let (mut changes, mut due) = (Changes::default(), Vec::new());
     let view = |store: &SeenStore| {
         let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
         let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
         (store.meta().generation, store.meta().uid.clone(), account, ready, store.told.reactivate_at)
     };
     let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
-        let event = event;
-        if let Ok(event) = &event
-            && changes.are_in(event, view)
-            && let Some(store) = touched(event.clone())
-        {
-            for wake in &wake {
-                let _ = wake.unbounded_send(store.name_any());
+        if let Ok(event) = &event {
+            if changes.are_in(event, view)
+                && let Some(store) = touched(event.clone())
+            {
+                due.push(store.name_any());
+            }
+            // Stores of a list are kept when the whole list is there; before, a target would be woken to find no store.
+            if !matches!(event, Event::Init | Event::InitApply(_)) {
+                for store in due.drain(..) {
+                    for wake in &wake {
+                        let _ = wake.unbounded_send(store.clone());
+                    }
+                }
             }
         }
         let context = context.clone();
@@ -269,8 +283,7 @@ fn targets_of_stores(
     all: Store<SeenTarget>,
 ) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
     woken.flat_map(move |store| {
-        let uses =
-            |target: &SeenTarget| target.readable().is_some_and(|target| target.spec.store_ref.resolved() == store);
+        let uses = |target: &SeenTarget| target.store_ref().is_some_and(|named| named.resolved() == store);
         stream::iter(refs(&all, uses))
     })
 }

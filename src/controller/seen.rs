@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use crate::{
     api::{
         BackupStore, BackupTarget, Tier,
-        backup_target::BackupTargetStatus,
+        backup_target::{BackupTargetStatus, StoreRef},
         condition::{self, LEAST_PRIVILEGE, READY},
     },
     cluster::lean::{self, Lean, Unreadable},
@@ -95,6 +95,17 @@ impl<K> Seen<K> {
     #[must_use]
     pub fn readable(&self) -> Option<&K> {
         self.object.as_ref().ok()
+    }
+}
+
+impl SeenTarget {
+    /// The store that it names, if that much of it can be read.
+    #[must_use]
+    pub fn store_ref(&self) -> Option<&StoreRef> {
+        match &self.object {
+            Ok(target) => Some(&target.spec.store_ref),
+            Err(unreadable) => unreadable.store.as_ref(),
+        }
     }
 }
 

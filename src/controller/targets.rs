@@ -138,7 +138,7 @@ struct Reconcile<'a> {
     end: Instant,
     /// Secrets that could not be read or deleted in this reconcile.
     unread: BTreeMap<ObjectName, cluster::Error>,
-    /// Whether the target was let go, or may have been.
+    /// Whether the target was let go, or may have been, or was left to another operator.
     let_go: bool,
 }
 
@@ -148,6 +148,8 @@ enum Progress {
     Gone,
     /// It is being deleted, so whether all was well does not matter any more.
     GaveWay,
+    /// Its store is another operator's by now.
+    Left,
     /// There is a plan with nothing left to do in it.
     Settled(Box<Plan>),
 }
@@ -167,7 +169,9 @@ impl Reconcile<'_> {
             self.context.departed.remember(&self.target, &self.memory);
         }
         let mut action = self.next(&result);
-        if !matches!(result, Ok(Progress::Gone | Progress::GaveWay)) && !self.tell(goal.as_ref(), &result).await {
+        if !matches!(result, Ok(Progress::Gone | Progress::GaveWay | Progress::Left))
+            && !self.tell(goal.as_ref(), &result).await
+        {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
@@ -184,7 +188,7 @@ impl Reconcile<'_> {
             self.context.forget(&self.uid);
             return Ok(Progress::Gone);
         }
-        let Some(store) = self.store().await? else { return self.let_go_without_store().await };
+        let Some(store) = self.store().await? else { return self.go_on_without_store().await };
         let name = store.name_any();
         if store.metadata.deletion_timestamp.is_some() && !claimed && !ever_worked_on(&self.memory) {
             return Err(Error::StoreNotReady { name, why: "it is being deleted".to_owned() });
@@ -244,6 +248,18 @@ impl Reconcile<'_> {
             Err(_) if self.is_deleting() => Ok(None),
             Err(invalid) => Err(invalid.into()),
         }
+    }
+
+    async fn go_on_without_store(&mut self) -> Result<Progress, Error> {
+        let name = object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved());
+        if let Ok(name) = name
+            && self.context.cluster.is_store_of_another(&name).await?
+        {
+            self.let_go = true;
+            self.context.leave(&self.uid);
+            return Ok(Progress::Left);
+        }
+        self.let_go_without_store().await
     }
 
     /// A store stays for as long as a target has something in it. One that has a finalizer of ours, no memory and no store got
@@ -472,7 +488,7 @@ impl Reconcile<'_> {
             proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone | Progress::GaveWay) => {
+                Ok(Progress::Gone | Progress::GaveWay | Progress::Left) => {
                     self.context.telemetry.metrics.reconciled(
                         &BackupTarget::kind(&()),
                         true,
@@ -557,6 +573,8 @@ impl Reconcile<'_> {
         match result {
             Ok(Progress::Gone) => Action::await_change(),
             Ok(Progress::GaveWay) => Action::requeue(Duration::ZERO),
+            // Once more, by when the watch of stores has seen that, too: the store may have come back in the meantime.
+            Ok(Progress::Left) => Action::requeue(jittered(LOOK_AGAIN)),
             Ok(Progress::Settled(plan)) => {
                 let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
                 let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));

@@ -97,13 +97,12 @@ async fn the_first_one_works(lab: &Lab) -> Result<()> {
     lab.write_credentials().await?;
     let options = Options::default().env("WATCH_NAMESPACES", "team-a").env("WATCH_LABEL_SELECTOR", "shard=a");
     let _operator = lab.operator(options).await?;
-    let labels = json!({"shard": "a"});
     let stores = Api::<BackupStore>::all(lab.client.clone());
-    let store = json!({"metadata": {"name": "default", "labels": labels}, "spec": lab.store_spec(&["team-a"])});
+    let store = json!({"metadata": {"name": "default", "labels": {"shard": "a"}}, "spec": lab.store_spec(&["team-a"])});
     create(&stores, store).await?;
     let targets = Api::<BackupTarget>::namespaced(lab.client.clone(), "team-a");
     let spec = json!({"bucket": BUCKET, "prefix": "team-a/dataset-1/"});
-    create(&targets, json!({"metadata": {"name": "dataset-1", "labels": labels}, "spec": spec})).await?;
+    create(&targets, json!({"metadata": {"name": "dataset-1"}, "spec": spec})).await?;
     wait_until("the target to be ready", PATIENCE, async || {
         let target = targets.get("dataset-1").await?;
         ensure!(is_ready(&target), "{:?}", target.status);

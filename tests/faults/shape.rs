@@ -57,7 +57,9 @@ fn api(call: &Call) -> Option<String> {
         parts.drain(..2);
     }
     let (resource, name) = (parts.first()?, parts.get(1));
-    if name.is_none() && !call.is_write() || *resource == "leases" {
+    // With labels of its own, an operator reads a store by its name and these labels.
+    let is_one = name.is_some() || *resource == "backupstores" && call.query.contains("fieldSelector=metadata.name");
+    if !is_one && !call.is_write() || *resource == "leases" {
         return None;
     }
     let part = parts.get(2).map(|part| format!("/{part}")).unwrap_or_default();

@@ -64,7 +64,7 @@ tests![
     a_key_is_known_after_a_minute,
     a_key_is_known_after_three_minutes,
     a_target_with_forged_metadata_lives_and_goes_as_any_other,
-    targets_with_other_labels_are_left_alone,
+    targets_of_stores_with_other_labels_are_left_alone,
     a_selector_that_is_none_is_refused_at_the_start,
 ];
 
@@ -340,10 +340,14 @@ async fn a_target_with_forged_metadata_lives_and_goes_as_any_other(world: Arc<Wo
     run::settled(&corner, Phase::Delete).await
 }
 
-async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<()> {
+async fn targets_of_stores_with_other_labels_are_left_alone(world: Arc<World>) -> Result<()> {
     let corner = prepared(&world, Phase::Widen).await?;
-    let spec = json!({"storeRef": {"name": corner.store}, "bucket": corner.bucket, "prefix": "other/"});
-    let body = json!({"metadata": {"name": "other", "labels": {"corner": "another"}}, "spec": spec});
+    let (name, store) = (format!("{}-of-another", corner.store), corner.stores().get(&corner.store).await?);
+    let metadata = json!({"name": name, "labels": {"corner": "another"}});
+    create(&corner.stores(), json!({"metadata": metadata, "spec": store.spec})).await?;
+    let spec = json!({"storeRef": {"name": name}, "bucket": corner.bucket, "prefix": "other/"});
+    // Its own labels count for nothing.
+    let body = json!({"metadata": {"name": "other", "labels": corner.labels()}, "spec": spec});
     create(&corner.targets(), body).await?;
     oracles::is_quiet(&corner).await?;
     let other = corner.targets().get("other").await?;
@@ -351,7 +355,7 @@ async fn targets_with_other_labels_are_left_alone(world: Arc<World>) -> Result<(
     ensure!(corner.users().await?.len() == 1, "{:?}", corner.users().await?);
 
     let ours = json!({"metadata": {"labels": corner.labels()}});
-    corner.targets().patch("other", &PatchParams::default(), &Patch::Merge(ours)).await?;
+    corner.stores().patch(&name, &PatchParams::default(), &Patch::Merge(ours)).await?;
     wait_until("the target to be taken on", SOON, async || {
         let other = corner.targets().get("other").await?;
         ensure!(is_ready(&other), "{:?}", other.status);

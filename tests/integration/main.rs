@@ -22,6 +22,7 @@ mod policies;
 mod proof;
 mod replicas;
 mod restart;
+mod shards;
 mod space;
 mod world;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         environment::TESTS,
         fair::TESTS,
         hold::TESTS,
+        shards::TESTS,
     ]
     .concat();
     if arguments.list {
