@@ -36,6 +36,8 @@ pub struct Memory {
     held_against: Option<u64>,
     /// Failures in a row.
     failures: u32,
+    /// When the first of them was.
+    failing_since: Option<Instant>,
 }
 
 /// A principal as this process saw or left it. There are thousands, so the policy that is wanted anyway is not held once more.
@@ -148,7 +150,8 @@ impl Memories {
 impl Memory {
     /// What a success left.
     pub fn succeeded(&mut self, principal: Option<Remembered>, absence: Absence) {
-        (self.principal, self.absence, self.failures) = (principal, absence, 0);
+        (self.principal, self.absence) = (principal, absence);
+        (self.failures, self.failing_since) = (0, None);
     }
 
     /// What was given was held against these rules.
@@ -156,10 +159,10 @@ impl Memory {
         self.held_against = Some(rules);
     }
 
-    /// Whether the last thing that happened was a failure.
+    /// Whether nothing but failures happened for that long. What is written about the first wakes the next at once.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failures > 0
+    pub fn has_failed_for(&self, time: Duration) -> bool {
+        self.failing_since.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Counts a failure, forgets the principal, and says how long to wait before the next try.
@@ -167,6 +170,7 @@ impl Memory {
         self.principal = None;
         let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(9)).min(LONGEST_RETRY);
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert_with(Instant::now);
         wait
     }
 }

@@ -585,7 +585,7 @@ impl Reconcile<'_> {
                 Action::requeue([again, blocked, line, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
             }
             Err(error) => {
-                let again = self.context.recall(&self.uid).has_failed();
+                let again = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
                 let backoff = self.context.failed(&self.uid);
                 // What a person just mends is soon seen; what nobody mends costs little.
                 let patience = jittered(if again { self.still_blocked } else { LOOK_AGAIN });
