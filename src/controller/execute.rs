@@ -240,6 +240,9 @@ impl<'a> Executor<'a> {
     }
 
     async fn deactivate_key(&mut self, id: &str, retire: bool) -> Result<(), Error> {
+        if !retire && self.would_look_like_a_hold(id) {
+            return Ok(());
+        }
         self.iam.set_key_active(&self.user.name, id, false).await?;
         self.state.key_deactivated(id, retire.then(super::now));
         if retire {
@@ -249,6 +252,13 @@ impl<'a> Executor<'a> {
             );
         }
         Ok(())
+    }
+
+    /// Where status could not be told that the key is withheld, one that is off looks as if somebody in AWS had switched it off.
+    /// Without a policy nothing works with it already, so it stays on until status can be told.
+    fn would_look_like_a_hold(&self, id: &str) -> bool {
+        let untold = self.state.status.keys.iter().any(|record| record.id == id && !record.withheld);
+        untold && matches!(&self.state.principal, Principal::Ours(ours) if ours.policies.are_absent())
     }
 
     async fn delete_key(&mut self, id: &str, why: KeyEnd) -> Result<(), Error> {

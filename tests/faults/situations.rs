@@ -56,7 +56,7 @@ tests![
     a_watch_is_told_that_its_events_are_gone,
     a_watch_swallows_the_loss_of_a_secret,
     a_watch_swallows_a_new_target,
-    watches_hang_while_they_begin,
+    a_watch_hangs_while_it_begins,
     all_connections_are_cut,
     the_clock_was_a_day_ahead,
     the_clock_was_a_day_behind,
@@ -177,7 +177,7 @@ fn watches(resource: &'static str) -> impl Fn(&Call) -> bool {
 
 async fn a_watch_is_told_that_its_events_are_gone(world: Arc<World>) -> Result<()> {
     let corner = prepared(&world, Phase::Create).await?;
-    let gone = corner.api.fault_some(Fault::Gone, 0..4, watches("/backuptargets"));
+    let gone = corner.api.fault_some(Fault::Gone, 0..2, watches("/backuptargets"));
     corner.api.cut();
     corner.create_target(json!({})).await?;
     corner.until(SOON, "ready", is_ready).await?;
@@ -197,11 +197,10 @@ async fn a_watch_swallows_the_loss_of_a_secret(world: Arc<World>) -> Result<()> 
 
 async fn a_watch_swallows_a_new_target(world: Arc<World>) -> Result<()> {
     let corner = prepared(&world, Phase::Create).await?;
-    // The watches of both controllers.
-    let silent = corner.api.fault_some(Fault::Silence, 0..2, watches("/backuptargets"));
+    let silent = corner.api.fault_some(Fault::Silence, 0..1, watches("/backuptargets"));
     corner.api.cut();
     wait_until("silence", SOON, async || {
-        ensure!(silent.hits() == 2, "{}", silent.hits());
+        ensure!(silent.hits() == 1, "{}", silent.hits());
         Ok(())
     })
     .await?;
@@ -210,15 +209,14 @@ async fn a_watch_swallows_a_new_target(world: Arc<World>) -> Result<()> {
     run::settled(&corner, Phase::Create).await
 }
 
-async fn watches_hang_while_they_begin(world: Arc<World>) -> Result<()> {
+async fn a_watch_hangs_while_it_begins(world: Arc<World>) -> Result<()> {
     let corner = prepared(&world, Phase::Create).await?;
     let about_targets = |call: &Call| call.method == "GET" && call.path.ends_with("/backuptargets");
-    // Two controllers watch them.
-    let hung = corner.api.fault_some(Fault::Hang, 0..2, about_targets);
+    let hung = corner.api.fault_some(Fault::Hang, 0..1, about_targets);
     corner.api.cut();
-    wait_until("both to hang", SOON, async || {
+    wait_until("it to hang", SOON, async || {
         let calls = corner.api.calls(|call| call.fault == Some(Fault::Hang)).len();
-        ensure!(calls == 2, "{calls}");
+        ensure!(calls == 1, "{calls}");
         Ok(())
     })
     .await?;
