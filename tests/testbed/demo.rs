@@ -106,11 +106,13 @@ impl Stage {
             .await;
         story.check("a condition for each tier", async || self.show_conditions(&[("BaseAccess", "True")]).await).await;
         story
-            .check("the policy as IAM stores it: this folder, and the way to it", async || {
+            .check("the policy as IAM stores it: this folder, the way to it, and no session", async || {
                 let policies = self.aws.policies_of(&self.principal().await?).await?;
                 let policy = policies.get("backup-target").context("there is no policy")?;
                 println!("{}", indented(&serde_json::to_string_pretty(policy)?));
-                ensure!(policy["Statement"].as_array().is_some_and(|statements| statements.len() == 3));
+                let statements = policy["Statement"].as_array().context("there are no statements")?;
+                let ids: Vec<&str> = statements.iter().filter_map(|statement| statement["Sid"].as_str()).collect();
+                ensure!(ids == ["KeysOnly", "ListFolder", "ListOnTheWay", "Objects"], "{ids:?}");
                 Ok(())
             })
             .await;
