@@ -25,6 +25,7 @@ use crate::{
     testbed::{
         install::apply,
         objects::{create, merge},
+        rights::until_may,
     },
     tests,
     world::World,
@@ -89,6 +90,8 @@ impl<'a> Place<'a> {
             }),
         )
         .await?;
+        until_may(&lab.client, &tenant, "delete", "", "secrets", namespace).await?;
+        until_may(&lab.client, DELIVERER, "delete", "", "secrets", namespace).await?;
         Ok(Self { lab, namespace, tenant })
     }
 

@@ -2,14 +2,15 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::{Api, Client, api::PostParams};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     helm::Helm,
-    testbed::install::{NAMESPACE, RELEASE, apply},
+    testbed::{
+        install::{NAMESPACE, RELEASE, apply},
+        rights::{may, until_may},
+    },
     tests,
     world::World,
 };
@@ -19,36 +20,6 @@ tests![users_get_targets_and_nothing_of_the_operator, with_named_namespaces_no_s
 /// Whom the API server takes the operator for.
 pub fn operator() -> String {
     format!("system:serviceaccount:{NAMESPACE}:{RELEASE}")
-}
-
-/// Whether somebody may do something: `backuptargets/status` is a subresource, and a namespace of "" is all of them.
-pub async fn may(
-    client: &Client,
-    user: &str,
-    verb: &str,
-    group: &str,
-    resource: &str,
-    namespace: &str,
-) -> Result<bool> {
-    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    let attributes = ResourceAttributes {
-        group: Some(group.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        resource: Some(resource.to_owned()),
-        subresource: Some(subresource.to_owned()),
-        verb: Some(verb.to_owned()),
-        ..ResourceAttributes::default()
-    };
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            user: Some(user.to_owned()),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    };
-    let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
-    Ok(answer.status.context("no answer")?.allowed)
 }
 
 async fn users_get_targets_and_nothing_of_the_operator(world: Arc<World>) -> Result<()> {
@@ -62,6 +33,9 @@ async fn users_get_targets_and_nothing_of_the_operator(world: Arc<World>) -> Res
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         });
         apply(client, binding).await?;
+    }
+    for (user, verb) in [("viewer", "get"), ("editor", "create")] {
+        until_may(client, user, verb, "backup-target.dev", "backuptargets", "default").await?;
     }
     let allowed = async |user, verb, resource| may(client, user, verb, "backup-target.dev", resource, "default").await;
     for verb in ["get", "list", "watch"] {

@@ -17,12 +17,12 @@ use serde_json::json;
 use crate::{
     helm::{WITH_IMAGE, chart, text},
     lab::{BUCKET, Lab},
-    rights::may,
     testbed::{
         install::RELEASE,
         objects::{create, is_ready},
         operator::Options,
         program::Ran,
+        rights::until_may,
         wait::wait_until,
     },
     tests,
@@ -61,8 +61,7 @@ async fn a_second_release_works_beside_the_first(_: Arc<World>) -> Result<()> {
         ("create", "events.k8s.io", "events", "default"),
         ("patch", "backup-target.dev", "backupstores/status", ""),
     ] {
-        let granted = may(&lab.client, &account, verb, group, resource, namespace).await?;
-        ensure!(granted, "the second operator may not {verb} {resource} in {namespace:?}");
+        until_may(&lab.client, &account, verb, group, resource, namespace).await?;
     }
     let policies = Api::<ValidatingAdmissionPolicy>::all(lab.client.clone());
     for release in [SECOND, RELEASE] {

@@ -22,11 +22,12 @@ use crate::{
     history::Former,
     lab::{BUCKET, Lab},
     life::Life,
-    rights::{self, may},
+    rights,
     testbed::{
         install::{NAMESPACE, RELEASE, apply},
         objects::{create, is_ready, principal, status},
         operator::Options,
+        rights::{may, until_may},
         wait::wait_until,
     },
     tests,
@@ -167,6 +168,7 @@ async fn its_administrator_leaves_the_operators_rights(lab: &Lab, namespace: &st
         "subjects": [{"apiGroup": group, "kind": "User", "name": "administrator"}],
     });
     apply(&lab.client, binding).await?;
+    until_may(&lab.client, "administrator", "delete", group, "roles", namespace).await?;
     let client = lab.control_plane.client_as("administrator")?;
     let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
     let roles = Api::<Role>::namespaced(client, namespace);

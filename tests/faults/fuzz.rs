@@ -26,6 +26,7 @@ use crate::{
     testbed::{
         install::RELEASE,
         objects::{condition, create, is_ready, merge, principal, status},
+        rights::until_may,
         wait::wait_patiently_until,
     },
     world::World,
@@ -96,6 +97,9 @@ impl Tenant {
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
             });
             create(&Api::<RoleBinding>::namespaced(corner.client.clone(), &corner.namespace), binding).await?;
+        }
+        for (group, resource) in [("backup-target.dev", "backuptargets"), ("", "secrets")] {
+            until_may(&corner.client, &user, "delete", group, resource, &corner.namespace).await?;
         }
         let client = corner.world.control_plane.client_as(&user)?;
         // Not the type: what is nearly good cannot be read as one.

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     space::{SOON, Space, create, labels, message, principal, status},
-    testbed::{aws::ROOT_KEY, proxy::Fault, wait::wait_until},
+    testbed::{aws::ROOT_KEY, proxy::Fault, rights::until_may, wait::wait_until},
     tests,
     world::World,
 };
@@ -219,6 +219,7 @@ async fn a_tenant_cannot_take_the_finalizer_off(world: Arc<World>) -> Result<()>
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": tenant}],
     });
     create(&Api::<RoleBinding>::namespaced(space.client.clone(), &space.namespace), binding).await?;
+    until_may(&space.client, &tenant, "delete", "backup-target.dev", "backuptargets", &space.namespace).await?;
 
     let targets = Api::<BackupTarget>::namespaced(world.control_plane.client_as(&tenant)?, &space.namespace);
     let patch = |body: serde_json::Value| {

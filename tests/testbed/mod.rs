@@ -20,6 +20,7 @@ pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod rclone;
+pub mod rights;
 pub mod run;
 pub mod story;
 pub mod tools;
