@@ -2,20 +2,21 @@
 //! exactly that.
 //!
 //! ```text
-//!  watch ─▶ observe ─▶ parse ─▶ plan ─▶ execute ─▶ report ─▶ requeue
-//!           (IO)      (pure)   (pure)   (IO)       (pure, then one status write)
+//!  watch ─▶ reconcile ─▶ decide ─▶ observe ─▶ plan ─▶ perform ─▶ record ─▶ report ─▶ requeue
+//!           (IO)         (pure)    (IO)       (pure)  (IO)       (pure)    (pure, then one status write)
 //! ```
 //!
-//! [`api`] is what users write and read, [`access`] what a target may do, [`controller`] the pipeline. IO stands behind three
-//! doors: [`cluster`] (Kubernetes), [`store`] (principals, policies, keys) and [`probe`] (the object stores themselves).
+//! [`api`] is what users write and read, [`access`] what a target may do, `controller` the pipelines. IO stands behind three
+//! doors: `cluster` (Kubernetes), [`store`] (principals, policies, keys) and [`probe`] (the object stores themselves).
 
 pub mod access;
 pub mod api;
-pub mod cluster;
+pub(crate) mod cluster;
 pub mod commands;
-pub mod controller;
+pub(crate) mod controller;
 pub mod fair;
-pub mod leader;
+pub mod fence;
+pub mod leader_election;
 pub mod names;
 pub mod probe;
 pub mod store;

@@ -18,7 +18,7 @@ impl ObjectName {
         if name.is_empty() || name.len() > 253 {
             return Err("a name has 1 to 253 characters".to_owned());
         }
-        if let Some(found) = crate::access::offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+        if let Some(found) = offending(name, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
             return Err(format!("a name has lower-case letters, digits, '-' and '.'; found {found}"));
         }
         let whole = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
@@ -116,6 +116,15 @@ pub fn qualified(target: &impl Resource) -> String {
     format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
+/// The first character that `allowed` refuses, told with its place, counted from 1.
+#[must_use]
+pub fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
+    text.chars()
+        .enumerate()
+        .find(|(_, c)| !allowed(*c))
+        .map(|(at, c)| format!("{} at place {}", c.escape_debug(), at + 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +156,11 @@ mod tests {
         for key in [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED, tag::HOLD] {
             assert!(key.starts_with(crate::api::GROUP) && key.len() <= 128);
         }
+    }
+
+    #[test]
+    fn the_offending_character_is_told_with_its_place() {
+        assert_eq!(offending("abc", char::is_alphabetic), None);
+        assert_eq!(offending("ü1c2", char::is_alphabetic), Some("1 at place 2".to_owned()));
     }
 }

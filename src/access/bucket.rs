@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Invalid, offending};
+use super::Invalid;
+use crate::names::offending;
 
 const FIELD: &str = "spec.bucket";
 const RESERVED_BEGINNINGS: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];

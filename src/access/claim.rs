@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{BucketName, Invalid, Prefix, offending};
+use super::{BucketName, Invalid, Prefix};
 use crate::{
     api::{
         self, Capability, Tier,
         backup_target::{AccessRecord, AncestorListing, BackupTargetSpec, DeletionPolicy},
     },
     names::ObjectName,
+    names::offending,
 };
 
 /// What a key may reach.

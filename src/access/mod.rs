@@ -36,14 +36,6 @@ impl Invalid {
     }
 }
 
-/// The first character that `allowed` refuses, told with its place, counted from 1.
-pub(crate) fn offending(text: &str, allowed: impl Fn(char) -> bool) -> Option<String> {
-    text.chars()
-        .enumerate()
-        .find(|(_, c)| !allowed(*c))
-        .map(|(at, c)| format!("{} at place {}", c.escape_debug(), at + 1))
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
@@ -55,11 +47,5 @@ mod tests {
     #[test]
     fn each_byte_has_two_digits() {
         assert_eq!(hex(&[0x00, 0x0a, 0xff]), "000aff");
-    }
-
-    #[test]
-    fn the_offending_character_is_told_with_its_place() {
-        assert_eq!(offending("abc", char::is_alphabetic), None);
-        assert_eq!(offending("ü1c2", char::is_alphabetic), Some("1 at place 2".to_owned()));
     }
 }

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use super::{Invalid, offending};
+use super::Invalid;
+use crate::names::offending;
 
 const FIELD: &str = "spec.prefix";
 /// So that object names fit into the 1,024 bytes of an S3 key.

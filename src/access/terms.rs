@@ -2,8 +2,8 @@
 
 use std::{fmt, net::Ipv4Addr};
 
-use super::{Invalid, Partition, offending};
-use crate::api::backup_store::BackupStoreSpec;
+use super::{Invalid, Partition};
+use crate::{api::backup_store::BackupStoreSpec, names::offending};
 
 /// The terms of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -333,6 +333,20 @@ pub struct BackupTargetStatus {
     pub last_reissue: Option<Timestamp>,
 }
 
+impl BackupTargetStatus {
+    /// Whether it shows that the operator made something for the target.
+    #[must_use]
+    pub fn made_something(&self) -> bool {
+        self.principal.is_some() || self.access.is_some() || !self.keys.is_empty()
+    }
+
+    /// Whether it shows that the operator ever began to.
+    #[must_use]
+    pub fn ever_worked_on(&self) -> bool {
+        self.made_something() || self.key_intent.is_some() || self.settled_intent.is_some()
+    }
+}
+
 /// The policy on the principal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyStatus {

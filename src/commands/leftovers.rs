@@ -10,7 +10,7 @@ use super::run::label_selector;
 use crate::{
     api::BackupStore,
     cluster::Cluster,
-    leader::fence::Fence,
+    fence::Fence,
     names,
     store::{
         Error, Kind,

@@ -10,7 +10,8 @@ use crate::{
     api::duration as api,
     cluster::Cluster,
     controller::run::{self, Settings},
-    leader::{Replica, fence::Fence},
+    fence::Fence,
+    leader_election::Replica,
     names,
     telemetry::{
         Telemetry,
@@ -165,7 +166,7 @@ pub async fn run(arguments: Arguments) -> Result<(), String> {
             return Err("the lead is lost: this replica ends at once, and stands by when it is started again".to_owned());
         }
     };
-    replica.let_go().await;
+    replica.release().await;
     worked
 }
 

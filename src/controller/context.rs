@@ -1,46 +1,38 @@
 //! What reconciles share, and what they remember between runs. Losing the memory costs reads, never correctness.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{
-    Resource,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::Resource;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
 
 use super::{
-    census,
+    absence::Absence,
+    cache::{Memories, Memory, Remembered},
     departed::Departed,
-    hand::Hand,
-    memory::{Memories, Memory, Remembered},
-    namespaces::Namespaces,
-    now,
-    rivals::rivals,
-    rush::{Sight, rush},
-    seen::{Seen, SeenStore, SeenTarget},
+    seen::{Seen, SeenTarget},
     slots::{Place, Pool, Slots},
-    state::Absence,
+    time::jittered,
+    unpublished_keys::UnpublishedKeys,
+    urgency::{Sight, urgency},
+    watched::Watched,
 };
 use crate::{
-    access::allow::{self, Namespace, Rival},
-    api::{BackupTarget, backup_target::StoreRef},
+    access::allow::{self, Namespace},
+    api::BackupTarget,
     cluster::Cluster,
     fair::Urgency,
     store::connect::Connections,
-    telemetry::{Telemetry, metrics::Census},
+    telemetry::Telemetry,
 };
 
-/// What stands for all stores that are not there.
-const NO_STORE: &str = "";
 /// How often a reconcile that waits looks whether it has become urgent.
 const LOOK_WHETHER_URGENT: Duration = Duration::from_secs(1);
 /// How long a reconcile waits for the first list of all targets; a list that is forbidden never comes.
@@ -53,13 +45,13 @@ pub struct Context {
     /// The stores' APIs.
     pub connections: Connections,
     /// What the watches see.
-    seen: Watched,
+    pub seen: Watched,
     /// Id of this cluster, in paths and tags.
     pub cluster_id: String,
     /// How often everything is compared with what the store has.
     pub resync: Duration,
     /// Keys that are created and not published yet.
-    pub hand: Hand,
+    pub unpublished_keys: UnpublishedKeys,
     /// What targets leave behind that go without being let go.
     pub departed: Departed,
     /// What is told to those who run the operator.
@@ -69,16 +61,6 @@ pub struct Context {
     slots: Arc<Slots>,
     memories: Memories,
     counts: Mutex<HashMap<String, Instant>>,
-}
-
-/// What is kept of all objects, as the watches see them.
-pub struct Watched {
-    /// Of the BackupStores that this operator works on.
-    pub stores: Store<SeenStore>,
-    /// The labels of namespaces.
-    pub namespaces: Arc<Namespaces>,
-    /// Of all BackupTargets: once for each namespace that is watched, or once for all.
-    pub targets: Vec<Store<SeenTarget>>,
 }
 
 impl Context {
@@ -99,7 +81,7 @@ impl Context {
             seen,
             cluster_id,
             resync,
-            hand: Hand::default(),
+            unpublished_keys: UnpublishedKeys::default(),
             departed: Departed::default(),
             telemetry,
             listed: watch::Sender::new(false),
@@ -110,71 +92,11 @@ impl Context {
         }
     }
 
-    /// How many targets use a store, those included that are gone and left something in it. One that cannot be read may use any: whether those count is for the caller to say.
+    /// How many targets use a store, those included that are gone and left something in it. Whether those count that cannot be
+    /// read is for the caller to say.
     #[must_use]
     pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
-        let uses = |target: &SeenTarget| {
-            target.readable().map_or(with_unreadable, |target| target.spec.store_ref.resolved() == store)
-        };
-        let here: usize = self.seen.targets.iter().map(|targets| targets.state_filter(uses).len()).sum();
-        here + self.departed.count(store, &self.seen_uids())
-    }
-
-    /// Whether a target is this operator's to work on. Where several operators share the stores, it goes by the store alone: its
-    /// labels are an administrator's, and those of a target are a tenant's. Who has a store that there is not, nobody knows.
-    #[must_use]
-    pub fn is_ours(&self, target: &SeenTarget) -> bool {
-        let is_known = |store: &StoreRef| self.seen.stores.get(&ObjectRef::new(&store.resolved())).is_some();
-        !self.cluster.is_one_of_several() || target.store_ref().is_none_or(is_known)
-    }
-
-    /// The UIDs of all targets that the watches see.
-    #[must_use]
-    pub fn seen_uids(&self) -> HashSet<String> {
-        self.seen.targets.iter().flat_map(Store::state).filter_map(|target| target.meta().uid.clone()).collect()
-    }
-
-    /// How many targets of a store have a principal: those that only wait, which anybody can make, cost no look at IAM.
-    #[must_use]
-    pub fn principals_of(&self, store: &str) -> usize {
-        let has_one = |target: &SeenTarget| {
-            let target = target.readable().filter(|target| target.spec.store_ref.resolved() == store);
-            target.and_then(|target| target.status.as_ref()?.principal.as_ref()).is_some()
-        };
-        self.seen.targets.iter().map(|targets| targets.state_filter(has_one).len()).sum()
-    }
-
-    /// Who comes before a target, where a rule serves only so many.
-    #[must_use]
-    pub fn rivals(&self, target: &BackupTarget) -> Vec<Rival> {
-        let all: Vec<_> = self.seen.targets.iter().flat_map(Store::state).collect();
-        rivals(target, all.iter().filter_map(|other| other.readable()))
-    }
-
-    /// The target with that UID, as the watches see it.
-    #[must_use]
-    pub fn target_of(&self, uid: &str) -> Option<Arc<SeenTarget>> {
-        let is_it = |target: &SeenTarget| target.meta().uid.as_deref() == Some(uid);
-        self.seen.targets.iter().find_map(|targets| targets.find(is_it))
-    }
-
-    /// Counts everything that the watches see.
-    #[must_use]
-    pub fn census(&self) -> Census {
-        let mut count = Census::default();
-        for seen in self.seen.targets.iter().flat_map(Store::state).filter(|seen| self.is_ours(seen)) {
-            match seen.readable() {
-                Some(target) => {
-                    let store = target.spec.store_ref.resolved();
-                    census::count_target(&mut count, target, &seen.told, self.known(&store), now());
-                }
-                None => census::count_unreadable(&mut count),
-            }
-        }
-        for store in self.seen.stores.state().iter().filter(|store| store.readable().is_some()) {
-            census::count_store(&mut count, store.meta().name.as_deref().unwrap_or_default(), &store.told);
-        }
-        count
+        self.seen.targets_of(store, with_unreadable) + self.departed.count(store, &self.seen.uids())
     }
 
     /// All targets and stores are known.
@@ -205,7 +127,7 @@ impl Context {
                 if self.telemetry.health.is_stopping() {
                     return None;
                 }
-                let now = self.in_view(metadata);
+                let now = self.seen.in_view(metadata);
                 pool = now.as_deref().and_then(Seen::readable).map_or(pool, |now| self.pool_of(now));
             }
         }
@@ -214,20 +136,14 @@ impl Context {
     /// Ends when the target is being deleted.
     pub async fn until_deleted(&self, target: &BackupTarget) {
         let is_deleted = |now: Arc<SeenTarget>| now.meta().deletion_timestamp.is_some();
-        while !self.in_view(&target.metadata).is_some_and(is_deleted) {
+        while !self.seen.in_view(&target.metadata).is_some_and(is_deleted) {
             sleep(LOOK_WHETHER_URGENT).await;
         }
     }
 
-    /// The target as the watches see it now.
-    fn in_view(&self, target: &ObjectMeta) -> Option<Arc<SeenTarget>> {
-        let object = ObjectRef::new(target.name.as_deref()?).within(target.namespace.as_deref()?);
-        self.seen.targets.iter().find_map(|targets| targets.get(&object))
-    }
-
     fn pool_of(&self, target: &BackupTarget) -> Pool {
         let store_name = target.spec.store_ref.resolved();
-        let store = self.seen.stores.get(&ObjectRef::new(&store_name));
+        let store = self.seen.store(&store_name);
         let store = store.as_deref().and_then(Seen::readable);
         let name = target.metadata.namespace.clone().unwrap_or_default();
         let labels = match store {
@@ -236,23 +152,17 @@ impl Context {
         };
         let (uid, cluster) = (self.seen.namespaces.uid_of(&name).unwrap_or_default(), self.cluster_id.clone());
         let namespace = labels.map(|labels| Namespace { name, labels, uid, cluster });
-        let urgency = rush(Sight {
+        let urgency = urgency(Sight {
             target,
             rules: store.map(|store| store.spec.allow.as_slice()).zip(namespace.as_ref()),
             held_against: self.memories.held_against(target.metadata.uid.as_deref().unwrap_or_default()),
         });
-        Pool { store: self.known(&store_name).to_owned(), urgency }
-    }
-
-    /// The name of a store that there is; all others, which tenants may invent as they like, count as one.
-    #[must_use]
-    pub fn known<'a>(&self, store: &'a str) -> &'a str {
-        if self.seen.stores.get(&ObjectRef::new(store)).is_some() { store } else { NO_STORE }
+        Pool { store: self.seen.known(&store_name).to_owned(), urgency }
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.
     fn slots_of(&self, pool: &Pool) -> usize {
-        let known = self.seen.stores.get(&ObjectRef::new(&pool.store));
+        let known = self.seen.store(&pool.store);
         let known = known.as_deref().and_then(Seen::readable);
         let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
         let slots = self.per_store.min(rate).max(1);
@@ -283,7 +193,7 @@ impl Context {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.hand.let_go(uid);
+        self.unpublished_keys.remove(uid);
         self.memories.forget(uid);
     }
 
@@ -307,16 +217,12 @@ impl Context {
 
     /// Forgets what went without a word: nobody is told of an object that goes without a finalizer of ours.
     fn sweep(&self) {
-        let objects = self.seen.stores.len() + self.seen.targets.iter().map(Store::len).sum::<usize>();
-        if !self.memories.are_too_many_for(objects) {
+        if !self.memories.are_too_many_for(self.seen.objects()) {
             return;
         }
-        let targets = self.seen.targets.iter().flat_map(Store::state);
-        let targets = targets.filter_map(|target| target.meta().uid.clone());
-        let stores = self.seen.stores.state().into_iter().filter_map(|store| store.meta().uid.clone());
-        let living: HashSet<String> = targets.chain(stores).collect();
+        let living = self.seen.all_uids();
         self.memories.keep(&living);
-        self.hand.keep(&living);
+        self.unpublished_keys.keep(&living);
     }
 
     /// A store's status was written just now.
@@ -330,10 +236,4 @@ impl Context {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         time.checked_sub(counts.get(store)?.elapsed()).filter(|left| !left.is_zero())
     }
-}
-
-/// Within ten per cent, so that many objects do not come at the same moment for ever.
-#[must_use]
-pub fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -3,50 +3,26 @@
 //! not, and the operator did not let it go, all of it is removed from the store. Losing the memory, as at a restart, costs that.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use tokio::{sync::watch, time::sleep};
-use tracing::{info, warn};
 
-use super::{
-    context::{Context, jittered},
-    error::Error,
-    execute::{Executor, Tools},
-    goal::{self, Goal},
-    plan::{self, Fresh, Step},
-    state::{Absence, State, made_something},
-    stores::pinned_connection,
-};
+use super::time::jittered;
 use crate::{
-    access::claim::object_name,
     api::{
         BackupTarget,
         backup_target::{
             BackupTargetSpec, BackupTargetStatus, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, StoreRef,
         },
-        condition::reason,
     },
-    cluster::Note,
     names,
-    probe::Reach,
-    store::{
-        Principal,
-        aws::Questions,
-        throttle::{Turn, Urgency},
-    },
 };
 
-/// How often it is looked which targets are gone.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How many are removed at once.
-const AT_ONCE: usize = 8;
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
@@ -56,10 +32,13 @@ pub struct Departed(Mutex<HashMap<String, Left>>);
 
 /// What a target leaves behind: enough to find it and to remove it.
 #[derive(Clone, Debug)]
-struct Left {
-    store: String,
-    namespace: String,
-    name: String,
+pub struct Left {
+    /// Name of its store.
+    pub store: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
     principal_id: Option<String>,
     keys: Vec<(String, Timestamp)>,
     form: Option<PolicyForm>,
@@ -69,20 +48,10 @@ struct Left {
     not_before: Option<Instant>,
 }
 
-/// How far it got with a target that is gone.
-enum Progress {
-    /// It is there after all, nothing of it is left, or its store is another operator's.
-    Nothing,
-    /// All that was made for it is removed.
-    Removed,
-    /// Something may still appear.
-    Waits,
-}
-
 impl Departed {
     /// Remembers what was made for a target.
     pub fn remember(&self, target: &BackupTarget, status: &BackupTargetStatus) {
-        if made_something(status) {
+        if status.made_something() {
             self.left().insert(target.uid().unwrap_or_default(), Left::of(target, status));
         }
     }
@@ -99,7 +68,7 @@ impl Departed {
     }
 
     /// Those that are gone and whose turn it is.
-    fn due(&self, seen: &HashSet<String>) -> Vec<(String, Left)> {
+    pub fn due(&self, seen: &HashSet<String>) -> Vec<(String, Left)> {
         let now = Instant::now();
         let is_due = |left: &Left| left.not_before.is_none_or(|not_before| not_before <= now);
         let left = self.left();
@@ -108,7 +77,7 @@ impl Departed {
     }
 
     /// Tries it again later.
-    fn put_off(&self, uid: &str) {
+    pub fn put_off(&self, uid: &str) {
         if let Some(left) = self.left().get_mut(uid) {
             let wait = FIRST_RETRY.saturating_mul(1 << left.tries.min(9)).min(LONGEST_RETRY);
             left.tries = left.tries.saturating_add(1);
@@ -139,7 +108,7 @@ impl Left {
     }
 
     /// The target, as far as its removal needs it.
-    fn target(&self, uid: &str) -> BackupTarget {
+    pub fn target(&self, uid: &str) -> BackupTarget {
         let record = |(id, created_at): &(String, Timestamp)| KeyRecord {
             id: id.clone(),
             created_at: *created_at,
@@ -171,102 +140,6 @@ impl Left {
             spec: BackupTargetSpec { store_ref, ..BackupTargetSpec::default() },
             status: Some(status),
         }
-    }
-}
-
-/// Looks again and again which targets are gone, and removes what is left of them, until the operator is to stop.
-pub async fn tend(context: &Context, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            // An error means that the sender is gone, which is a reason to stop as well.
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(LOOK_EVERY) => {}
-        }
-        let due = context.departed.due(&context.seen_uids());
-        stream::iter(due).for_each_concurrent(AT_ONCE, async |(uid, left)| tell(context, &uid, &left).await).await;
-    }
-}
-
-async fn tell(context: &Context, uid: &str, left: &Left) {
-    let (name, principal) = (format!("{}/{}", left.namespace, left.name), names::principal(uid));
-    match Box::pin(remove(context, uid, left)).await {
-        Ok(Progress::Nothing) => context.departed.let_go(uid),
-        Ok(Progress::Removed) => {
-            info!(name, principal, "the target was deleted without being let go; all that was made for it is removed");
-            context.departed.let_go(uid);
-        }
-        Ok(Progress::Waits) => context.departed.put_off(uid),
-        Err(error) => {
-            warn!(name, principal, %error, "the target was deleted without being let go; its IAM user waits to be removed");
-            context.departed.put_off(uid);
-        }
-    }
-}
-
-async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, Error> {
-    let found = context.cluster.target(&left.namespace, &left.name).await?;
-    if found.is_some_and(|found| found.metadata.uid.as_deref() == Some(uid)) {
-        return Ok(Progress::Nothing);
-    }
-    let name = object_name("spec.storeRef.name", &left.store)?;
-    let Some(store) = context.cluster.store(&name).await? else {
-        // What is left in a store that another operator has is for that one to remove.
-        let is_anothers = context.cluster.is_store_of_another(&name).await?;
-        return if is_anothers { Ok(Progress::Nothing) } else { Err(Error::StoreNotFound(name.to_string())) };
-    };
-    let connection = pinned_connection(context, &store).await?;
-    let (terms, target) = (connection.terms(&store.spec)?, left.target(uid));
-    let user = goal::user_spec(&target, &terms, &connection.account_id, &context.cluster_id);
-    let turn = Turn { urgency: Urgency::Revocation, namespace: left.namespace.as_str().into(), end: None };
-    let iam = connection.iam.for_turn(turn);
-    let questions = Questions { keys: Vec::new(), managed_policy: true };
-    let mut state = State {
-        status: target.status.clone().unwrap_or_default(),
-        finalizer: false,
-        first_intent: None,
-        principal: iam.observe(&user, &questions).await?,
-        secrets: BTreeMap::new(),
-        absence: Absence::default(),
-        in_hand: None,
-        is_applied: false,
-        contested_until: None,
-        forgotten: Vec::new(),
-    };
-    let was_there = state.principal != Principal::Absent;
-    let clock = iam.clock();
-    plan::settle(&mut state, &user, Duration::ZERO, clock.now());
-    let fresh = Fresh { now: clock.now(), store_time: clock.heard(), nonce: String::new() };
-    let plan = plan::plan(&Goal::Remove, &user, &state, &fresh);
-    let endpoints = &store.spec.endpoints;
-    let tools = Tools {
-        cluster: &context.cluster,
-        iam: &iam,
-        hand: &context.hand,
-        reach: Reach {
-            config: &connection.config,
-            s3: endpoints.s3.as_deref(),
-            sts: endpoints.sts.as_deref(),
-            fence: connection.fence(),
-        },
-    };
-    let mut executor = Executor::new(tools, &user, &Goal::Remove, target, state);
-    // There is nothing to let go, and another target may have its name by now.
-    for step in plan.steps.into_iter().filter(|step| !matches!(step, Step::ReleaseTarget)) {
-        executor.execute(step).await?;
-    }
-    match (plan.blocked, plan.waiting) {
-        (Some(blocked), _) => Err(Error::Blocked(blocked)),
-        (None, Some(_)) => Ok(Progress::Waits),
-        (None, None) if was_there => {
-            let message = format!(
-                "BackupTarget {}/{} was deleted while the operator's finalizer was off it; its IAM user {}, access key and \
-                 policy are removed",
-                left.namespace, left.name, user.name
-            );
-            context.cluster.publish(&store, &Note { warning: true, reason: reason::DELETED.to_owned(), message }).await;
-            Ok(Progress::Removed)
-        }
-        (None, None) => Ok(Progress::Nothing),
     }
 }
 

@@ -11,8 +11,8 @@ use tracing::warn;
 
 use super::{
     context::Context,
-    now,
     seen::{Kept, Seen},
+    time::now,
 };
 use crate::api::condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason};
 

@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 
-use super::state::made_something;
 use crate::{
     access::{Access, Claim, allow::Rival},
     api::BackupTarget,
@@ -23,7 +22,7 @@ pub fn rivals<'a>(target: &BackupTarget, others: impl IntoIterator<Item = &'a Ba
 
 fn rival(target: &BackupTarget, other: &BackupTarget) -> Option<Rival> {
     let status = other.status.as_ref();
-    let given = status.filter(|status| made_something(status)).and_then(|status| status.access.as_ref());
+    let given = status.filter(|status| status.made_something()).and_then(|status| status.access.as_ref());
     if let Some(given) = given {
         return Access::from_record(given).ok().map(Rival::Has);
     }

@@ -3,35 +3,39 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{
-    Stream, StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-    future::{join_all, join4, ready, try_join_all},
-    stream,
+    StreamExt,
+    channel::mpsc::unbounded,
+    future::{join_all, join4, try_join_all},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::{
-        Controller, WatchStreamExt,
+        Controller,
         controller::{self, Action},
-        reflector::{self, ObjectRef, Store, reflector, store::Writer},
-        watcher::{self, Event},
+        reflector::{self, ObjectRef, Store},
+        watcher,
     },
 };
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use super::{
-    context::{Context, Watched},
-    departed, farewell, guard,
+    backup_store, backup_target,
+    context::Context,
+    guard,
     namespaces::Namespaces,
-    seen::{SeenNamespace, SeenSecret, SeenStore, SeenTarget},
-    stores, targets,
-    watches::{Changes, touched, watch, watched},
+    seen::{SeenStore, SeenTarget},
+    shutdown,
+    wake::{
+        kept_stores, kept_targets, stores_of_secrets, targets_of_namespaces, targets_of_secrets, targets_of_stores,
+    },
+    watched::Watched,
+    watches::{watch, watched},
 };
 use crate::{
     cluster::{Cluster, managed_selector},
-    leader::fence::Fence,
+    fence::Fence,
     store::connect::Connections,
     telemetry::{Telemetry, health::Phase},
 };
@@ -85,14 +89,19 @@ pub async fn run(
     let context = Arc::new(Context::new(
         cluster.clone(),
         Connections::new(telemetry.metrics.clone(), fence)?,
-        Watched { stores: seen_stores.clone(), namespaces: labels.clone(), targets: seen_targets.clone() },
+        Watched {
+            stores: seen_stores.clone(),
+            namespaces: labels.clone(),
+            targets: seen_targets.clone(),
+            is_one_of_several: cluster.is_one_of_several(),
+        },
         cluster_id.clone(),
         settings.resync,
         settings.concurrency,
         telemetry.clone(),
     ));
     let counted = context.clone();
-    telemetry.count_with(Box::new(move || counted.census()));
+    telemetry.count_with(Box::new(move || counted.seen.census()));
 
     let (wake_stores, stores_woken) = unbounded();
     let (wake_targets, targets_woken): (Vec<_>, Vec<_>) = scopes.iter().map(|_| unbounded()).unzip();
@@ -129,7 +138,7 @@ pub async fn run(
             .graceful_shutdown_on(stopped(stop.clone()))
             .run(
                 |store, context| async {
-                    Ok::<Action, Never>(guard::reconcile(store, context, stores::reconcile).await)
+                    Ok::<Action, Never>(guard::reconcile(store, context, backup_store::reconcile::reconcile).await)
                 },
                 |_, never, _| match *never {},
                 context.clone(),
@@ -144,14 +153,14 @@ pub async fn run(
             info!(cluster_id, targets, stores = seen_stores.len(), namespaces = ?settings.namespaces, "watching");
         }
     };
-    join4(targets, stores, ready, departed::tend(&context, stop)).await;
-    farewell::put_away(&context).await;
+    join4(targets, stores, ready, backup_target::collect::tend(&context, stop)).await;
+    shutdown::revoke_unpublished_keys(&context).await;
     Ok(())
 }
 
 /// Works on a target, unless that is for another operator.
 async fn take_on(target: Arc<SeenTarget>, context: Arc<Context>) -> Action {
-    if !context.is_ours(&target) {
+    if !context.seen.is_ours(&target) {
         // When its store becomes this operator's, that wakes it.
         context.leave(&target.uid().unwrap_or_default());
         return Action::await_change();
@@ -161,7 +170,7 @@ async fn take_on(target: Arc<SeenTarget>, context: Arc<Context>) -> Action {
 
 /// Boxed, since thousands may wait for their turn.
 async fn reconcile_target(target: Arc<SeenTarget>, context: Arc<Context>) -> Action {
-    Box::pin(targets::reconcile(target, context)).await
+    Box::pin(backup_target::reconcile::reconcile(target, context)).await
 }
 
 /// Where targets are watched.
@@ -217,119 +226,4 @@ fn log<K: Resource<DynamicType = ()>>(
         Err(controller::Error::ObjectNotFound(object)) => debug!(%object, "gone"),
         Err(error) => debug!(kind = %K::kind(&()), %error, "nothing was reconciled"),
     }
-}
-
-/// Keeps what is seen of targets, and wakes their stores.
-fn kept_targets(
-    events: impl Stream<Item = Event<SeenTarget>> + Send + 'static,
-    keep: Writer<SeenTarget>,
-    wake: UnboundedSender<String>,
-) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
-    let kept = reflector(keep, events.map(Ok)).inspect(move |event| {
-        let Ok(event) = event else { return };
-        if let Event::Apply(target) | Event::InitApply(target) | Event::Delete(target) = event
-            && let Some(target) = target.readable()
-        {
-            // Nobody listens any more when the operator ends.
-            let _ = wake.unbounded_send(target.spec.store_ref.resolved().into_owned());
-        }
-    });
-    kept.applied_objects()
-}
-
-/// Keeps what is seen of stores, and wakes their targets when a store came or went, when its rules changed, whether it is ready, or
-/// what its administrator says about keys.
-fn kept_stores(
-    events: impl Stream<Item = Event<SeenStore>> + Send + 'static,
-    keep: Writer<SeenStore>,
-    context: Arc<Context>,
-    wake: Vec<UnboundedSender<String>>,
-) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
-    let (mut changes, mut due) = (Changes::default(), Vec::new());
-    let view = |store: &SeenStore| {
-        let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
-        let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
-        (store.meta().generation, store.meta().uid.clone(), account, ready, store.told.reactivate_at)
-    };
-    let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
-        if let Ok(event) = &event {
-            if changes.are_in(event, view)
-                && let Some(store) = touched(event.clone())
-            {
-                due.push(store.name_any());
-            }
-            // Stores of a list are kept when the whole list is there; before, a target would be woken to find no store.
-            if !matches!(event, Event::Init | Event::InitApply(_)) {
-                for store in due.drain(..) {
-                    for wake in &wake {
-                        let _ = wake.unbounded_send(store.clone());
-                    }
-                }
-            }
-        }
-        let context = context.clone();
-        async move {
-            if let Ok(Event::Delete(store)) = &event {
-                context.connections.forget(&store.name_any()).await;
-            }
-            event
-        }
-    });
-    kept.applied_objects()
-}
-
-fn targets_of_stores(
-    woken: UnboundedReceiver<String>,
-    all: Store<SeenTarget>,
-) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
-    woken.flat_map(move |store| {
-        let uses = |target: &SeenTarget| target.store_ref().is_some_and(|named| named.resolved() == store);
-        stream::iter(refs(&all, uses))
-    })
-}
-
-/// A namespace's targets, when its labels changed.
-fn targets_of_namespaces(
-    events: impl Stream<Item = Event<SeenNamespace>> + Send + 'static,
-    labels: Arc<Namespaces>,
-    all: Store<SeenTarget>,
-) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
-    events.filter_map(|event| ready(touched(event))).flat_map(move |namespace| {
-        let within = |target: &SeenTarget| target.meta().namespace == namespace.metadata.name;
-        stream::iter(if labels.saw(&namespace.metadata) { refs(&all, within) } else { Vec::new() })
-    })
-}
-
-/// Anybody may write Secrets that name targets as they like: only those that there are need to know.
-fn targets_of_secrets(
-    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
-    all: Store<SeenTarget>,
-) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
-    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
-        let there: Vec<_> = secret.targets().filter(|target| all.get(target).is_some()).collect();
-        stream::iter(there)
-    })
-}
-
-fn stores_of_secrets(
-    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
-    all: Store<SeenStore>,
-) -> impl Stream<Item = ObjectRef<SeenStore>> + Send {
-    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
-        let uses = |store: &SeenStore| {
-            store
-                .readable()
-                .and_then(|store| store.spec.credentials.as_ref())
-                .is_some_and(|key| key.secret_ref.name == secret.name())
-        };
-        stream::iter(refs(&all, uses))
-    })
-}
-
-/// Those that are wanted.
-fn refs<K>(all: &Store<K>, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    all.state_filter(wanted).iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
 }

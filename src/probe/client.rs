@@ -15,8 +15,8 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::{
-    engine::Reach,
     probes::{Probe, Verb},
+    reach::Reach,
     reading::Answer,
 };
 use crate::{

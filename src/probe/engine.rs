@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use aws_config::SdkConfig;
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
@@ -14,26 +13,14 @@ use super::{
     plan::Plan,
     probes::{Depth, Expect, Probe, Verb},
     proof::{Finding, Proof},
+    reach::Reach,
     reading::{Answer, Family, Reading, Skipped},
 };
-use crate::{access::rclone::AccessKey, api::Capability, leader::fence::Fence};
+use crate::{access::rclone::AccessKey, api::Capability};
 
 /// How long a proof should be given: far more than it needs where all servers answer.
 pub const DEADLINE: Duration = Duration::from_secs(25);
 const AT_ONCE: usize = 4;
-
-/// The way to a store.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach<'a> {
-    /// Region, HTTP client and the like; the credentials in it are not used.
-    pub config: &'a SdkConfig,
-    /// Endpoint of S3, where it is not AWS's own; buckets are then part of the path.
-    pub s3: Option<&'a str>,
-    /// Endpoint of STS, where it is not AWS's own.
-    pub sts: Option<&'a str>,
-    /// What says whether this replica may act.
-    pub fence: &'a Fence,
-}
 
 /// Tries what is planned, with a target's own key.
 ///

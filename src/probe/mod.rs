@@ -11,11 +11,13 @@ pub mod engine;
 pub mod plan;
 pub mod probes;
 pub mod proof;
+mod reach;
 pub mod reading;
 
 pub use bucket::bucket_is_missing;
-pub use engine::{DEADLINE, Reach, prove};
+pub use engine::{DEADLINE, prove};
 pub use plan::{Marks, Plan, Untested};
 pub use probes::{Depth, Probe};
 pub use proof::{Finding, Limits, Proof, Standing};
+pub use reach::Reach;
 pub use reading::{AWS, Family, Reading};

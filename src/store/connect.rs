@@ -23,7 +23,7 @@ use super::{
 use crate::{
     access::{Invalid, Terms},
     api::backup_store::BackupStoreSpec,
-    leader::fence::Fence,
+    fence::Fence,
     telemetry::metrics::{Meter, Metrics},
 };
 
@@ -44,6 +44,17 @@ pub struct OperatorKey {
     pub secret: SecretString,
     /// Session token of temporary credentials.
     pub session_token: Option<SecretString>,
+}
+
+impl OperatorKey {
+    /// Reads it out of what has entries by these names. `None` when one that is needed is missing or empty.
+    pub fn read(entry: impl Fn(&str) -> Option<SecretString>) -> Option<Self> {
+        Some(Self {
+            id: entry("AWS_ACCESS_KEY_ID")?,
+            secret: entry("AWS_SECRET_ACCESS_KEY")?,
+            session_token: entry("AWS_SESSION_TOKEN"),
+        })
+    }
 }
 
 impl PartialEq for OperatorKey {

@@ -6,7 +6,7 @@ use aws_sdk_iam::{
     error::BoxError,
 };
 
-use crate::leader::fence::Fence;
+use crate::fence::Fence;
 
 /// For the clients of all services.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use super::{
     Error, Kind,
     throttle::{Throttle, TooLate, Turn},
 };
-use crate::{leader::fence::Fence, telemetry::metrics::Meter};
+use crate::{fence::Fence, telemetry::metrics::Meter};
 
 /// The way to one store.
 pub struct Gate {

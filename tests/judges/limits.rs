@@ -11,7 +11,7 @@ use aws_sdk_iam::{Client, error::ProvideErrorMetadata};
 use backup_target_operator::{
     access::{Meaning, PolicyDocument},
     api::backup_target::PolicyForm,
-    leader::fence::Fence,
+    fence::Fence,
     names,
     store::{
         Error, Kind, Managed, Policies, Principal, StoredPolicy, User, UserSpec,

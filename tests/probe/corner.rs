@@ -18,7 +18,7 @@ use aws_sdk_s3::{
 use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms, rclone::AccessKey},
     api::Capability,
-    leader::fence::Fence,
+    fence::Fence,
     probe::{AWS, DEADLINE, Depth, Marks, Plan, Proof, Reach, prove},
 };
 use serde_json::{Value, json};

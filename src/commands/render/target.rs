@@ -21,8 +21,8 @@ use crate::{
     },
     cluster::{NewSecret, secret_manifest},
     controller::{
-        goal::{self, Facts, Goal, Provide},
-        now,
+        backup_target::decide::{self, Facts, Goal, Provide},
+        time::now,
     },
     names,
 };
@@ -71,7 +71,7 @@ impl Target {
             reactivate_at: None,
             now: now(),
         };
-        match goal::decide(facts).map_err(|invalid| invalid.to_string())? {
+        match decide::decide(facts).map_err(|invalid| invalid.to_string())? {
             Goal::Provide(provide) if provide.document.form().is_none() => Err(format!(
                 "spec.prefix: the policy has {} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix \
                  or set ancestorListing: Deny",

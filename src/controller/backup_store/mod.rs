@@ -1,0 +1,4 @@
+//! The pipeline of a store: reconcile → report.
+
+pub mod reconcile;
+pub mod report;

@@ -1,0 +1,139 @@
+//! Collects what targets left behind that went without being let go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt, stream};
+use tokio::{sync::watch, time::sleep};
+use tracing::{info, warn};
+
+use super::{
+    decide::{self, Goal},
+    error::Error,
+    perform::{Executor, Tools},
+    plan::{self, Fresh, Step},
+    state::State,
+};
+use crate::{
+    access::claim::object_name,
+    api::condition::reason,
+    cluster::Note,
+    controller::{absence::Absence, connection::pinned, context::Context, departed::Left},
+    names,
+    probe::Reach,
+    store::{
+        Principal,
+        aws::Questions,
+        throttle::{Turn, Urgency},
+    },
+};
+
+/// How often it is looked which targets are gone.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How many are removed at once.
+const AT_ONCE: usize = 8;
+
+/// How far it got with a target that is gone.
+enum Progress {
+    /// It is there after all, nothing of it is left, or its store is another operator's.
+    Nothing,
+    /// All that was made for it is removed.
+    Removed,
+    /// Something may still appear.
+    Waits,
+}
+
+/// Looks again and again which targets are gone, and removes what is left of them, until the operator is to stop.
+pub async fn tend(context: &Context, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            // An error means that the sender is gone, which is a reason to stop as well.
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(LOOK_EVERY) => {}
+        }
+        let due = context.departed.due(&context.seen.uids());
+        stream::iter(due).for_each_concurrent(AT_ONCE, async |(uid, left)| tell(context, &uid, &left).await).await;
+    }
+}
+
+async fn tell(context: &Context, uid: &str, left: &Left) {
+    let (name, principal) = (format!("{}/{}", left.namespace, left.name), names::principal(uid));
+    match Box::pin(remove(context, uid, left)).await {
+        Ok(Progress::Nothing) => context.departed.let_go(uid),
+        Ok(Progress::Removed) => {
+            info!(name, principal, "the target was deleted without being let go; all that was made for it is removed");
+            context.departed.let_go(uid);
+        }
+        Ok(Progress::Waits) => context.departed.put_off(uid),
+        Err(error) => {
+            warn!(name, principal, %error, "the target was deleted without being let go; its IAM user waits to be removed");
+            context.departed.put_off(uid);
+        }
+    }
+}
+
+async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, Error> {
+    let found = context.cluster.target(&left.namespace, &left.name).await?;
+    if found.is_some_and(|found| found.metadata.uid.as_deref() == Some(uid)) {
+        return Ok(Progress::Nothing);
+    }
+    let name = object_name("spec.storeRef.name", &left.store)?;
+    let Some(store) = context.cluster.store(&name).await? else {
+        // What is left in a store that another operator has is for that one to remove.
+        let is_anothers = context.cluster.is_store_of_another(&name).await?;
+        return if is_anothers { Ok(Progress::Nothing) } else { Err(Error::StoreNotFound(name.to_string())) };
+    };
+    let connection = pinned(context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
+    let (terms, target) = (connection.terms(&store.spec)?, left.target(uid));
+    let user = decide::user_spec(&target, &terms, &connection.account_id, &context.cluster_id);
+    let turn = Turn { urgency: Urgency::Revocation, namespace: left.namespace.as_str().into(), end: None };
+    let iam = connection.iam.for_turn(turn);
+    let questions = Questions { keys: Vec::new(), managed_policy: true };
+    let mut state = State {
+        status: target.status.clone().unwrap_or_default(),
+        finalizer: false,
+        first_intent: None,
+        principal: iam.observe(&user, &questions).await?,
+        secrets: BTreeMap::new(),
+        absence: Absence::default(),
+        in_hand: None,
+        is_applied: false,
+        contested_until: None,
+        forgotten: Vec::new(),
+    };
+    let was_there = state.principal != Principal::Absent;
+    let clock = iam.clock();
+    plan::settle(&mut state, &user, Duration::ZERO, clock.now());
+    let fresh = Fresh { now: clock.now(), store_time: clock.heard(), nonce: String::new() };
+    let plan = plan::plan(&Goal::Remove, &user, &state, &fresh);
+    let endpoints = &store.spec.endpoints;
+    let tools = Tools {
+        cluster: &context.cluster,
+        iam: &iam,
+        unpublished_keys: &context.unpublished_keys,
+        reach: Reach {
+            config: &connection.config,
+            s3: endpoints.s3.as_deref(),
+            sts: endpoints.sts.as_deref(),
+            fence: connection.fence(),
+        },
+    };
+    let mut executor = Executor::new(tools, &user, &Goal::Remove, target, state);
+    // There is nothing to let go, and another target may have its name by now.
+    for step in plan.steps.into_iter().filter(|step| !matches!(step, Step::ReleaseTarget)) {
+        executor.execute(step).await?;
+    }
+    match (plan.blocked, plan.waiting) {
+        (Some(blocked), _) => Err(Error::Blocked(blocked)),
+        (None, Some(_)) => Ok(Progress::Waits),
+        (None, None) if was_there => {
+            let message = format!(
+                "BackupTarget {}/{} was deleted while the operator's finalizer was off it; its IAM user {}, access key and \
+                 policy are removed",
+                left.namespace, left.name, user.name
+            );
+            context.cluster.publish(&store, &Note { warning: true, reason: reason::DELETED.to_owned(), message }).await;
+            Ok(Progress::Removed)
+        }
+        (None, None) => Ok(Progress::Nothing),
+    }
+}

@@ -1,0 +1,231 @@
+//! One error for a reconcile; it answers everywhere the same three questions: reason, retry, message.
+
+use super::{plan::Blocked, verification::Failure};
+use crate::{
+    access::{Invalid, policy::MANAGED_LIMIT},
+    api::condition::reason,
+    cluster::{self, SecretOwner},
+    controller::{
+        connection::{self, cluster_reason, store_reason},
+        retry::Retry,
+    },
+    names::{self, REACTIVATE_KEYS_ANNOTATION, tag::HOLD},
+    store::{self, Owner},
+};
+
+/// Why a reconcile could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The spec breaks a rule.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The BackupStore does not exist.
+    #[error("BackupStore {0} does not exist; create it, or name another one in spec.storeRef")]
+    StoreNotFound(String),
+    /// The BackupStore is so new that its credentials were not checked yet.
+    #[error("the credentials of BackupStore {0} are being checked")]
+    StorePending(String),
+    /// The BackupStore exists and is not ready.
+    #[error("BackupStore {name} is not ready: {why}; its own conditions tell its administrator more")]
+    StoreNotReady {
+        /// Its name.
+        name: String,
+        /// The reason that its own status gives. Not its message: that is for its administrator, and anybody may name a store.
+        why: String,
+    },
+    /// What keeps a store from working, without what is none of its users' business.
+    #[error("BackupStore {name} is not ready: {}; its own conditions tell its administrator more", cause.reason())]
+    OfStore {
+        /// Its name.
+        name: String,
+        /// What it is.
+        cause: Box<connection::Error>,
+    },
+    /// A call to the store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A call to Kubernetes failed.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// Something is in the way.
+    #[error("{}", blocked_message(.0))]
+    Blocked(Blocked),
+    /// The key is not proven.
+    #[error(transparent)]
+    NotProven(Failure),
+    /// What was planned for is not there any more.
+    #[error("the access key that was to be published is gone; looking again")]
+    Overtaken,
+    /// Something in the cluster's admission changes what is written.
+    #[error(
+        "Secret {name} is changed on its way by something in the cluster's admission, such as a mutating webhook or policy: what is \
+         stored differs in {what}; find it (kubectl get mutatingwebhookconfigurations,mutatingadmissionpolicies) and except Secrets \
+         with the label {}={}",
+        names::MANAGED_BY_LABEL,
+        names::OPERATOR
+    )]
+    Altered {
+        /// Name of the Secret.
+        name: String,
+        /// Where the difference is.
+        what: &'static str,
+    },
+    /// It took too long.
+    #[error("the reconcile did not end in time and was cut off; trying again")]
+    TimedOut,
+}
+
+impl Error {
+    /// What keeps a store from working, as its users are told: account ids, and where its credentials are, are for its
+    /// administrator.
+    #[must_use]
+    pub fn of_store(error: connection::Error, name: &str) -> Self {
+        let name = name.to_owned();
+        match error {
+            connection::Error::Pending => Self::StorePending(name),
+            connection::Error::NotReady(why) => Self::StoreNotReady { name, why },
+            connection::Error::Invalid(_) => Self::StoreNotReady { name, why: reason::INVALID_SPEC.to_owned() },
+            connection::Error::Store(error) => Self::Store(error),
+            cause => Self::OfStore { name, cause: Box::new(cause) },
+        }
+    }
+
+    /// One of [`reason`]'s words.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => reason::INVALID_SPEC,
+            Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
+            Self::StorePending(_) | Self::Overtaken => reason::PENDING,
+            Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
+            Self::OfStore { cause, .. } => cause.reason(),
+            Self::Store(error) => store_reason(&error.kind),
+            Self::Cluster(error) => cluster_reason(error.kind),
+            Self::Blocked(blocked) => blocked_reason(blocked),
+            Self::NotProven(failure) => failure.reason,
+            Self::Altered { .. } => reason::CONTESTED,
+            Self::TimedOut => reason::TIMED_OUT,
+        }
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Store(error) => connection::store_retry(&error.kind),
+            Self::NotProven(failure) => failure.retry,
+            Self::OfStore { cause, .. } => cause.retry(),
+            Self::Cluster(error) if error.needs_a_person() => Retry::Stalled,
+            Self::Invalid(_) | Self::Altered { .. } | Self::Blocked(_) => Retry::Stalled,
+            // A store may arrive a moment after its targets, out of the same chart.
+            Self::StoreNotFound(_)
+            | Self::StorePending(_)
+            | Self::StoreNotReady { .. }
+            | Self::Cluster(_)
+            | Self::Overtaken
+            | Self::TimedOut => Retry::Backoff,
+        }
+    }
+
+    /// Whether the step that failed certainly changed nothing.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        match self {
+            // The SDK may have tried before, and what it is told now may come of that.
+            Self::Store(error) if matches!(error.kind, store::Kind::AlreadyExists | store::Kind::Throttled) => false,
+            Self::Store(error) => error.is_definite(),
+            Self::Cluster(error) => error.is_definite(),
+            _ => true,
+        }
+    }
+
+    /// Whether what was published before still stands: the operator could not look, and nothing says that it changed.
+    #[must_use]
+    pub fn leaves_ready(&self) -> bool {
+        !matches!(self, Self::Invalid(_) | Self::Blocked(_))
+    }
+}
+
+fn blocked_reason(blocked: &Blocked) -> &'static str {
+    match blocked {
+        Blocked::ForeignSecret { .. } => reason::SECRET_CONFLICT,
+        Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => reason::PRINCIPAL_CONFLICT,
+        Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
+        Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
+        Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
+        Blocked::Suspended => reason::CHANGE_SUSPENDED,
+        Blocked::Invalid(_) => reason::INVALID_SPEC,
+        Blocked::OnHold { .. } | Blocked::SwitchedOff { .. } => reason::ON_HOLD,
+    }
+}
+
+fn foreign_secret(name: &str, owner: &SecretOwner) -> String {
+    let another_name = "set spec.secret.name to another name";
+    let advice = match owner {
+        SecretOwner::Other(owner) => {
+            format!(
+                "(it belongs to {owner}); it is left untouched: {another_name}, or remove the Secret if nobody needs it"
+            )
+        }
+        SecretOwner::Nobody => format!(
+            "(it belongs to no object that it names as its owner); it is left untouched: {another_name}, or remove the Secret if \
+             nobody needs it"
+        ),
+        SecretOwner::Retained => format!(
+            "(a former target of this name left it with deletionPolicy Retain, and backups may use it); it is left untouched: \
+             {another_name}, or remove the Secret once nobody uses it"
+        ),
+        SecretOwner::Restored => format!(
+            "(it has this target's labels and no owner, as tools restore it from a backup); it is left untouched: delete it, and it \
+             comes anew with a new key (kubectl delete secret {name}; all of a restored namespace: kubectl delete secrets -l \
+             {}={}), or {another_name}",
+            names::MANAGED_BY_LABEL,
+            names::OPERATOR
+        ),
+    };
+    format!("Secret {name} exists and is not this target's {advice}; it is looked at again by itself")
+}
+
+fn blocked_message(blocked: &Blocked) -> String {
+    match blocked {
+        Blocked::ForeignSecret { name, owner } => foreign_secret(name, owner),
+        Blocked::ForeignPrincipal { name, whose: Owner::Cluster { id, path } } => format!(
+            "IAM user {name} belongs to cluster {id} (path {path}); it is left to it: delete this target and create it again to \
+             get a user of its own, or, if this is the same cluster, give the operator its id back (clusterId: {id})"
+        ),
+        Blocked::ForeignPrincipal { name, whose: Owner::Other(why) } => format!(
+            "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it if nobody needs it, or \
+             create another target, which gets another name; it is looked at again by itself"
+        ),
+        Blocked::ForeignPolicy { arn, why } => format!(
+            "the policy needs a managed one, and {arn} exists and is not this target's ({why}); it is left untouched: remove \
+             it, or recreate this target to get another name; it is looked at again by itself"
+        ),
+        Blocked::UnknownKeys { ids, principal } => format!(
+            "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
+             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; it is looked at again by itself",
+            ids.join(", "),
+            ids.first().map_or("ID", String::as_str)
+        ),
+        Blocked::PolicyTooLarge { size } => format!(
+            "the policy has {size} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix, set \
+             ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once"
+        ),
+        Blocked::Compromised { arn, principal } => format!(
+            "AWS attached {arn} to IAM user {principal}: it found an access key of it in public. Find out where it leaked, delete \
+             the keys (aws iam delete-access-key --user-name {principal} …), then detach the policy; the operator makes a new key"
+        ),
+        Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
+        Blocked::Invalid(invalid) => invalid.to_string(),
+        Blocked::OnHold { principal } => format!(
+            "IAM user {principal} has the tag {HOLD}: nothing is given to it or put right, and what the rules, the end of an overlap or \
+             a deletion take away still goes. Find out who holds it, and why; when that is over: aws iam untag-user --user-name \
+             {principal} --tag-keys {HOLD}; it is looked at again by itself"
+        ),
+        Blocked::SwitchedOff { id, principal } => format!(
+            "somebody made access key {id} of IAM user {principal} inactive, and it stays so: find out who, and why. It works again \
+             after aws iam update-access-key --user-name {principal} --access-key-id {id} --status Active, or when the store's \
+             administrator sets the annotation {REACTIVATE_KEYS_ANNOTATION} of the BackupStore to the time of that decision"
+        ),
+    }
+}

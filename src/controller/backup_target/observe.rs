@@ -1,0 +1,156 @@
+//! Reads everything that a decision needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{error::Error, state::State};
+use crate::{
+    access::{PolicyDocument, rclone::AccessKey},
+    api::{
+        BackupTarget,
+        backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
+    },
+    cluster::{self, Cluster, Kind, SecretState},
+    controller::absence::Absence,
+    names::{self, ObjectName},
+    store::{
+        Principal, UserSpec,
+        aws::{Iam, Questions},
+    },
+};
+
+/// How many Secrets of one target are read at once.
+const SECRETS_AT_ONCE: usize = 8;
+
+/// How the principal is looked at.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// As it was when it was last seen or changed by this process; good enough to see that nothing is to do.
+    Remembered(Box<Principal>),
+    /// As IAM has it now.
+    Live,
+}
+
+/// What is looked at, and with what.
+pub struct Observation<'a> {
+    /// The Kubernetes API.
+    pub cluster: &'a Cluster,
+    /// The store's IAM.
+    pub iam: &'a Iam,
+    /// The target.
+    pub target: &'a BackupTarget,
+    /// What its status remembers.
+    pub status: &'a BackupTargetStatus,
+    /// Its principal.
+    pub user: &'a UserSpec,
+    /// The policy that it should have, if any.
+    pub wanted: Option<&'a PolicyDocument>,
+    /// The key that this process created and has not published yet.
+    pub in_hand: Option<AccessKey>,
+    /// Until when nothing is put right, because somebody else undoes it again and again.
+    pub contested_until: Option<Timestamp>,
+    /// Secrets that could not be read or deleted a moment ago.
+    pub unread: &'a BTreeMap<ObjectName, cluster::Error>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Observation<'_> {
+    /// Observes the target's Secrets and principal.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub async fn observe(&self, look: Look, absence: Absence) -> Result<State, Error> {
+        let annotation = self.target.annotations().get(names::INTENT_ANNOTATION);
+        let first_intent: Option<KeyIntent> = annotation.and_then(|json| serde_json::from_str(json).ok());
+        let finalizer = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
+        let secrets = self.secrets(first_intent.as_ref()).await?;
+        let principal = match look {
+            // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
+            _ if !finalizer && first_intent.is_none() && !self.status.ever_worked_on() => Principal::Absent,
+            Look::Remembered(principal) => *principal,
+            Look::Live => self.iam.observe(self.user, &self.questions()).await?,
+        };
+        Ok(State {
+            status: self.status.clone(),
+            finalizer,
+            first_intent,
+            principal,
+            secrets,
+            absence,
+            in_hand: self.in_hand.clone(),
+            is_applied: self
+                .status
+                .applied
+                .as_ref()
+                .is_some_and(|applied| Some(applied.generation) == self.target.metadata.generation),
+            contested_until: self.contested_until,
+            forgotten: Vec::new(),
+        })
+    }
+
+    /// The Secrets that matter. One that cannot be read holds up only what needs it.
+    async fn secrets(&self, first_intent: Option<&KeyIntent>) -> Result<BTreeMap<ObjectName, SecretState>, Error> {
+        let names = secret_names(self.target, self.status, first_intent);
+        let read = stream::iter(names).map(async |name| {
+            let secret = match self.unread.get(&name) {
+                Some(error) => Err(error.clone()),
+                None => self.cluster.secret(self.target, &name).await,
+            };
+            match secret {
+                Err(error) if error.kind == Kind::NotLeading => Err(Error::from(error)),
+                Err(error) => Ok((name, SecretState::Unknown(error))),
+                Ok(secret) => Ok((name, secret)),
+            }
+        });
+        read.buffer_unordered(SECRETS_AT_ONCE).try_collect().await
+    }
+
+    fn is_current(&self) -> bool {
+        self.status.observed_generation == self.target.metadata.generation
+    }
+
+    fn questions(&self) -> Questions {
+        let inline = |policy: &PolicyStatus| {
+            policy.form == PolicyForm::Inline
+                && self
+                    .wanted
+                    .is_some_and(|wanted| wanted.form() == Some(PolicyForm::Inline) && wanted.digest() == policy.digest)
+        };
+        Questions {
+            keys: keys_in_question(self.status, self.now),
+            // One is made only while the wanted policy is another one than status speaks of.
+            managed_policy: !(self.is_current() && self.status.policy.as_ref().is_some_and(inline)),
+        }
+    }
+}
+
+/// The wanted one, those that status speaks of, and the one that an interrupted creation may have written.
+fn secret_names(
+    target: &BackupTarget,
+    status: &BackupTargetStatus,
+    first_intent: Option<&KeyIntent>,
+) -> BTreeSet<ObjectName> {
+    let wanted = target.spec.secret.name.clone().unwrap_or_else(|| target.name_any());
+    std::iter::once(wanted)
+        .chain(status.secret_name.clone())
+        .chain(status.previous_secrets.iter().map(|previous| previous.name.clone()))
+        .chain(status.key_intent.as_ref().map(|intent| intent.secret.clone()))
+        .chain(first_intent.filter(|_| status.access_key_id.is_none()).map(|intent| intent.secret.clone()))
+        .filter_map(|name| ObjectName::parse(&name).ok())
+        .collect()
+}
+
+/// Replaced keys whose overlap has ended: whether they are still used decides what happens to them.
+fn keys_in_question(status: &BackupTargetStatus, now: Timestamp) -> Vec<String> {
+    let ended = |revoke: Timestamp| revoke <= now;
+    status
+        .keys
+        .iter()
+        .filter(|key| key.inactive_since.is_none() && key.revoke_at.is_some_and(ended))
+        .map(|key| key.id.clone())
+        .collect()
+}

@@ -1,0 +1,326 @@
+//! Towards a principal, a key and a Secret that carry what is granted.
+
+use secrecy::ExposeSecret;
+
+use super::{
+    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret,
+    bound, drift, keys, proof,
+};
+use crate::{
+    access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
+    api::backup_target::{KeyRecord, PolicyForm, PreviousAccess},
+    controller::backup_target::decide::Provide,
+    names::ObjectName,
+    store::{Managed, Policies, User},
+};
+
+pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+    let mut plan = Plan { unknown_keys: state.unknown_keys(), ..Plan::default() };
+    if let Principal::Foreign { whose } = &state.principal {
+        plan.hold(state, fresh);
+        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
+        return plan;
+    }
+    plan.on_hold = matches!(&state.principal, Principal::Ours(ours) if ours.held);
+    plan.blocked = in_the_way(goal, user, state);
+    let is_read = state.unread_secret().is_none();
+    let works = plan.blocked.is_none() && !goal.suspended && is_read && !plan.on_hold;
+    if !state.finalizer && (works || state.has_anything()) {
+        plan.step(Step::Claim(fresh.intent(state, goal.secret_name.as_str())));
+    }
+    bound(&mut plan, user, state);
+    // What the rules take away goes first, whatever else stands in the way.
+    let ours = cut_back(goal, state, &mut plan);
+    // What a Secret holds that cannot be read is no orphan.
+    if is_read {
+        keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
+    }
+    if works {
+        provide(goal, user, ours, state, fresh, &mut plan);
+    } else if goal.suspended && is_read && !plan.on_hold {
+        suspended(goal, user, state, fresh, &mut plan);
+    }
+    end_overlaps(goal, state, fresh, &mut plan);
+    drift::hold_repairs(&mut plan, goal, state);
+    if let Principal::Ours(ours) = &state.principal {
+        plan.excess = drift::excess(&plan, ours);
+        plan.denials = drift::denials(ours);
+    }
+    if works && plan.blocked.is_none() {
+        proof::of_published(&mut plan, goal, state, fresh);
+    }
+    plan
+}
+
+fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked> {
+    if let Some(invalid) = &goal.invalid {
+        return Some(Blocked::Invalid(invalid.clone()));
+    }
+    if let SecretState::Foreign { owner } = state.secret(goal.secret_name.as_str()) {
+        return Some(Blocked::ForeignSecret { name: goal.secret_name.to_string(), owner: owner.clone() });
+    }
+    if let Principal::Ours(ours) = &state.principal
+        && ours.held
+        && (state.status.access.is_none() || would_change(goal, state))
+    {
+        return Some(Blocked::OnHold { principal: user.name.clone() });
+    }
+    let managed = match &state.principal {
+        Principal::Ours(ours) => &ours.policies.managed,
+        Principal::Absent | Principal::Foreign { .. } => &Managed::Absent,
+    };
+    if let Principal::Ours(ours) = &state.principal
+        && let Some(arn) = drift::quarantine(ours)
+    {
+        return Some(Blocked::Compromised { arn: arn.clone(), principal: user.name.clone() });
+    }
+    match (goal.document.form(), managed) {
+        (None, _) => Some(Blocked::PolicyTooLarge { size: goal.document.size() }),
+        (Some(PolicyForm::Managed), Managed::Foreign { why }) => {
+            Some(Blocked::ForeignPolicy { arn: user.policy_arn.clone(), why: why.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// The published key, when somebody else switched it off: it stays so, and no other takes its place.
+fn switched_off(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Option<Blocked> {
+    let current = state.current_key().filter(|key| stays_off(key, goal, fresh))?;
+    state.keys().iter().find(|listed| listed.id == current.id && !listed.active)?;
+    Some(Blocked::SwitchedOff { id: current.id.clone(), principal: user.name.clone() })
+}
+
+/// Whether somebody else switched the key off, and the store's administrator has not said since that it may work again.
+fn stays_off(key: &KeyRecord, goal: &Provide, fresh: &Fresh) -> bool {
+    let said = goal.reactivate_at.filter(|at| *at <= fresh.now);
+    key.off_since.is_some_and(|off_since| said.is_none_or(|said| said < off_since))
+}
+
+/// Takes what the rules no longer allow out of the policy; returns the principal as it is then.
+fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
+    let Principal::Ours(user) = &state.principal else { return None };
+    let mut user = user.clone();
+    let allowed = goal.document_with(goal.still_needed().as_ref());
+    let has = |document: &PolicyDocument| user.policies.are(document);
+    if goal.cut && !user.policies.are_absent() && !has(&allowed) && !has(&goal.document) {
+        let record = (allowed == goal.document).then(|| goal.record.clone());
+        if let Some(put) = PutPolicy::new(&allowed, record).filter(|_| !allowed.is_empty()) {
+            user.policies = Policies::with(&put.document, put.form);
+            plan.step(Step::CutBack(put));
+        } else {
+            plan.step(Step::DeletePolicy);
+            user.policies = Policies::default();
+        }
+    }
+    Some(user)
+}
+
+/// Limits by the rules hold for suspended targets too, and what a limit took comes back; everything else waits.
+fn suspended(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh, plan: &mut Plan) {
+    if plan.blocked.is_none() {
+        let waits = state.status.access.is_none() || would_change(goal, state);
+        plan.blocked = switched_off(goal, user, state, fresh).or(waits.then_some(Blocked::Suspended));
+    }
+    let Principal::Ours(user) = &state.principal else { return };
+    // Only a document that this operator has not written yet is due: an edit by somebody else is a repair, and waits.
+    let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
+    let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
+    if state.status.access.is_some() && !due {
+        plan.steps.extend(remember(goal, state));
+    } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::CutBack(_))) {
+        plan.put(PutPolicy::new(&goal.document, Some(goal.record.clone())));
+    }
+    for record in state.status.keys.iter().filter(|record| record.withheld) {
+        if user.keys.iter().any(|key| key.id == record.id) {
+            plan.step(Step::ActivateKey(record.id.clone()));
+        }
+    }
+}
+
+/// Whether anything would be done, were the target not suspended.
+fn would_change(goal: &Provide, state: &State) -> bool {
+    let Principal::Ours(user) = &state.principal else { return true };
+    let claimed = goal.grant.claimed.to_record();
+    let in_place = state.published_key().is_some_and(|key| {
+        let active = user.keys.iter().any(|listed| listed.id == key.id && listed.active);
+        active && write_secret(goal, state, key).is_ok_and(|write| write.is_none())
+    });
+    let policy = user.policies.are(&goal.document);
+    state.status.access.as_ref() != Some(&claimed) || !in_place || !policy
+}
+
+fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, fresh: &Fresh, plan: &mut Plan) {
+    // Keys go with their principal.
+    let key = ours.as_ref().and_then(|_| state.published_key());
+    let ours = ours.unwrap_or_else(|| {
+        if keys::reissue_limit(state, fresh.now).is_none() {
+            open_intent(plan, &goal.secret_name, state, fresh);
+        }
+        plan.step(Step::CreateUser);
+        User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
+    });
+    if !ours.tagged {
+        plan.step(Step::Tag);
+    }
+    drift::remove_additions(plan, &ours);
+    let write = match key.map(|key| write_secret(goal, state, key)) {
+        Some(Ok(write)) => write,
+        Some(Err(unwritable)) => {
+            plan.blocked = Some(Blocked::Invalid(unwritable));
+            return;
+        }
+        None => Some(WriteSecret { name: goal.secret_name.clone(), key: None }),
+    };
+    let off = switched_off(goal, user, state, fresh);
+    let write = write.filter(|_| off.is_none());
+    let (before, after) = policy_steps(goal, state, &ours, write.is_some());
+    let proof = proof::of_new_policy(goal, state, before.as_ref());
+    plan.steps.extend(before);
+    activate(plan, goal, &ours, state, fresh);
+    match write {
+        Some(write) if write.key.is_none() => new_key(plan, goal, write, state, fresh),
+        Some(write) => {
+            plan.steps.extend(proof);
+            plan.step(Step::WriteSecret(write));
+        }
+        None => {}
+    }
+    plan.steps.extend(after);
+    plan.blocked = plan.blocked.take().or(off);
+}
+
+/// The write that the Secret needs to carry this key, if any.
+fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<WriteSecret>, Invalid> {
+    let wanted = goal.rclone.render(&key)?;
+    let in_place = state.secret(goal.secret_name.as_str()).ours().is_some_and(|secret| {
+        secret.well_formed
+            && secret.rclone_conf.as_ref().is_some_and(|file| file.expose_secret() == wanted.expose_secret())
+    }) && state.status.secret_name.as_deref() == Some(goal.secret_name.as_str());
+    Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: Some(key) }))
+}
+
+/// The policy before and after the Secret is written: wider first, narrower last, so that what is published always works.
+fn policy_steps(goal: &Provide, state: &State, ours: &User, writes_secret: bool) -> (Option<Step>, Option<Step>) {
+    let has = |document: &PolicyDocument| ours.policies.are(document);
+    let last = PutPolicy::new(&goal.document, Some(goal.record.clone())).map(Step::PutPolicy);
+    let needed = if has(&goal.document) { remember(goal, state) } else { last.clone() };
+    let union = if writes_secret { wider(goal, ours) } else { None };
+    match union.filter(|union| *union != goal.document) {
+        None => (needed, None),
+        Some(union) if has(&union) => (None, needed),
+        Some(union) => (PutPolicy::new(&union, None).map(Step::PutPolicy), last),
+    }
+}
+
+/// Old and new access together, when the store has exactly the old one now.
+fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
+    let current = goal.current.as_ref()?;
+    let has = |before: &Access| ours.policies.are(&goal.document_with(Some(before)));
+    let before = goal.still_needed().into_iter().chain(goal.before.clone()).find(has)?;
+    if !before.same_place(current) {
+        // The former folder is among the former ones already.
+        return None;
+    }
+    let union = Access {
+        capabilities: before.capabilities.union(&current.capabilities).copied().collect(),
+        ancestor_listing: before.ancestor_listing || current.ancestor_listing,
+        ..current.clone()
+    };
+    Some(goal.document_with(Some(&union))).filter(|document| document.form().is_some())
+}
+
+/// Status remembers what the policy covers, also when a crash kept it from being written down.
+fn remember(goal: &Provide, state: &State) -> Option<Step> {
+    let (access, previous) = goal.record.clone();
+    let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
+    let known = state.status.access.as_ref() == Some(&access)
+        && written == Some(goal.document.digest().as_str())
+        && same(&state.status.previous_access, &previous);
+    let put = PutPolicy::new(&goal.document, Some((access, previous)))?;
+    (!known).then_some(Step::Remember(put))
+}
+
+/// The same folders, none of which ends sooner.
+fn same(known: &[PreviousAccess], wanted: &[PreviousAccess]) -> bool {
+    known.len() == wanted.len()
+        && known.iter().zip(wanted).all(|(known, wanted)| known.access == wanted.access && known.until <= wanted.until)
+}
+
+/// Keys of ours that are off by a withheld claim work again, and those for which an administrator said so.
+fn activate(plan: &mut Plan, goal: &Provide, user: &User, state: &State, fresh: &Fresh) {
+    // Of one whose overlap is over, status may not have been told any more that it was switched off.
+    let lasts = |record: &KeyRecord| {
+        record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
+    };
+    for record in state.status.keys.iter().filter(|record| lasts(record) && !stays_off(record, goal, fresh)) {
+        // One that is on already, and that status takes for withheld, a crash has kept from being told.
+        if user.keys.iter().any(|key| key.id == record.id && (!key.active || record.withheld)) {
+            plan.step(Step::ActivateKey(record.id.clone()));
+        }
+    }
+}
+
+/// A new key: the first one, or one for a Secret that was lost.
+fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, fresh: &Fresh) {
+    if state.pending(fresh.now).is_some() {
+        plan.steps.extend(proof::of_new_key(goal));
+        plan.step(Step::WriteSecret(write));
+        return;
+    }
+    if state.key_may_still_appear(fresh.now) {
+        plan.waiting = Some(Waiting::KeyMayAppear);
+        return;
+    }
+    if let Some(until) = keys::reissue_limit(state, fresh.now) {
+        plan.due_at(until);
+        plan.waiting = Some(Waiting::ReissueLimit { until, keyless: state.current_key().is_none() });
+        return;
+    }
+    let taken = state.keys().len() - state.orphans().len();
+    let room = if taken < keys::SLOTS { Ok(None) } else { keys::makes_room(state).map(Some).ok_or(()) };
+    let Ok(room) = room else {
+        plan.blocked = Some(Blocked::UnknownKeys {
+            ids: state.unknown_keys(),
+            principal: state.status.principal.clone().unwrap_or_default(),
+        });
+        return;
+    };
+    if let Some(oldest) = room {
+        // What can be refused is refused before a key that still works has to go.
+        check_secret(plan, &write.name);
+        plan.delete_key(&oldest.id, KeyEnd::MakesRoom);
+    }
+    check_secret(plan, &write.name);
+    open_intent(plan, &write.name, state, fresh);
+    plan.step(Step::CreateKey);
+    plan.steps.extend(proof::of_new_key(goal));
+    plan.step(Step::WriteSecret(write));
+}
+
+/// Writes down what is about to be created, unless the first intent, which came with the finalizer, says it already.
+fn open_intent(plan: &mut Plan, secret: &ObjectName, state: &State, fresh: &Fresh) {
+    let opened = plan.steps.iter().any(|step| matches!(step, Step::OpenIntent(_)));
+    let first = !state.finalizer && state.first_intent_counts();
+    if opened || first {
+        return;
+    }
+    check_secret(plan, secret);
+    plan.step(Step::OpenIntent(fresh.intent(state, secret.as_str())));
+}
+
+/// No key is created for a Secret that the API server would not take: its quota may be used up.
+fn check_secret(plan: &mut Plan, name: &ObjectName) {
+    if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
+        plan.step(Step::CheckSecret(name.clone()));
+    }
+}
+
+fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {
+    if matches!(state.principal, Principal::Ours(_)) {
+        keys::retire(plan, state, goal.grant.key_overlap, goal.grant.max_key_overlap, fresh.now);
+    }
+    keys::delete_former_secrets(plan, state, Some(goal.secret_name.as_str()), fresh.now);
+    for former in state.status.previous_access.iter().filter(|former| former.until > fresh.now) {
+        plan.due_at(former.until);
+    }
+}

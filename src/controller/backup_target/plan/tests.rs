@@ -1,0 +1,763 @@
+//! Properties of the planner over random observed states: it converges, touches nothing foreign, and loses no good key.
+
+mod cases;
+mod clocks;
+mod told;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use secrecy::SecretString;
+
+use super::*;
+use crate::{
+    access::{Access, BucketName, Grant, Prefix, Terms, claim::RemoteName, rclone::RcloneConf},
+    api::{
+        Capability,
+        backup_store::BackupStoreSpec,
+        backup_target::{
+            Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
+        },
+    },
+    cluster::{self, OtherEntries, OwnedSecret},
+    controller::{
+        absence::Absence,
+        backup_target::{
+            decide::{Provide, Refusal},
+            record::Found,
+        },
+    },
+    store::{Additions, Key, Managed, Policies, StoredPolicy, User},
+};
+
+const NOW: i64 = 1_000_000;
+const OVERLAP: Duration = Duration::from_hours(24);
+const SECRET: &str = "wanted";
+const FORMER_SECRET: &str = "former";
+const UNKNOWN: &str = "UNKNOWN";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(NOW).expect("a valid time")
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW - seconds).expect("a valid time")
+}
+
+fn access(prefix: &str, capabilities: &[Capability]) -> Access {
+    Access {
+        bucket: BucketName::parse("my-backups").expect("valid"),
+        prefix: Prefix::parse(prefix).expect("valid"),
+        capabilities: capabilities.iter().copied().collect(),
+        ancestor_listing: false,
+    }
+}
+
+fn terms() -> Terms {
+    let spec: BackupStoreSpec = serde_json::from_value(serde_json::json!({"region": "eu-central-1"})).expect("a spec");
+    Terms::parse(&spec, None).expect("valid")
+}
+
+fn document(access: &Access) -> PolicyDocument {
+    PolicyDocument::new(&terms(), [access])
+}
+
+fn form(access: &Access) -> PolicyForm {
+    document(access).form().expect("none is too large")
+}
+
+fn key(id: &str) -> AccessKey {
+    AccessKey { id: id.to_owned(), secret: format!("secret-of-{id}").into() }
+}
+
+fn rclone(access: &Access) -> RcloneConf {
+    RcloneConf {
+        remote: RemoteName::parse("backup").expect("valid"),
+        access: access.clone(),
+        region: terms().region,
+        endpoint: None,
+        create_bucket: false,
+    }
+}
+
+fn provide(access: &Access, suspended: bool) -> Goal {
+    let grant = Grant {
+        access: access.clone(),
+        claimed: access.clone(),
+        retain: false,
+        key_overlap: OVERLAP,
+        max_key_overlap: OVERLAP * 7,
+    };
+    Goal::Provide(Box::new(Provide {
+        document: document(access),
+        current: Some(access.clone()),
+        before: None,
+        former: Vec::new(),
+        cut: false,
+        terms: terms(),
+        record: (access.to_record(), Vec::new()),
+        secret_name: name(SECRET),
+        rclone: rclone(access),
+        grant,
+        missing: Vec::new(),
+        invalid: None,
+        suspended,
+        verification: Verification::Full,
+        verify_at: None,
+        repairs_paused: false,
+        reactivate_at: None,
+    }))
+}
+
+fn elsewhere() -> Owner {
+    Owner::Cluster { id: "d".into(), path: "/backup-target/d/".into() }
+}
+
+fn withhold() -> Goal {
+    Goal::Withhold { why: Refusal::NotAllowed("no rule".into()) }
+}
+
+fn name(text: &str) -> ObjectName {
+    ObjectName::parse(text).expect("valid")
+}
+
+fn user() -> UserSpec {
+    UserSpec {
+        name: "btgt-1".into(),
+        path: "/p/".into(),
+        tags: BTreeMap::new(),
+        boundary: Some("arn:boundary".into()),
+        known_id: None,
+        policy_arn: "arn:aws:iam::123456789012:policy/p/btgt-1".into(),
+    }
+}
+
+fn owned(content: &str) -> OwnedSecret {
+    OwnedSecret {
+        metadata: ObjectMeta::default(),
+        rclone_conf: Some(content.to_owned().into()),
+        others: OtherEntries::default(),
+        well_formed: true,
+        must_be_recreated: false,
+    }
+}
+
+fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>) -> KeyRecord {
+    KeyRecord {
+        id: id.to_owned(),
+        created_at: ago(100_000),
+        fingerprint: key(id).fingerprint(),
+        superseded_at: superseded.map(ago),
+        revoke_at: superseded.map(|_| ago(revoke)),
+        inactive_since: superseded.and(inactive).map(ago),
+        off_since: None,
+        withheld: false,
+    }
+}
+
+// === states to begin with ===
+
+fn published(access: &Access) -> State {
+    use secrecy::ExposeSecret;
+    let content = rclone(access).render(&key("K1")).expect("renders");
+    State {
+        status: BackupTargetStatus {
+            access: Some(access.to_record()),
+            policy: Some(PolicyStatus { digest: document(access).digest(), form: form(access) }),
+            keys: vec![record("K1", None, 0, None)],
+            proof: Some(ProofRecord {
+                key: "K1".into(),
+                policy: document(access).digest(),
+                at: ago(60),
+                since: ago(600),
+                works: true,
+                bucket_missing: false,
+                conclusive: true,
+            }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), boundary: user().boundary }),
+            access_key_id: Some("K1".into()),
+            secret_name: Some(SECRET.into()),
+            ..BackupTargetStatus::default()
+        },
+        finalizer: true,
+        first_intent: None,
+        principal: Principal::Ours(User {
+            id: "AIDA".into(),
+            tagged: true,
+            boundary: user().boundary,
+            policies: Policies::with(&document(access), form(access)),
+            keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
+            ..User::default()
+        }),
+        secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
+        absence: Absence::default(),
+        in_hand: None,
+        is_applied: true,
+        contested_until: None,
+        forgotten: Vec::new(),
+    }
+}
+
+fn fresh() -> State {
+    State {
+        status: BackupTargetStatus::default(),
+        finalizer: false,
+        first_intent: None,
+        principal: Principal::Absent,
+        secrets: BTreeMap::new(),
+        absence: Absence::default(),
+        in_hand: None,
+        is_applied: true,
+        contested_until: None,
+        forgotten: Vec::new(),
+    }
+}
+
+// === random states ===
+
+fn any_access() -> impl Strategy<Value = Access> {
+    let capabilities = subsequence(Capability::ALL.to_vec(), 0..=4);
+    let prefix = prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just(long_prefix())];
+    (prefix, capabilities).prop_map(|(prefix, capabilities)| Access {
+        ancestor_listing: prefix.len() > 1,
+        ..access(&prefix, &capabilities)
+    })
+}
+
+/// So long that the policy has to be a managed one, when the way to it is listed.
+fn long_prefix() -> String {
+    "twenty-five-characters-24/".repeat(10)
+}
+
+fn any_goal() -> impl Strategy<Value = Goal> {
+    prop_oneof![
+        4 => (any_access(), any::<bool>()).prop_map(|(access, suspended)| provide(&access, suspended)),
+        1 => Just(withhold()),
+        1 => Just(Goal::Remove),
+        1 => any_access().prop_map(|access| Goal::Retain { document: document(&access) }),
+    ]
+}
+
+fn any_secret() -> impl Strategy<Value = SecretState> {
+    let content = prop_oneof![
+        (prop_oneof![Just("K1"), Just("K2"), Just("ORPHAN")], any_access()).prop_map(|(id, access)| {
+            use secrecy::ExposeSecret;
+            rclone(&access).render(&key(id)).expect("renders").expose_secret().to_owned()
+        }),
+        Just("damaged".to_owned()),
+    ];
+    prop_oneof![
+        1 => unknown(),
+        4 => any_secret_that_is_read(content),
+    ]
+}
+
+fn unknown() -> impl Strategy<Value = SecretState> {
+    let unknown = |kind| SecretState::Unknown(cluster::Error { kind, what: "read it" });
+    prop_oneof![Just(unknown(cluster::Kind::Forbidden)), Just(unknown(cluster::Kind::Unreachable))]
+}
+
+fn any_secret_that_is_read(content: impl Strategy<Value = String>) -> impl Strategy<Value = SecretState> {
+    prop_oneof![
+        Just(SecretState::Absent),
+        Just(SecretState::Foreign { owner: "somebody".into() }),
+        (content, any::<bool>()).prop_map(|(content, well_formed)| {
+            SecretState::Ours(Box::new(OwnedSecret { well_formed, ..owned(&content) }))
+        }),
+    ]
+}
+
+fn any_records() -> impl Strategy<Value = Vec<KeyRecord>> {
+    let superseded = (option::of(0..200_000_i64), -100_000..100_000_i64, option::of(0..10_000_i64));
+    let age = prop_oneof![Just(10), Just(100_000)];
+    (0..=2_usize, superseded, age).prop_map(|(count, (superseded, revoke, inactive), age)| {
+        let aged = |record: KeyRecord| KeyRecord { created_at: ago(age), ..record };
+        let first = record("K1", if count == 2 { superseded.or(Some(5)) } else { superseded }, revoke, inactive);
+        [first, record("K2", None, 0, None)].into_iter().take(count).map(aged).collect()
+    })
+}
+
+fn any_principal() -> impl Strategy<Value = Principal> {
+    let document = || {
+        prop_oneof![
+            Just(StoredPolicy::Other),
+            any_access().prop_map(|access| StoredPolicy::Known(document(&access).meaning())),
+        ]
+    };
+    let managed = prop_oneof![
+        2 => Just(Managed::Absent),
+        1 => Just(Managed::Foreign { why: "tags".into() }),
+        2 => (document(), any::<bool>()).prop_map(|(document, attached)| Managed::Ours { document, attached }),
+    ];
+    let policies = (option::of(document()), managed).prop_map(|(inline, managed)| Policies { inline, managed });
+    let listed =
+        (subsequence(vec!["K1", "K2", "ORPHAN", UNKNOWN], 0..=2), vec(any::<bool>(), 4), option::of(0..10_000_i64));
+    let keys = listed.prop_map(|(ids, active, used)| {
+        let listed = |(id, active): (&str, bool)| Key {
+            id: id.to_owned(),
+            created_at: ago(50),
+            active,
+            last_used: used.map(ago),
+        };
+        ids.into_iter().zip(active).map(listed).collect()
+    });
+    let additions = (option::of(Just("added".to_owned())), option::of(Just("arn:attached".to_owned())));
+    let denials = subsequence(vec!["added".to_owned(), "arn:attached".to_owned()], 0..=1);
+    let held = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let boundary = option::of(Just("arn:boundary".to_owned()));
+    let ours = (policies, keys, boundary, any::<bool>(), (additions, denials), held).prop_map(
+        |(policies, keys, boundary, tagged, ((inline, attached), denials), held)| {
+            let additions = Additions {
+                inline: inline.into_iter().collect(),
+                attached: attached.into_iter().collect(),
+                denials: denials.into_iter().collect(),
+                ..Additions::default()
+            };
+            let id = "AIDA".into();
+            Principal::Ours(User { id, boundary, tagged, policies, keys, additions, held, retained: false })
+        },
+    );
+    prop_oneof![
+        2 => Just(Principal::Absent),
+        1 => Just(Principal::Foreign { whose: Owner::Other("tags".into()) }),
+        1 => Just(Principal::Foreign { whose: elsewhere() }),
+        6 => ours,
+    ]
+}
+
+fn any_intent() -> impl Strategy<Value = Option<KeyIntent>> {
+    option::of((0..600_i64, any::<bool>()).prop_map(|(seconds, told)| KeyIntent {
+        nonce: "n0".into(),
+        started_at: ago(seconds),
+        store_time: told.then(|| ago(seconds)),
+        existing: vec!["K1".into(), "K2".into(), UNKNOWN.into()],
+        secret: SECRET.into(),
+    }))
+}
+
+prop_compose! {
+    fn any_state()(
+        keys in any_records(),
+        principal in any_principal(),
+        wanted in any_secret(),
+        former in any_secret(),
+        renamed in any::<bool>(),
+        finalizer in any::<bool>(),
+        stripped in any::<bool>(),
+        key_intent in any_intent(),
+        first_intent in any_intent(),
+        recorded in option::of(any_access()),
+        reissued in option::of(0..2_000_i64),
+        until in -1_000..1_000_i64,
+        looks in 0..5_u32,
+        is_applied in any::<bool>(),
+        in_hand in any::<bool>(),
+    ) -> State {
+        let current = keys.iter().find(|key| key.superseded_at.is_none());
+        let status = BackupTargetStatus {
+            access_key_id: current.or(keys.first()).map(|key| key.id.clone()),
+            access: recorded.as_ref().map(Access::to_record),
+            policy: recorded.as_ref().map(|access| PolicyStatus {
+                digest: document(access).digest(),
+                form: form(access),
+            }),
+            secret_name: current.map(|_| if renamed { FORMER_SECRET } else { SECRET }.to_owned()),
+            previous_secrets: if renamed { Vec::new() } else {
+                vec![PreviousSecret { name: FORMER_SECRET.into(), until: ago(until) }]
+            },
+            keys,
+            key_intent: key_intent.filter(|_| finalizer),
+            last_reissue: reissued.map(ago),
+            ..BackupTargetStatus::default()
+        };
+        // Without the finalizer nothing was ever created, so there is nothing to observe, unless somebody took it off.
+        let begun = finalizer || (stripped && status.access.is_some());
+        let (principal, status) = if begun { (principal, status) } else { (Principal::Absent, BackupTargetStatus::default()) };
+        State {
+            status,
+            finalizer,
+            first_intent: first_intent.filter(|_| finalizer),
+            principal,
+            secrets: BTreeMap::from([(name(SECRET), wanted), (name(FORMER_SECRET), former)]),
+            absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
+            in_hand: in_hand.then(|| key("ORPHAN")),
+            is_applied,
+            contested_until: None,
+            forgotten: Vec::new(),
+        }
+    }
+}
+
+// === a world that does what it is told ===
+
+/// Does a step as the executor would, against memory alone. Panics when the step would touch something that is not ours.
+fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
+    if on_principal(&step) {
+        assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
+    }
+    let puts = matches!(step, Step::PutPolicy(_) | Step::CutBack(_));
+    match step {
+        Step::Claim(intent) => {
+            assert!(!state.finalizer, "claimed twice");
+            state.claimed(intent);
+        }
+        Step::OpenIntent(intent) => state.intent_opened(intent),
+        Step::CheckSecret(name) => assert!(!matches!(state.secret(name.as_str()), SecretState::Foreign { .. })),
+        Step::CreateUser => {
+            assert!(state.finalizer, "created before it was claimed");
+            state.user_created("btgt-1", "AIDA".into(), user().boundary);
+        }
+        Step::Tag => state.user(|user| user.tagged = true),
+        Step::DeleteAddition(name) => state.user(|user| user.additions.inline.retain(|other| *other != name)),
+        Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
+        Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
+        Step::PutPolicy(put) | Step::CutBack(put) | Step::Remember(put) => {
+            if let (Principal::Ours(ours), true) = (&state.principal, puts) {
+                assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
+            }
+            state.policy_put(&put.document, put.form);
+            if let Some((access, previous)) = put.record {
+                state.access_recorded(access, previous);
+            }
+        }
+        Step::Withhold(ids) => state.keys_withheld(&ids),
+        Step::ActivateKey(id) => state.key_activated(&id),
+        Step::DeactivateKey { id, retire } => {
+            assert_ours(state, &id);
+            state.key_deactivated(&id, retire.then(now));
+        }
+        Step::ExtendKey { id, until } => state.key_record(&id, |record| record.revoke_at = Some(until)),
+        Step::DeleteKey { id, why } => {
+            assert_ours(state, &id);
+            if matches!(goal, Goal::Provide(_)) {
+                let good = state.published_key().filter(|key| state.keys().iter().any(|listed| listed.id == key.id));
+                assert_ne!(good.map(|key| key.id), Some(id.clone()), "a good key was lost, {why:?}");
+            }
+            state.key_deleted(&id);
+        }
+        Step::CreateKey => {
+            assert!(state.open_intent().is_some(), "a key without an intent");
+            assert!(state.keys().len() < keys::SLOTS, "a third key");
+            *serial += 1;
+            state.key_created(key(&format!("NEW{serial}")), now());
+        }
+        Step::Prove { .. } => {
+            let pending = state.pending(now()).cloned();
+            let tried = pending.or_else(|| state.published_key()).expect("there is a key to try");
+            let found = Found { works: true, bucket_missing: false, conclusive: true };
+            state.key_tried(&tried.id, found, now());
+        }
+        Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
+        Step::DeleteSecret(name) | Step::DisownSecret(name) => {
+            assert!(state.secret(name.as_str()).ours().is_some(), "{name} is not ours to delete");
+            state.secret_deleted(&name);
+        }
+        Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
+        Step::DeleteUser => {
+            assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
+            state.user_deleted();
+        }
+        Step::TagRetained => state.user(|user| user.retained = true),
+        Step::ReleaseTarget => state.finalizer = false,
+    }
+}
+
+fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u32) {
+    use secrecy::ExposeSecret;
+    let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
+    assert!(!matches!(state.secret(write.name.as_str()), SecretState::Foreign { .. }), "a foreign Secret was written");
+    let pending = state.pending(now()).cloned();
+    let published = write.key.clone().or(pending).unwrap_or_else(|| key(&format!("NEW{serial}")));
+    let content: SecretString = goal.rclone.render(&published).expect("renders");
+    state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
+    if write.key.is_none() {
+        state.key_published(&published, now(), OVERLAP, now());
+    }
+}
+
+fn on_principal(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Claim(_)
+            | Step::OpenIntent(_)
+            | Step::Withhold(_)
+            | Step::Remember(_)
+            | Step::CheckSecret(_)
+            | Step::ExtendKey { .. }
+            | Step::WriteSecret(_)
+            | Step::DeletePolicyLeftBehind
+            | Step::DeleteSecret(_)
+            | Step::DisownSecret(_)
+            | Step::ReleaseTarget
+    )
+}
+
+fn assert_ours(state: &State, id: &str) {
+    let recorded = state.status.keys.iter().any(|record| record.id == id);
+    assert!(recorded || state.orphans().iter().any(|orphan| orphan == id), "{id} is not ours");
+    assert_ne!(id, UNKNOWN);
+}
+
+/// The goal as it is parsed from what the status of that state says.
+fn facing(goal: &Goal, state: &State) -> Goal {
+    let Goal::Provide(provide) = goal else { return goal.clone() };
+    let mut provide = provide.clone();
+    let recorded = state.status.access.as_ref().and_then(|access| Access::from_record(access).ok());
+    let current = provide.grant.access.clone();
+    if let Some(before) = &recorded
+        && !provide.suspended
+        && !before.same_place(&current)
+    {
+        let left = PreviousAccess { access: before.to_record(), until: now() + OVERLAP };
+        provide.former = vec![before.clone()];
+        provide.record = (current.to_record(), vec![left]);
+        provide.document = provide.document_with(Some(&current));
+    }
+    provide.before = recorded;
+    Goal::Provide(provide)
+}
+
+fn settle_and_plan(state: &mut State, goal: &Goal, round: usize) -> Plan {
+    settle(state, &user(), OVERLAP, now());
+    plan(goal, &user(), state, &Fresh { now: now(), store_time: Some(now()), nonce: format!("n{}", round + 1) })
+}
+
+/// Plans and does until nothing is left; the last plan tells how it ended.
+fn converge(state: &mut State, goal: &Goal) -> Plan {
+    converge_from(state, goal, &mut 0)
+}
+
+fn converge_from(state: &mut State, goal: &Goal, serial: &mut u32) -> Plan {
+    for round in 0..4 {
+        let plan = settle_and_plan(state, goal, round);
+        if plan.steps.is_empty() {
+            return plan;
+        }
+        for step in plan.steps {
+            let last = matches!(step, Step::ReleaseTarget);
+            pretend(state, goal, step, serial);
+            if last {
+                return Plan::default();
+            }
+        }
+    }
+    panic!("no end of steps: {:?}", settle_and_plan(state, goal, 4).steps);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn planning_converges_and_keeps_its_promises(goal in any_goal(), mut state in any_state()) {
+        let claimed = state.finalizer;
+        let unknown = state.keys().iter().any(|key| key.id == UNKNOWN);
+        let goal = facing(&goal, &state);
+        let before = state.clone();
+        let end = converge(&mut state, &goal);
+
+        if !matches!(goal, Goal::Remove) {
+            contained(&before, &state)?;
+        }
+
+        prop_assert!(state.keys().len() <= keys::SLOTS);
+        let still_there = state.keys().iter().any(|key| key.id == UNKNOWN);
+        prop_assert!(!unknown || still_there || state.principal == Principal::Absent, "an unknown key was deleted");
+        match &goal {
+            _ if end.unread.is_some() => {}
+            Goal::Provide(wanted)
+                if end.blocked.is_none() && end.waiting.is_none() && !wanted.suspended && !end.on_hold =>
+            {
+                let key = state.published_key().expect("a key is published");
+                // A young key that is not listed yet is believed to be there.
+                let young = state.current_key().is_some_and(|record| [ago(10), now()].contains(&record.created_at));
+                let listed = state.keys().iter().find(|listed| listed.id == key.id);
+                prop_assert!(listed.map_or(young, |listed| listed.active), "and works");
+                prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
+                prop_assert!(state.secret(SECRET).ours().is_some());
+                let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
+                prop_assert!(user.policies.are(&wanted.document) && user.tagged);
+                let left: Vec<&String> = user.additions.inline.iter().chain(&user.additions.attached).collect();
+                prop_assert!(left.iter().all(|policy| user.additions.denials.contains(*policy)), "{:?}", left);
+                prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
+            }
+            Goal::Withhold { .. } => {
+                let works = |id: &str| state.keys().iter().any(|key| key.id == id && key.active);
+                prop_assert!(state.status.keys.iter().all(|record| !works(&record.id)), "no key of ours works");
+            }
+            Goal::Remove if claimed && end.blocked.is_none() && end.waiting.is_none() => {
+                prop_assert!(!state.finalizer);
+                prop_assert!(!matches!(state.principal, Principal::Ours(_)), "nothing is left behind");
+                prop_assert!(state.secrets.values().all(|secret| secret.ours().is_none()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a step gives something, or looks at a Secret to do so.
+fn gives(step: &Step) -> bool {
+    use Step::{
+        ActivateKey, CheckSecret, CreateKey, CreateUser, DisownSecret, OpenIntent, Prove, PutPolicy, Remember, Tag,
+        TagRetained, WriteSecret,
+    };
+    matches!(
+        step,
+        ActivateKey(_)
+            | CheckSecret(_)
+            | CreateKey
+            | CreateUser
+            | DisownSecret(_)
+            | OpenIntent(_)
+            | Prove { .. }
+            | PutPolicy(_)
+            | Remember(_)
+            | Tag
+            | TagRetained
+            | WriteSecret(_)
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whoever keeps the operator from its Secrets gets nothing by it, and keeps nothing by it.
+    #[test]
+    fn what_takes_away_needs_no_secret(goal in any_goal(), mut state in any_state(), unread in unknown()) {
+        state.secrets.insert(name(SECRET), unread);
+        let goal = facing(&goal, &state);
+        let plan = settle_and_plan(&mut state.clone(), &goal, 0);
+        prop_assert!(plan.unread.is_some() && !plan.steps.iter().any(gives), "{:?}", plan.steps);
+        let end = converge(&mut state, &goal);
+        let works = |state: &State, id: &str| state.keys().iter().any(|key| key.id == id && key.active);
+        match (&goal, &state.principal) {
+            (Goal::Withhold { .. }, Principal::Ours(user)) => {
+                prop_assert!(user.policies.are_absent(), "no key can do anything");
+                prop_assert!(state.status.keys.iter().all(|record| !works(&state, &record.id)), "no key of ours works");
+            }
+            (Goal::Remove, Principal::Ours(user)) => {
+                prop_assert!(user.policies.are_absent() && state.status.keys.iter().all(|record| !works(&state, &record.id)));
+                prop_assert!(end.blocked.is_some() || end.waiting.is_some(), "something else keeps the user");
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn former_secrets_do_not_pile_up(renames in 0..40_usize) {
+        let mut state = published(&access("a", &[]));
+        state.status.secret_name = Some(SECRET.into());
+        for number in 0..renames {
+            let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
+            goal.secret_name = name(&format!("renamed-{number}"));
+            let end = converge(&mut state, &Goal::Provide(goal));
+            prop_assert_eq!((end.blocked, end.waiting), (None, None));
+            let ours = state.secrets.values().filter(|secret| secret.ours().is_some()).count();
+            prop_assert!(state.status.previous_secrets.len() <= keys::FORMER_SECRETS && ours <= keys::FORMER_SECRETS + 1);
+        }
+        prop_assert_eq!(state.status.previous_secrets.len(), renames.min(keys::FORMER_SECRETS));
+    }
+}
+
+/// What somebody in AWS did to contain a principal is as it was, whatever was asked for, unless all of it is gone.
+fn contained(before: &State, after: &State) -> Result<(), TestCaseError> {
+    let (Principal::Ours(old), Principal::Ours(new)) = (&before.principal, &after.principal) else { return Ok(()) };
+    for policy in &old.additions.denials {
+        let has = |user: &User| user.additions.inline.contains(policy) || user.additions.attached.contains(policy);
+        prop_assert!(!has(old) || has(new), "{} was taken off", policy);
+    }
+    let was_off = |id: &str| old.keys.iter().any(|key| key.id == id && !key.active);
+    let came_on = new.keys.iter().find(|key| key.active && was_off(&key.id));
+    prop_assert!(came_on.is_none(), "{:?} was switched on", came_on);
+    let known = |id: &str| old.keys.iter().any(|key| key.id == id);
+    prop_assert!(!old.held || new.keys.iter().all(|key| known(&key.id)), "there is a new key");
+    prop_assert!(!old.held || old.additions == new.additions, "what was added was taken off");
+    Ok(())
+}
+
+// === crashes ===
+
+/// How the world may look when the operator begins to work, and then is cut off.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    Nothing,
+    Settled,
+    SecretLost,
+    SecretRenamed,
+    SecretDamaged,
+    CapabilityAdded,
+}
+
+fn begin(how: Begin) -> State {
+    let mut state = published(&access("a", &[]));
+    match how {
+        Begin::Nothing => state = fresh(),
+        Begin::Settled => state = published(&access("a", &[Capability::ObjectAcls])),
+        Begin::CapabilityAdded => {}
+        Begin::SecretLost => {
+            state.secrets.insert(name(SECRET), SecretState::Absent);
+        }
+        Begin::SecretRenamed => {
+            let secret = state.secrets.remove(SECRET).expect("published");
+            state.secrets.insert(name(FORMER_SECRET), secret);
+            state.status.secret_name = Some(FORMER_SECRET.into());
+        }
+        Begin::SecretDamaged => {
+            state.secrets.insert(name(SECRET), SecretState::Ours(Box::new(owned("damaged"))));
+        }
+    }
+    state
+}
+
+/// Works until `steps` steps are done; then only what was written into the target is remembered.
+fn crash_after(state: &mut State, goal: &Goal, steps: usize, serial: &mut u32) {
+    let (mut stored, mut done) = (state.status.clone(), 0);
+    for round in 0..4 {
+        let plan = settle_and_plan(state, &facing(goal, state), round);
+        for step in plan.steps {
+            if done == steps {
+                state.status = stored;
+                return;
+            }
+            let written = matches!(step, Step::OpenIntent(_) | Step::Withhold(_));
+            pretend(state, goal, step, serial);
+            done += 1;
+            if written {
+                stored = state.status.clone();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_crash_leaks_a_key_or_loses_a_good_one(
+        how in prop_oneof![
+            Just(Begin::Nothing), Just(Begin::Settled), Just(Begin::SecretLost),
+            Just(Begin::SecretRenamed), Just(Begin::SecretDamaged), Just(Begin::CapabilityAdded),
+        ],
+        crashes in vec(0..8_usize, 0..3),
+    ) {
+        let goal = provide(&access("a", &[Capability::ObjectAcls]), false);
+        let mut state = begin(how);
+        let good = state.published_key().map(|key| key.id);
+        let mut serial = 0;
+        for steps in crashes {
+            crash_after(&mut state, &goal, steps, &mut serial);
+            // Time passes: whatever an intent may still bring has been looked for, and a Secret may be replaced again.
+            let intent = state.open_intent().map(|intent| intent.nonce.clone()).unwrap_or_default();
+            state.absence = Absence { intent, since: Some(ago(90)), looks: 3 };
+            state.status.last_reissue = None;
+        }
+        let goal = facing(&goal, &state);
+        let end = converge_from(&mut state, &goal, &mut serial);
+        prop_assert_eq!((&end.blocked, &end.waiting), (&None, &None));
+        prop_assert!(state.unknown_keys().is_empty() && state.open_intent().is_none(), "a key leaked");
+        let current = state.published_key().expect("a key is published");
+        prop_assert!(state.keys().iter().any(|key| key.id == current.id && key.active), "and works");
+        prop_assert!(good.is_none_or(|good| good == current.id), "a good key was replaced");
+        prop_assert!(state.status.principal.is_some() && state.status.policy.is_some(), "status is whole");
+    }
+}

@@ -1,0 +1,650 @@
+//! One reconcile of one BackupTarget: the table of contents of the operator.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+use tracing::{info, warn};
+
+use super::{
+    decide::{self, Facts, Goal},
+    error::Error,
+    observe::{Look, Observation},
+    perform::{Executor, Tools},
+    plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
+    report::{DELETION_WAITS, Outcome, report},
+    state::State,
+};
+use crate::{
+    access::{
+        PolicyDocument, Terms,
+        allow::{self, Namespace, Rival},
+        claim::object_name,
+    },
+    api::{
+        BackupStore, BackupTarget, Tier,
+        backup_target::{BackupTargetStatus, DeletionPolicy},
+        condition,
+    },
+    cluster::{self, Note, SecretState},
+    controller::{
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, retry::Retry, seen::SeenTarget,
+        time::jittered, urgency,
+    },
+    names::{self, ObjectName},
+    probe::{Proof, Reach},
+    store::{
+        Principal, UserSpec,
+        clock::Clock,
+        connect::Connection,
+        throttle::{Turn, Urgency},
+    },
+};
+
+/// No step is begun later than this; each is bounded by itself (design §6.6).
+const DEADLINE: Duration = Duration::from_mins(1);
+/// Planning again after the steps gives none; more rounds than this mean that somebody works against us.
+const ROUNDS: usize = 4;
+/// How soon to come again where too many of the same namespace wait.
+const COME_AGAIN: Duration = Duration::from_secs(3);
+/// How soon to look again for something that may still appear.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// How soon to look whether somebody moved what is in the way; most of it cannot be watched. With the tenth by which it varies,
+/// it is a minute at least.
+const STILL_BLOCKED: Duration = Duration::from_secs(67);
+
+/// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
+pub async fn reconcile(seen: Arc<SeenTarget>, context: Arc<Context>) -> Action {
+    let Some(_slot) = context.slot(&seen).await else { return Action::requeue(jittered(COME_AGAIN)) };
+    // What it takes to work is large, and thousands may wait for their turn.
+    Box::pin(work_on(&seen, &context)).await
+}
+
+async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
+    let (name, uid) = (names::qualified(seen), seen.uid().unwrap_or_default());
+    let target = match context.cluster.target(&seen.namespace().unwrap_or_default(), &seen.name_any()).await {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            context.forget(&uid);
+            return Action::await_change();
+        }
+        Err(error) => {
+            warn!(name, %error, "the target could not be read");
+            return Action::requeue(context.failed(&uid));
+        }
+    };
+    let reconcile = Reconcile {
+        uid: target.uid().unwrap_or_default(),
+        memory: target.status.clone().unwrap_or_default(),
+        end: Instant::now() + DEADLINE,
+        notes: Vec::new(),
+        disturbed: false,
+        proof: None,
+        resync: context.resync,
+        still_blocked: STILL_BLOCKED,
+        rivals: Vec::new(),
+        in_line: None,
+        rules: 0,
+        unread: BTreeMap::new(),
+        let_go: false,
+        clock: Clock::default(),
+        context,
+        name,
+        target,
+    };
+    Box::pin(reconcile.run()).await
+}
+
+/// Whether a step is begun after what became of those before it. A refusal holds back all but what takes away; a store that says
+/// nothing would only be asked in vain.
+fn may_begin(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
+    match before {
+        Ok(()) => !is_late || step.takes_away(),
+        Err(error) => error.is_definite() && step.takes_away(),
+    }
+}
+
+struct Reconcile<'a> {
+    context: &'a Context,
+    name: String,
+    uid: String,
+    /// The target as the API server has it, after our own writes.
+    target: BackupTarget,
+    /// What status has to remember, after the steps that were done.
+    memory: BackupTargetStatus,
+    notes: Vec<Note>,
+    /// Whether something that is published, or was to be, was found missing or is taken back.
+    disturbed: bool,
+    /// What the key could do when it was tried last.
+    proof: Option<Proof>,
+    /// How often this target is compared with IAM.
+    resync: Duration,
+    /// How soon to look whether what is in the way is gone.
+    still_blocked: Duration,
+    /// Who comes before it, where a rule serves only so many.
+    rivals: Vec<Rival>,
+    /// How many come before it in the line for a rule that serves only so many.
+    in_line: Option<u32>,
+    /// The rules that it is held against, in short.
+    rules: u64,
+    /// The store's clock, by which everything goes once it is known.
+    clock: Clock,
+    /// When no further step is begun, unless it only takes away.
+    end: Instant,
+    /// Secrets that could not be read or deleted in this reconcile.
+    unread: BTreeMap<ObjectName, cluster::Error>,
+    /// Whether the target was let go, or may have been, or was left to another operator.
+    let_go: bool,
+}
+
+/// How far it got.
+enum Progress {
+    /// The target is gone, or never needed anything.
+    Gone,
+    /// It is being deleted, so whether all was well does not matter any more.
+    GaveWay,
+    /// Its store is another operator's by now.
+    Left,
+    /// There is a plan with nothing left to do in it.
+    Settled(Box<Plan>),
+}
+
+/// What all rounds of one reconcile have in common.
+struct Work<'a> {
+    goal: &'a Goal,
+    user: &'a UserSpec,
+    tools: Tools<'a>,
+}
+
+impl Reconcile<'_> {
+    async fn run(mut self) -> Action {
+        let mut goal = None;
+        let result = Box::pin(self.pursue(&mut goal)).await;
+        if !self.let_go {
+            self.context.departed.remember(&self.target, &self.memory);
+        }
+        let mut action = self.next(&result);
+        if !matches!(result, Ok(Progress::Gone | Progress::GaveWay | Progress::Left))
+            && !self.tell(goal.as_ref(), &result).await
+        {
+            action = Action::requeue(self.context.failed(&self.uid));
+        }
+        for note in &self.notes {
+            self.log(note);
+            self.context.cluster.publish(&self.target, note).await;
+        }
+        action
+    }
+
+    /// observe → parse → plan → execute, until nothing is left to do.
+    async fn pursue(&mut self, told: &mut Option<Goal>) -> Result<Progress, Error> {
+        let claimed = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
+        if self.is_deleting() && !claimed && !self.is_held_by_others() {
+            self.context.forget(&self.uid);
+            return Ok(Progress::Gone);
+        }
+        let Some(store) = self.store().await? else { return self.go_on_without_store().await };
+        let name = store.name_any();
+        if store.metadata.deletion_timestamp.is_some() && !claimed && !self.memory.ever_worked_on() {
+            return Err(Error::StoreNotReady { name, why: "it is being deleted".to_owned() });
+        }
+        let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
+        self.resync = interval.unwrap_or_default().max(self.context.resync);
+        // Of many that are blocked, each waits longer: looking at them must not take what others need.
+        let principals = self.context.seen.principals_of(&store.name_any());
+        self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
+        let connection = pinned(self.context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
+        self.clock = connection.iam.clock().clone();
+        let terms = connection.terms(&store.spec);
+        let invalid = |_| Error::StoreNotReady { name: name.clone(), why: condition::reason::INVALID_SPEC.to_owned() };
+        let terms = terms.map_err(invalid)?;
+        let namespace = self.namespace(&store).await?;
+        if allow::have_limits(&store.spec.allow) {
+            self.rivals = self.context.seen.rivals(&self.target);
+        }
+        self.rules = urgency::digest(&store.spec.allow, &namespace.labels);
+        self.look_for_bucket(&store, &terms, &namespace, &connection).await;
+        let goal = told.insert(decide::decide(self.facts(&store, &terms, &namespace))?).clone();
+        if matches!(goal, Goal::Withhold { .. }) && !self.rivals.is_empty() {
+            let waiting = self.rivals.iter().filter(|rival| matches!(rival, Rival::Wants(_))).count();
+            self.in_line = u32::try_from(waiting).ok();
+        }
+        let user = decide::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
+        let urgency = self.urgency(&goal);
+        // What takes away has its share of the rate, and waits for it as long as it takes.
+        let end = (urgency != Urgency::Revocation).then(|| self.end.into());
+        let iam = connection.iam.for_turn(Turn { urgency, namespace: namespace.name.as_str().into(), end });
+        let endpoints = &store.spec.endpoints;
+        let tools = Tools {
+            cluster: &self.context.cluster,
+            iam: &iam,
+            unpublished_keys: &self.context.unpublished_keys,
+            reach: Reach {
+                config: &connection.config,
+                s3: endpoints.s3.as_deref(),
+                sts: endpoints.sts.as_deref(),
+                fence: connection.fence(),
+            },
+        };
+        Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
+    }
+
+    /// Whether something else than the operator keeps a target that is being deleted, although something was made for it:
+    /// somebody took the operator's finalizer off, and what was made must not stay.
+    fn is_held_by_others(&self) -> bool {
+        !self.target.finalizers().is_empty() && self.memory.ever_worked_on()
+    }
+
+    async fn store(&self) -> Result<Option<BackupStore>, Error> {
+        match object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved()) {
+            Ok(name) => Ok(self.context.cluster.store(&name).await?),
+            // There never was a store of such a name.
+            Err(_) if self.is_deleting() => Ok(None),
+            Err(invalid) => Err(invalid.into()),
+        }
+    }
+
+    async fn go_on_without_store(&mut self) -> Result<Progress, Error> {
+        let name = object_name("spec.storeRef.name", &self.target.spec.store_ref.resolved());
+        if let Ok(name) = name
+            && self.context.cluster.is_store_of_another(&name).await?
+        {
+            self.let_go = true;
+            self.context.leave(&self.uid);
+            return Ok(Progress::Left);
+        }
+        self.let_go_without_store().await
+    }
+
+    /// A store stays for as long as a target has something in it. One that has a finalizer of ours, no memory and no store got
+    /// the finalizer from somebody else.
+    async fn let_go_without_store(&mut self) -> Result<Progress, Error> {
+        if !self.is_deleting() || self.memory.ever_worked_on() {
+            return Err(Error::StoreNotFound(self.target.spec.store_ref.resolved().into_owned()));
+        }
+        self.context.cluster.release(&self.target).await?;
+        self.context.forget(&self.uid);
+        Ok(Progress::Gone)
+    }
+
+    async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
+        let (mut look, mut read_at) = match self.remembered(work.goal) {
+            Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
+            None => (Look::Live, Instant::now()),
+        };
+        let mut executed = 0;
+        while executed < ROUNDS {
+            let from_memory = executed == 0 && matches!(look, Look::Remembered(_));
+            let (plan, state) = match self.look(work, look).await {
+                Some(planned) => planned?,
+                None => return Ok(Progress::GaveWay),
+            };
+            if plan.steps.is_empty() {
+                return self.end(work.goal, plan, state, read_at);
+            }
+            if from_memory {
+                // Memory is good enough to see that nothing is to do, never to act on.
+                (look, read_at) = (Look::Live, Instant::now());
+                continue;
+            }
+            let Some(principal) = self.execute(work, plan, state).await? else {
+                self.context.forget(&self.uid);
+                return Ok(Progress::Gone);
+            };
+            // What was just written is as fresh as what was just read.
+            look = Look::Remembered(Box::new(principal));
+            executed += 1;
+        }
+        Err(Error::TimedOut)
+    }
+
+    /// Plans; a mere look whether all is well gives way to a deletion.
+    async fn look(&self, work: &Work<'_>, look: Look) -> Option<Result<(Plan, State), Error>> {
+        if self.urgency(work.goal) != Urgency::Drift {
+            return Some(self.plan(work, look).await);
+        }
+        tokio::select! {
+            planned = self.plan(work, look) => Some(planned),
+            () = self.context.until_deleted(&self.target) => None,
+        }
+    }
+
+    async fn plan(&self, work: &Work<'_>, look: Look) -> Result<(Plan, State), Error> {
+        let live = matches!(look, Look::Live);
+        let memory = self.context.recall(&self.uid);
+        let observation = Observation {
+            cluster: &self.context.cluster,
+            iam: work.tools.iam,
+            target: &self.target,
+            status: &self.memory,
+            user: work.user,
+            wanted: wanted(work.goal),
+            unread: &self.unread,
+            in_hand: self.context.unpublished_keys.get(&self.uid).map(|created| created.key),
+            contested_until: memory.repairs.contested_until(self.clock.now()),
+            now: self.clock.now(),
+        };
+        let mut state = observation.observe(look, memory.absence.clone()).await?;
+        if live && let Some(expected) = state.in_doubt(self.clock.now()) {
+            state.absence = state.absence.and_another(&expected, self.clock.now());
+        }
+        let overlap = match work.goal {
+            Goal::Provide(provide) => provide.grant.key_overlap,
+            Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Duration::ZERO,
+        };
+        plan::settle(&mut state, work.user, overlap, self.clock.now());
+        let fresh = Fresh {
+            now: self.clock.now(),
+            store_time: self.clock.heard(),
+            nonce: format!("{:016x}", fastrand::u64(..)),
+        };
+        Ok((plan::plan(work.goal, work.user, &state, &fresh), state))
+    }
+
+    /// Nothing is left to do, or nothing that can be done without a Secret that could not be read.
+    fn end(&mut self, goal: &Goal, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
+        match plan.unread {
+            Some(unread) if !matches!(goal, Goal::Withhold { .. }) => {
+                self.memory = state.status;
+                Err(unread.error.into())
+            }
+            _ => {
+                self.settle(goal, &plan, state, read_at);
+                Ok(Progress::Settled(Box::new(plan)))
+            }
+        }
+    }
+
+    fn settle(&mut self, goal: &Goal, plan: &Plan, state: State, read_at: Instant) {
+        self.memory = state.status;
+        self.context.held_against(&self.uid, self.rules);
+        // What may still appear, and what stands in the way, has to be looked at again.
+        let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
+        let remembered = settled.then(|| Remembered::new(state.principal, read_at, wanted(goal)));
+        self.context.remember(&self.uid, remembered, state.absence);
+    }
+
+    /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
+    async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
+        let mut executor = Executor::new(work.tools, work.user, work.goal, self.target.clone(), state);
+        let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
+        self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
+        let mut result = Ok(());
+        for step in plan.steps {
+            // Between steps and never within one: an answer that nobody waits for is an answer lost.
+            if !may_begin(&step, &result, Instant::now() >= self.end) {
+                result = result.and(Err(Error::TimedOut));
+                continue;
+            }
+            if matches!(step, Step::ReleaseTarget) {
+                // Before it can be seen to be gone.
+                self.let_go = true;
+                self.context.departed.let_go(&self.uid);
+            }
+            let done = executor.execute(step).await;
+            result = result.and(done);
+        }
+        let unread = executor.state.secrets.into_iter().filter_map(|(name, secret)| match secret {
+            SecretState::Unknown(error) => Some((name, error)),
+            _ => None,
+        });
+        self.unread.extend(unread);
+        self.target = executor.target;
+        self.memory = executor.state.status;
+        if let Some(proof) = &executor.proof {
+            for tier in Tier::ALL {
+                self.context.telemetry.metrics.proven(tier.name(), proof.tier(tier).name());
+            }
+        }
+        self.proof = executor.proof.or(self.proof.take());
+        self.notes.append(&mut executor.notes);
+        if result.is_ok() && !plan.repairs.is_empty() {
+            self.context.repaired(&self.uid, self.clock.now());
+            let store = self.target.spec.store_ref.resolved();
+            self.context.telemetry.metrics.repaired(self.context.seen.known(&store));
+            let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
+            self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
+        }
+        result.map(|()| (!executor.released).then_some(executor.state.principal))
+    }
+
+    fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
+        let rules = &store.spec.allow;
+        let annotation = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
+        let reactivate_at = annotation.and_then(|time| time.parse().ok());
+        let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
+        Facts { target, status, rules, terms, namespace, rivals, reactivate_at, now: self.clock.now() }
+    }
+
+    /// What must no longer work goes before what is new, and that before looks whether all is well.
+    fn urgency(&self, goal: &Goal) -> Urgency {
+        match goal {
+            // Nothing was ever given, as far as status knows: it is only looked whether that is so.
+            Goal::Withhold { .. } if !self.memory.made_something() => Urgency::Change,
+            Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Urgency::Revocation,
+            Goal::Provide(provide) if provide.cut => Urgency::Revocation,
+            Goal::Provide(_) if self.is_applied() => Urgency::Drift,
+            Goal::Provide(_) => Urgency::Change,
+        }
+    }
+
+    fn is_applied(&self) -> bool {
+        let applied = self.memory.applied.as_ref().map(|applied| applied.generation);
+        applied.is_some() && applied == self.target.metadata.generation
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.target.metadata.deletion_timestamp.is_some()
+    }
+
+    async fn namespace(&self, store: &BackupStore) -> Result<Namespace, Error> {
+        let name = self.target.namespace().unwrap_or_default();
+        // Where nothing is to stay, no rule is asked.
+        let ends = self.is_deleting() && self.target.spec.deletion_policy == DeletionPolicy::Delete;
+        let metadata = if !ends && allow::need_namespace(&store.spec.allow) {
+            self.context.cluster.namespace_metadata(&name).await?
+        } else {
+            ObjectMeta::default()
+        };
+        let (labels, uid) = (metadata.labels.unwrap_or_default(), metadata.uid.unwrap_or_default());
+        Ok(Namespace { name, labels, uid, cluster: self.context.cluster_id.clone() })
+    }
+
+    /// Whether rclone has to create the bucket. Only a clear answer changes what is known.
+    async fn look_for_bucket(
+        &mut self,
+        store: &BackupStore,
+        terms: &Terms,
+        namespace: &Namespace,
+        connection: &Connection,
+    ) {
+        let Some(bucket) = decide::bucket_to_create(self.facts(store, terms, namespace)) else { return };
+        let endpoint = store.spec.endpoints.s3.as_deref();
+        if let Some(missing) = crate::probe::bucket_is_missing(&connection.config, endpoint, &bucket).await {
+            self.memory.bucket_missing = missing;
+        }
+    }
+
+    fn remembered(&self, goal: &Goal) -> Option<(Principal, Instant)> {
+        // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
+        let lasts = self.resync.mul_f64(0.85);
+        let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
+        let known = self.context.recall(&self.uid).principal.filter(fresh)?;
+        let at = known.at;
+        Some((known.principal(wanted(goal))?, at))
+    }
+
+    /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
+    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) -> bool {
+        let outcome = Outcome {
+            goal,
+            disturbed: self.disturbed,
+            proof: self.proof.as_ref(),
+            result: match result {
+                Ok(Progress::Settled(plan)) => Ok(plan),
+                Ok(Progress::Gone | Progress::GaveWay | Progress::Left) => {
+                    self.context.telemetry.metrics.reconciled(
+                        &BackupTarget::kind(&()),
+                        true,
+                        condition::reason::DELETED,
+                    );
+                    return true;
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let stored = self.target.status.clone().unwrap_or_default();
+        let status = report(&self.target, self.memory.clone(), &outcome, self.clock.now());
+        let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
+        let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
+        self.context.telemetry.metrics.reconciled(&BackupTarget::kind(&()), well, why);
+        if status == stored {
+            return true;
+        }
+        self.note_change(&stored, &status);
+        self.note_what_is_left(result, &stored);
+        let written = self.context.cluster.report_target_status(&self.target, &status).await;
+        if let Err(error) = &written {
+            warn!(name = self.name, %error, "status could not be written");
+        }
+        written.is_ok()
+    }
+
+    /// At most one event for an outcome: what was done says more than that the reason changed.
+    fn note_change(&mut self, before: &BackupTargetStatus, after: &BackupTargetStatus) {
+        let (old, new) = (headline(before), headline(after));
+        let says = |condition: &Condition| (condition.reason.clone(), condition.message.starts_with(DELETION_WAITS));
+        let Some(new) = new.filter(|new| old.is_none_or(|old| says(old) != says(new))) else { return };
+        let well = new.type_ == condition::READY && new.status == "True";
+        // A store whose credentials are being checked right now is nothing to notice.
+        if self.notes.is_empty() && new.reason != condition::reason::PENDING {
+            self.notes.push(Note { warning: !well, reason: new.reason.clone(), message: new.message.clone() });
+        }
+    }
+
+    /// Every event is in the log, too: events are gone after an hour.
+    fn log(&self, note: &Note) {
+        let (name, principal, key) = (&self.name, &self.memory.principal, &self.memory.access_key_id);
+        if note.warning {
+            warn!(name, principal, key, reason = note.reason, "{}", note.message);
+        } else {
+            info!(name, principal, key, reason = note.reason, "{}", note.message);
+        }
+    }
+
+    /// What is not ours to change is told once, when it is first seen: the status that names it is written only then.
+    fn note_what_is_left(&mut self, result: &Result<Progress, Error>, before: &BackupTargetStatus) {
+        let Ok(Progress::Settled(plan)) = result else { return };
+        if plan.blocked.is_some() {
+            return;
+        }
+        let told = |what: &str| before.conditions.iter().any(|condition| condition.message.contains(what));
+        let mut note = |reason: &str, what: &[String], message: String| {
+            if !what.is_empty() && !what.iter().all(|one| told(one)) {
+                self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
+            }
+        };
+        let (keys, excess, left) = (plan.unknown_keys.join(", "), plan.excess.join(", "), plan.left.join(", "));
+        note(
+            condition::reason::UNKNOWN_KEY,
+            &plan.unknown_keys,
+            format!("access key {keys} was not made by this operator and is left alone"),
+        );
+        note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user has rights from {excess}"));
+        note(
+            condition::reason::ON_HOLD,
+            &plan.denials,
+            format!("somebody put {} on the IAM user, which only denies; it is left", plan.denials.join(", ")),
+        );
+        note(
+            condition::reason::DRIFT_LEFT,
+            &plan.left,
+            format!("somebody else changed {left}; it is left because repairs are paused"),
+        );
+    }
+
+    fn next(&self, result: &Result<Progress, Error>) -> Action {
+        match result {
+            Ok(Progress::Gone) => Action::await_change(),
+            Ok(Progress::GaveWay) => Action::requeue(Duration::ZERO),
+            // Once more, by when the watch of stores has seen that, too: the store may have come back in the meantime.
+            Ok(Progress::Left) => Action::requeue(jittered(LOOK_AGAIN)),
+            Ok(Progress::Settled(plan)) => {
+                let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
+                let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));
+                // The first in the line looks soon whether there is room, and each behind it later.
+                let line = self.in_line.map(|before| jittered(self.still_blocked.saturating_mul(before + 1)));
+                let due = plan.due.map(|due| until(due, self.clock.now()));
+                let resync = Some(jittered(self.resync));
+                Action::requeue([again, blocked, line, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
+            }
+            Err(error) => {
+                let again = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
+                let backoff = self.context.failed(&self.uid);
+                // What a person just mends is soon seen; what nobody mends costs little.
+                let patience = jittered(if again { self.still_blocked } else { LOOK_AGAIN });
+                Action::requeue(match (error, error.retry()) {
+                    (_, Retry::Stalled) => patience,
+                    // When the store comes or gets ready, that wakes its targets.
+                    (Error::StoreNotFound(_) | Error::StoreNotReady { .. }, _) => backoff.max(patience),
+                    // Sooner or later the key is known everywhere, and then it is to be published.
+                    (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
+                    (_, Retry::Backoff) => backoff,
+                })
+            }
+        }
+    }
+}
+
+/// The policy that the principal should have, if any.
+fn wanted(goal: &Goal) -> Option<&PolicyDocument> {
+    match goal {
+        Goal::Provide(provide) => Some(&provide.document),
+        Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
+    }
+}
+
+/// What a person should know first: what stalls it, else what Ready says.
+fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
+    let stalled = condition::find(&status.conditions, condition::STALLED);
+    stalled.or_else(|| condition::find(&status.conditions, condition::READY))
+}
+
+fn until(due: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
+    // A second more than due: both ends are whole seconds.
+    let left = due.duration_since(now);
+    Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::KeyEnd;
+    use super::*;
+    use crate::store;
+
+    fn failed(kind: store::Kind) -> Result<(), Error> {
+        Err(Error::Store(store::Error { kind, action: "iam:PutUserPermissionsBoundary" }))
+    }
+
+    #[test]
+    fn neither_a_refusal_nor_the_time_holds_back_what_takes_away() {
+        let takes = |why| Step::DeleteKey { id: "K1".into(), why };
+        let (revokes, makes_room) = (takes(KeyEnd::Expired), takes(KeyEnd::MakesRoom));
+        let deactivates = Step::DeactivateKey { id: "K1".into(), retire: false };
+        for step in [&Step::DeletePolicy, &deactivates, &revokes] {
+            assert!(may_begin(step, &Ok(()), true), "{step:?} has no deadline");
+            assert!(may_begin(step, &failed(store::Kind::Denied), false), "{step:?} needs nothing of what was refused");
+            assert!(may_begin(step, &Err(Error::TimedOut), true), "{step:?}");
+            assert!(!may_begin(step, &failed(store::Kind::Unreachable), false), "nobody would hear {step:?}");
+        }
+        for step in [&Step::CreateKey, &Step::DeleteUser, &Step::ReleaseTarget, &makes_room] {
+            assert!(may_begin(step, &Ok(()), false), "{step:?}");
+            assert!(!may_begin(step, &Ok(()), true), "{step:?}");
+            assert!(!may_begin(step, &failed(store::Kind::Denied), false), "{step:?}");
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! From what happened to the status that tells it. Pure; written on every outcome.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::{
+    decide::{Goal, Provide, Refusal},
+    error::Error,
+    plan::{Blocked, Plan, Unread, Waiting},
+    verification,
+};
+use crate::{
+    access::Access,
+    api::{
+        BackupTarget, Capability, Tier,
+        backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
+        condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
+    },
+    controller::retry::Retry,
+    names::PAUSED_REPAIR_ANNOTATION,
+    probe::Proof,
+};
+
+/// How the message begins that tells of groups and policies beside the operator's own.
+const BESIDES: &str = "besides what its policy allows";
+const CREATE_BUCKET: Tier = Tier::Optional(Capability::CreateBucket);
+/// How the message of a deletion begins that cannot go on now.
+pub const DELETION_WAITS: &str = "deletion waits: ";
+
+/// How a reconcile ended.
+pub struct Outcome<'a> {
+    /// What it worked towards, if it got that far.
+    pub goal: Option<&'a Goal>,
+    /// Whether something that is published, or was to be, was found missing or taken back.
+    pub disturbed: bool,
+    /// What the key could do, if it was tried.
+    pub proof: Option<&'a Proof>,
+    /// The last plan, or why there is none.
+    pub result: Result<&'a Plan, &'a Error>,
+}
+
+/// The status to write; `memory` is what the steps left in it.
+#[must_use]
+pub fn report(
+    target: &BackupTarget,
+    memory: BackupTargetStatus,
+    outcome: &Outcome<'_>,
+    now: Timestamp,
+) -> BackupTargetStatus {
+    let generation = target.metadata.generation;
+    let before = memory.conditions.clone();
+    let mut conditions = Conditions::new(&before, generation, now);
+    let mut status = memory;
+    match outcome {
+        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan), .. } => {
+            provided(&mut conditions, &mut status, target, goal, plan, outcome.proof, now);
+        }
+        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
+            withheld(&mut conditions, &mut status, target, why, plan.unread.as_ref());
+        }
+        Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
+        Outcome { result: Err(error), .. } => failed(&mut conditions, &mut status, target, outcome, error, now),
+        Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut conditions),
+    }
+    status.conditions = conditions.finish();
+    status.observed_generation = generation;
+    status
+}
+
+fn provided(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    goal: &Provide,
+    plan: &Plan,
+    proof: Option<&Proof>,
+    now: Timestamp,
+) {
+    match (&plan.blocked, &plan.waiting) {
+        // What the rules say comes before what suspension holds back.
+        (Some(blocked), _) if *blocked != Blocked::Suspended || goal.missing.is_empty() => {
+            let error = Error::Blocked(blocked.clone());
+            not_ready(conditions, &error, &error.to_string());
+        }
+        (None, Some(waiting)) => wait(conditions, waiting, ""),
+        _ if plan.lost => {
+            let message = format!(
+                "somebody else changed {}, and it is left because repairs are paused: backups do not work. Take the annotation \
+                 {PAUSED_REPAIR_ANNOTATION} off to have it put right",
+                plan.left.join(", ")
+            );
+            stalled(conditions, reason::DRIFT_LEFT, &message);
+        }
+        _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
+        _ => partly_allowed(conditions, goal),
+    }
+    let access = match &plan.blocked {
+        None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. } | Blocked::Compromised { .. }) => &goal.current,
+        // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
+        Some(Blocked::ForeignPrincipal { .. } | Blocked::OnHold { .. } | Blocked::SwitchedOff { .. }) => {
+            return keep_tiers(conditions);
+        }
+        Some(
+            Blocked::ForeignSecret { .. }
+            | Blocked::PolicyTooLarge { .. }
+            | Blocked::ForeignPolicy { .. }
+            | Blocked::Invalid(_),
+        ) => &goal.before,
+    };
+    let Some(access) = access else {
+        if plan.blocked.is_none() {
+            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
+        } else {
+            keep_tiers(conditions);
+        }
+        return;
+    };
+    if status.policy.is_none() {
+        return keep_tiers(conditions);
+    }
+    status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
+    let outdated = is_outdated(&status.conditions, access, plan);
+    match proof {
+        _ if is_keyless(status) => without_key(conditions, status),
+        Some(proof) => proven(conditions, status, access, proof, now),
+        None if !outdated && is_proven(status, goal) && confirm_tiers(conditions) => {}
+        None => {
+            // What the proof said is not in the conditions any more, so it is due again.
+            status.proof = status.proof.take().filter(|_| !outdated);
+            granted(conditions, access);
+        }
+    }
+    not_granted(conditions, access, goal);
+    if !plan.excess.is_empty() {
+        let message = format!("{BESIDES}, the IAM user has rights from {}", plan.excess.join(", "));
+        conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended && !plan.on_hold {
+        let generation = target.metadata.generation.unwrap_or_default();
+        let boundary = goal.terms.boundary.as_ref().map(ToString::to_string);
+        status.applied = Some(Applied { generation, rclone: goal.rclone.digest(), boundary });
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
+        ready_if_it_works(conditions, access);
+    }
+}
+
+/// Whether a condition says what held back or added to the access before, and does not any more.
+fn is_outdated(before: &[Condition], access: &Access, plan: &Plan) -> bool {
+    let has = |tier: &str| access.tiers().any(|granted| granted.name() == tier);
+    before.iter().any(|told| match told.reason.as_str() {
+        reason::NOT_ALLOWED => has(&told.type_) || told.type_ == LEAST_PRIVILEGE,
+        reason::CHANGE_SUSPENDED => has(&told.type_),
+        reason::EXCESS_ACCESS => plan.excess.is_empty() && told.message.starts_with(BESIDES),
+        _ => false,
+    })
+}
+
+/// Whether the last proof was of the key and the policy that are in place.
+fn is_proven(status: &BackupTargetStatus, goal: &Provide) -> bool {
+    let policy = status.policy.as_ref().map(|policy| &policy.digest);
+    let of_these =
+        |proof: &ProofRecord| Some(&proof.key) == status.access_key_id.as_ref() && Some(&proof.policy) == policy;
+    goal.verification != Verification::None && status.proof.as_ref().is_some_and(of_these)
+}
+
+fn proven(
+    conditions: &mut Conditions<'_>,
+    status: &BackupTargetStatus,
+    access: &Access,
+    proof: &Proof,
+    now: Timestamp,
+) {
+    let age = status.proof.as_ref().map_or(Duration::ZERO, |proof| verification::age(proof.since, now));
+    verification::tell(conditions, access, proof, age);
+}
+
+/// What was granted and does not work, or not yet, makes a target unready, although its Secret is there.
+fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
+    let worst = access.tiers().find_map(|tier| {
+        let found = conditions.find(tier.name())?;
+        let bad = [reason::NOT_WORKING, reason::UNSUPPORTED, reason::PROPAGATING];
+        bad.iter().find(|bad| **bad == found.reason).map(|bad| (*bad, format!("{}: {}", tier.name(), found.message)))
+    });
+    match worst {
+        Some((reason::PROPAGATING, message)) => pending(conditions, reason::PROPAGATING, &message),
+        Some((why, message)) => stalled(conditions, why, &message),
+        None => {}
+    }
+}
+
+fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
+    let secret = status.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
+    let (why, held) = if plan.on_hold {
+        (reason::ON_HOLD, "; its IAM user has the tag backup-target.dev/hold, so changes and repairs wait")
+    } else if goal.suspended {
+        (reason::SUSPENDED, "; suspended, so changes and repairs wait")
+    } else {
+        (reason::PROVISIONED, "")
+    };
+    let unknown = match plan.unknown_keys.as_slice() {
+        [] => String::new(),
+        keys => format!(
+            "; access key {} of its IAM user was not made by this operator and is left alone: delete it if nobody needs it",
+            keys.join(", ")
+        ),
+    };
+    let former = status.previous_access.iter().fold(String::new(), |text, former| {
+        let (access, until) = (&former.access, former.until);
+        text + &format!("; {} of bucket {} stays reachable until {until}", access.prefix, access.bucket)
+    });
+    let left = match plan.left.as_slice() {
+        [] => String::new(),
+        left => format!("; somebody else changed {}, and it is left because repairs are paused", left.join(", ")),
+    };
+    let denials = match plan.denials.as_slice() {
+        [] => String::new(),
+        denials => format!(
+            "; somebody put {} on the IAM user, which only denies, and it is left: whoever put it there has to take it off",
+            denials.join(", ")
+        ),
+    };
+    let access = &goal.rclone.access;
+    let message = format!(
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{denials}{unknown}",
+        goal.rclone.remote.alias(),
+        access.prefix,
+        access.bucket
+    );
+    conditions.set(READY, Truth::True, why, message);
+}
+
+fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
+    let retain = if goal.missing.iter().any(|missing| missing.contains("Retain")) {
+        "; when this target is deleted, its credentials are deleted"
+    } else {
+        ""
+    };
+    let message = format!(
+        "no rule of the store allows {}; what else was given stays in place: ask for less, or ask the store's administrator for \
+         a rule in spec.allow{retain}",
+        goal.missing.join(", ")
+    );
+    stalled(conditions, reason::NOT_ALLOWED, &message);
+}
+
+/// What the policy says, where nothing was tried.
+fn granted(conditions: &mut Conditions<'_>, access: &Access) {
+    for tier in Tier::ALL {
+        if access.tiers().any(|granted| granted == tier) {
+            conditions.set(tier.name(), Truth::True, reason::GRANTED, "the policy allows it");
+        } else {
+            conditions.set(tier.name(), Truth::False, reason::NOT_REQUESTED, "add it to spec.capabilities to have it");
+        }
+    }
+    let message = "the policy allows the granted tiers and nothing else; this has not been tried with the key itself";
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_VERIFIED, message);
+}
+
+/// What was asked for and is not granted.
+fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
+    let lacks = |tier: &Tier| !access.tiers().any(|granted| granted == *tier);
+    for tier in goal.grant.claimed.tiers().filter(lacks) {
+        let (why, message) = if goal.grant.access.tiers().any(|granted| granted == tier) && tier == CREATE_BUCKET {
+            (reason::NOT_NEEDED, "the bucket exists; the right comes back when the bucket is missing")
+        } else if goal.missing.is_empty() {
+            (reason::CHANGE_SUSPENDED, "asked for while suspended")
+        } else {
+            (reason::NOT_ALLOWED, "no rule of the store allows it")
+        };
+        conditions.set(tier.name(), Truth::False, why, message);
+    }
+}
+
+fn withheld(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    why: &Refusal,
+    unread: Option<&Unread>,
+) {
+    let left =
+        unread.map(|Unread { name, error }| format!("; Secret {name} is left as it is: {error}")).unwrap_or_default();
+    let has_key = status.access_key_id.is_some();
+    match why {
+        Refusal::NotAllowed(why) => {
+            let store = target.spec.store_ref.resolved();
+            let kept = if has_key {
+                "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
+            } else {
+                ""
+            };
+            let message = format!(
+                "BackupStore {store} does not allow this claim: {why}{kept}{left}; ask the store's administrator for a rule in spec.allow"
+            );
+            stalled(conditions, reason::NOT_ALLOWED, &message);
+            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
+        }
+        Refusal::Invalid(invalid) => {
+            let kept = if has_key { "; the access key is inactive" } else { "" };
+            stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}{left}"));
+            nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
+        }
+    }
+    // When it is allowed again, everything is to be tried again.
+    status.proof = None;
+}
+
+fn nothing_allowed(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    why: &'static str,
+) {
+    for tier in Tier::ALL {
+        let asked = match tier {
+            Tier::BaseAccess => true,
+            Tier::Optional(capability) => target.spec.capabilities.contains(&capability),
+        };
+        let (reason, message) = if asked {
+            (reason::NOT_ALLOWED, why)
+        } else {
+            (reason::NOT_REQUESTED, "add it to spec.capabilities to have it")
+        };
+        conditions.set(tier.name(), Truth::False, reason, message);
+    }
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_ALLOWED, "no key works, so there is nothing to try");
+    status.tiers = None;
+}
+
+fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan) {
+    let waits = if target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
+    if let Some(blocked) = &plan.blocked {
+        let error = Error::Blocked(blocked.clone());
+        not_ready(conditions, &error, &format!("{waits}{error}"));
+    } else if let Some(waiting) = &plan.waiting {
+        wait(conditions, waiting, waits);
+    } else {
+        pending(conditions, reason::DELETING, "the principal, its keys and the Secret are being removed");
+    }
+    keep_tiers(conditions);
+}
+
+fn failed(
+    conditions: &mut Conditions<'_>,
+    status: &mut BackupTargetStatus,
+    target: &BackupTarget,
+    outcome: &Outcome<'_>,
+    error: &Error,
+    now: Timestamp,
+) {
+    let stands = error.leaves_ready()
+        && !outcome.disturbed
+        && status.observed_generation == target.metadata.generation
+        && target.metadata.deletion_timestamp.is_none()
+        && condition::find(&status.conditions, READY).is_some_and(|ready| ready.status == "True");
+    if stands {
+        conditions.keep(READY);
+        let message = format!("what is published stands; it cannot be checked: {error}");
+        unfinished(conditions, error, &message);
+    } else if target.metadata.deletion_timestamp.is_some() {
+        not_ready(conditions, error, &format!("{DELETION_WAITS}{error}"));
+    } else {
+        not_ready(conditions, error, &error.to_string());
+    }
+    let silence = matches!(error, Error::NotProven(failure) if failure.is_silence());
+    match (outcome.goal, outcome.proof) {
+        // Whatever failed after the proof: it is remembered and not soon repeated, so this is the time to tell it.
+        (Some(Goal::Provide(goal)), Some(proof)) if !silence => {
+            if let Some(access) = &goal.current {
+                proven(conditions, status, access, proof, now);
+            }
+        }
+        _ if outcome.disturbed && is_keyless(status) => without_key(conditions, status),
+        _ => keep_tiers(conditions),
+    }
+}
+
+/// Whether there was an access key, and is none now.
+fn is_keyless(status: &BackupTargetStatus) -> bool {
+    status.access_key_id.is_some() && status.keys.iter().all(|key| key.superseded_at.is_some())
+}
+
+/// What was found of a key that is gone says nothing any more.
+fn without_key(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
+    status.proof = None;
+    for type_ in std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name)) {
+        conditions.set(type_, Truth::Unknown, reason::PENDING, "there is no access key");
+    }
+}
+
+fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
+    let (why, message) = match waiting {
+        Waiting::KeyMayAppear => (
+            reason::KEY_UNCERTAIN,
+            "the creation of an access key was interrupted and it may still appear; waiting up to five minutes before \
+             going on, so that no key is left behind"
+                .to_owned(),
+        ),
+        Waiting::ReissueLimit { until, keyless: true } => (
+            reason::REISSUE_LIMITED,
+            format!(
+                "the IAM user or its access key was deleted again within ten minutes; a new access key is created at {until}. \
+                 Something deletes them: find out what"
+            ),
+        ),
+        Waiting::ReissueLimit { until, keyless: false } => (
+            reason::REISSUE_LIMITED,
+            format!(
+                "the Secret was lost or damaged again within ten minutes; a new access key is created at {until}. Something \
+                 deletes or edits the Secret: find out what"
+            ),
+        ),
+        Waiting::Contested { until } => {
+            let message = format!(
+                "{waits}somebody else changes the Secret or the IAM user again and again; what differs is put right next at {until}. \
+                 Find out who it is; the annotation {PAUSED_REPAIR_ANNOTATION} stops the repairs"
+            );
+            return stalled(conditions, reason::CONTESTED, &message);
+        }
+    };
+    pending(conditions, why, &format!("{waits}{message}"));
+}
+
+fn pending(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+    conditions.set(READY, Truth::False, reason, message);
+    conditions.set(RECONCILING, Truth::True, reason, message);
+}
+
+fn stalled(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+    conditions.set(READY, Truth::False, reason, message);
+    conditions.set(STALLED, Truth::True, reason, message);
+}
+
+fn not_ready(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
+    conditions.set(READY, Truth::False, error.reason(), message);
+    unfinished(conditions, error, message);
+}
+
+fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
+    let type_ = match error.retry() {
+        Retry::Stalled => STALLED,
+        Retry::Backoff => RECONCILING,
+    };
+    conditions.set(type_, Truth::True, error.reason(), message);
+}
+
+/// What was proven still holds; `false` when there is nothing to hold on to.
+fn confirm_tiers(conditions: &mut Conditions<'_>) -> bool {
+    let mut types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
+    types.all(|type_| conditions.confirm(type_))
+}
+
+/// Nothing new is known about the tiers.
+fn keep_tiers(conditions: &mut Conditions<'_>) {
+    let types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
+    for type_ in types {
+        if !conditions.keep(type_) {
+            conditions.set(type_, Truth::Unknown, reason::PENDING, "not known yet");
+        }
+    }
+}

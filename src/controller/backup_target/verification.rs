@@ -1,0 +1,186 @@
+//! What a proof means for the target: whether the key may be published, and what each condition says. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::plan::PATIENCE;
+use crate::{
+    access::Access,
+    api::{
+        Capability, Tier,
+        condition::{Conditions, LEAST_PRIVILEGE, Truth, reason},
+    },
+    controller::retry::Retry,
+    probe::{Finding, Limits, Proof, Standing, reading::Reading},
+};
+
+/// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
+/// proportion: AWS says that changes can take some minutes.
+const KEY_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Why a key is not proven.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// One of [`reason`]'s words.
+    pub reason: &'static str,
+    /// What is in the way, for people.
+    pub message: String,
+    /// Whether it may pass by itself.
+    pub retry: Retry,
+}
+
+impl Failure {
+    /// Whether the store said nothing at all about the key.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        [reason::STORE_UNREACHABLE, reason::THROTTLED, reason::CLOCK_SKEWED].contains(&self.reason)
+    }
+}
+
+/// What keeps a proof from being one. Before a key, or a Secret with other access, is published, base access has to work, and
+/// what else was granted too, as long as it may only need time: rclone makes use of a tier at once. Of what is published
+/// already, only that the store did not answer is a failure; all else is told by the conditions.
+#[must_use]
+pub fn failure(proof: &Proof, publishes: bool, age: Duration) -> Option<Failure> {
+    let base = of_base(proof, age).filter(|failure| failure.is_silence() || publishes && !proof.publishable());
+    // In a bucket that is not there nothing can be tried, and it comes only with the Secret.
+    let tiers = Tier::ALL.into_iter().filter(|_| !proof.is_bucket_missing());
+    base.or_else(|| tiers.into_iter().find_map(|tier| of_optional(&proof.tier(tier), publishes, age)))
+}
+
+fn of_base(proof: &Proof, age: Duration) -> Option<Failure> {
+    match proof.tier(Tier::BaseAccess) {
+        Standing::NotYet(finding) => Some(not_yet(finding, age)),
+        Standing::Broken(finding) if finding.reading == Reading::BucketMissing => {
+            Some(Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled })
+        }
+        Standing::Broken(finding) | Standing::Unsupported(finding) => {
+            Some(Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled })
+        }
+        Standing::Unknown(finding) => {
+            Some(Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled })
+        }
+        Standing::Works
+        | Standing::WorksWithoutEffect(_)
+        | Standing::Denied
+        | Standing::Allowed(_)
+        | Standing::Untried(_) => None,
+    }
+}
+
+fn of_optional(standing: &Standing<'_>, publishes: bool, age: Duration) -> Option<Failure> {
+    let Standing::NotYet(finding) = standing else { return None };
+    let failure = not_yet(finding, age);
+    (failure.is_silence() || publishes && failure.retry == Retry::Backoff).then_some(failure)
+}
+
+/// What has not come after some patience does not come by itself.
+fn not_yet(finding: &Finding, age: Duration) -> Failure {
+    let (reason, retry) = match finding.reading {
+        Reading::Unreachable | Reading::NotTried(_) => (reason::STORE_UNREACHABLE, Retry::Backoff),
+        Reading::Throttled => (reason::THROTTLED, Retry::Backoff),
+        Reading::ClockSkewed => (reason::CLOCK_SKEWED, Retry::Stalled),
+        _ if age < patience(finding) => (reason::PROPAGATING, Retry::Backoff),
+        _ => (reason::NOT_WORKING, Retry::Stalled),
+    };
+    Failure { reason, message: finding.to_string(), retry }
+}
+
+/// How long it may take until a grant works.
+fn patience(finding: &Finding) -> Duration {
+    if finding.reading == Reading::KeyUnknownYet { KEY_PATIENCE } else { PATIENCE }
+}
+
+/// How long this key has had this policy.
+#[must_use]
+pub fn age(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO)
+}
+
+/// Sets the condition of each tier, and [`LEAST_PRIVILEGE`], from a proof of a key that has had its access for that long.
+pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age: Duration) {
+    for tier in Tier::ALL {
+        let granted = access.tiers().any(|granted| granted == tier);
+        // That ACLs are switched off shows only where one is set.
+        let keeps = conditions.before(tier.name()).is_some_and(|before| before.reason == reason::ACLS_DISABLED);
+        if keeps && proof.is_quiet() && proof.tier(tier) == Standing::Works {
+            conditions.confirm(tier.name());
+            continue;
+        }
+        let waits_for_bucket = proof.is_bucket_missing() && proof.publishable() && granted;
+        let (truth, reason, message) = if waits_for_bucket && tier != Tier::Optional(Capability::CreateBucket) {
+            let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
+            (Truth::Unknown, reason::BUCKET_NOT_FOUND, message)
+        } else {
+            of_tier(proof.tier(tier), granted, age)
+        };
+        conditions.set(tier.name(), truth, reason, message);
+    }
+    let (truth, reason, message) = of_limits(proof, age);
+    conditions.set(LEAST_PRIVILEGE, truth, reason, message);
+}
+
+fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'static str, String) {
+    match standing {
+        Standing::Works => (Truth::True, reason::VERIFIED, "tried with the key itself: it works".to_owned()),
+        Standing::WorksWithoutEffect(finding) => (Truth::True, reason::ACLS_DISABLED, finding.to_string()),
+        Standing::NotYet(finding) if age < patience(finding) => {
+            (Truth::Unknown, reason::PROPAGATING, finding.to_string())
+        }
+        Standing::NotYet(finding) | Standing::Broken(finding) => {
+            (Truth::False, reason::NOT_WORKING, finding.to_string())
+        }
+        Standing::Denied => (
+            Truth::False,
+            reason::VERIFIED_DENIED,
+            "tried with the key itself: it is refused; add it to spec.capabilities to have it".to_owned(),
+        ),
+        Standing::Allowed(found) => {
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            if age < PATIENCE {
+                return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {}", found.join(", ")));
+            }
+            let message = format!(
+                "{}; something else than the target's policy gives it: look at the bucket's policy and ACLs",
+                found.join(", ")
+            );
+            (Truth::True, reason::NOT_REQUESTED_BUT_ALLOWED, message)
+        }
+        Standing::Unknown(finding) => (Truth::Unknown, reason::INCONCLUSIVE, finding.to_string()),
+        Standing::Unsupported(finding) => (Truth::False, reason::UNSUPPORTED, finding.to_string()),
+        Standing::Untried(untested) if granted => {
+            (Truth::True, reason::GRANTED, format!("the policy allows it; not tried: {untested}"))
+        }
+        Standing::Untried(_) => {
+            (Truth::False, reason::NOT_REQUESTED, "add it to spec.capabilities to have it".to_owned())
+        }
+    }
+}
+
+fn of_limits(proof: &Proof, age: Duration) -> (Truth, &'static str, String) {
+    let list = |items: Vec<String>| items.join("; ");
+    let untested = list(proof.untested().iter().map(ToString::to_string).collect());
+    match proof.limits() {
+        Limits::Held => {
+            let refused = list(proof.refused().map(|finding| finding.probe.to_string()).collect());
+            let message = format!(
+                "tried with the key itself, under names made up for it, and refused: {refused}. Not tried: {untested}"
+            );
+            (Truth::True, reason::VERIFIED, message)
+        }
+        Limits::Exceeded => {
+            let excess = list(proof.excess().map(ToString::to_string).collect());
+            if age < PATIENCE {
+                return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {excess}"));
+            }
+            let message = format!("{excess}; look at the bucket's policy, its ACLs, and what else the IAM user has");
+            (Truth::False, reason::EXCESS_ACCESS, message)
+        }
+        Limits::Unclear => {
+            let unclear = list(proof.unclear().map(ToString::to_string).collect());
+            (Truth::Unknown, reason::NOT_VERIFIED, format!("without a clear answer: {unclear}"))
+        }
+    }
+}

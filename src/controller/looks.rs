@@ -1,0 +1,26 @@
+//! How often all principals of a store are looked at, so that looks leave most of its rate to others. Pure.
+
+use std::time::Duration;
+
+use crate::api::BackupStore;
+
+/// Requests to IAM that one look at a principal takes.
+const READS_PER_LOOK: u64 = 6;
+/// How much of a store's rate looks may take.
+const DRIFT_SHARE_TENTHS: u64 = 3;
+
+/// The resync, stretched so that comparing all targets takes no more than its share of the store's rate. In whole minutes
+/// beyond the resync itself, so that one principal more or less changes nothing.
+#[must_use]
+pub fn drift_interval(store: &BackupStore, principals: usize, resync: Duration) -> Duration {
+    let time = time_for_looks(store, principals);
+    let stretched = Duration::from_mins(time.as_secs().div_ceil(60));
+    if time > resync { stretched } else { resync }
+}
+
+/// How long it takes to look at so many principals once with the share of the store's rate that looks may take.
+#[must_use]
+pub fn time_for_looks(store: &BackupStore, principals: usize) -> Duration {
+    let requests = u64::try_from(principals).unwrap_or(u64::MAX).saturating_mul(READS_PER_LOOK * 10);
+    Duration::from_secs(requests.div_ceil(u64::from(store.spec.iam.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
+}

@@ -1,0 +1,142 @@
+//! Who wakes whom: what changes in one object is work for others.
+
+use std::sync::Arc;
+
+use futures::{
+    Stream, StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender},
+    future::ready,
+    stream,
+};
+use kube::{
+    Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, reflector, store::Writer},
+        watcher::{self, Event},
+    },
+};
+
+use super::{
+    context::Context,
+    namespaces::Namespaces,
+    seen::{SeenNamespace, SeenSecret, SeenStore, SeenTarget},
+    watches::{Changes, touched},
+};
+
+/// Keeps what is seen of targets, and wakes their stores.
+pub fn kept_targets(
+    events: impl Stream<Item = Event<SeenTarget>> + Send + 'static,
+    keep: Writer<SeenTarget>,
+    wake: UnboundedSender<String>,
+) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
+    let kept = reflector(keep, events.map(Ok)).inspect(move |event| {
+        let Ok(event) = event else { return };
+        if let Event::Apply(target) | Event::InitApply(target) | Event::Delete(target) = event
+            && let Some(target) = target.readable()
+        {
+            // Nobody listens any more when the operator ends.
+            let _ = wake.unbounded_send(target.spec.store_ref.resolved().into_owned());
+        }
+    });
+    kept.applied_objects()
+}
+
+/// Keeps what is seen of stores, and wakes their targets when a store came or went, when its rules changed, whether it is ready, or
+/// what its administrator says about keys.
+pub fn kept_stores(
+    events: impl Stream<Item = Event<SeenStore>> + Send + 'static,
+    keep: Writer<SeenStore>,
+    context: Arc<Context>,
+    wake: Vec<UnboundedSender<String>>,
+) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
+    let (mut changes, mut due) = (Changes::default(), Vec::new());
+    let view = |store: &SeenStore| {
+        let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
+        let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
+        (store.meta().generation, store.meta().uid.clone(), account, ready, store.told.reactivate_at)
+    };
+    let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
+        if let Ok(event) = &event {
+            if changes.are_in(event, view)
+                && let Some(store) = touched(event.clone())
+            {
+                due.push(store.name_any());
+            }
+            // Stores of a list are kept when the whole list is there; before, a target would be woken to find no store.
+            if !matches!(event, Event::Init | Event::InitApply(_)) {
+                for store in due.drain(..) {
+                    for wake in &wake {
+                        let _ = wake.unbounded_send(store.clone());
+                    }
+                }
+            }
+        }
+        let context = context.clone();
+        async move {
+            if let Ok(Event::Delete(store)) = &event {
+                context.connections.forget(&store.name_any()).await;
+            }
+            event
+        }
+    });
+    kept.applied_objects()
+}
+
+/// The targets of a store that was woken.
+pub fn targets_of_stores(
+    woken: UnboundedReceiver<String>,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    woken.flat_map(move |store| {
+        let uses = |target: &SeenTarget| target.store_ref().is_some_and(|named| named.resolved() == store);
+        stream::iter(refs(&all, uses))
+    })
+}
+
+/// A namespace's targets, when its labels changed.
+pub fn targets_of_namespaces(
+    events: impl Stream<Item = Event<SeenNamespace>> + Send + 'static,
+    labels: Arc<Namespaces>,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |namespace| {
+        let within = |target: &SeenTarget| target.meta().namespace == namespace.metadata.name;
+        stream::iter(if labels.saw(&namespace.metadata) { refs(&all, within) } else { Vec::new() })
+    })
+}
+
+/// Anybody may write Secrets that name targets as they like: only those that there are need to know.
+pub fn targets_of_secrets(
+    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
+        let there: Vec<_> = secret.targets().filter(|target| all.get(target).is_some()).collect();
+        stream::iter(there)
+    })
+}
+
+/// The stores whose credentials are in a Secret.
+pub fn stores_of_secrets(
+    events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
+    all: Store<SeenStore>,
+) -> impl Stream<Item = ObjectRef<SeenStore>> + Send {
+    events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
+        let uses = |store: &SeenStore| {
+            store
+                .readable()
+                .and_then(|store| store.spec.credentials.as_ref())
+                .is_some_and(|key| key.secret_ref.name == secret.name())
+        };
+        stream::iter(refs(&all, uses))
+    })
+}
+
+/// Those that are wanted.
+fn refs<K>(all: &Store<K>, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    all.state_filter(wanted).iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+}
