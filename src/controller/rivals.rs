@@ -23,8 +23,9 @@ pub fn rivals<'a>(target: &BackupTarget, others: impl IntoIterator<Item = &'a Ba
 fn rival(target: &BackupTarget, other: &BackupTarget) -> Option<Rival> {
     let status = other.status.as_ref();
     let given = status.filter(|status| status.made_something()).and_then(|status| status.access.as_ref());
-    if let Some(given) = given {
-        return Access::from_record(given).ok().map(Rival::Has);
+    // One whose memory cannot be read comes by its age, as does the operator's work on it.
+    if let Some(given) = given.and_then(|given| Access::from_record(given).ok()) {
+        return Some(Rival::Has(given));
     }
     let waits = other.metadata.deletion_timestamp.is_none() && seniority(other) < seniority(target);
     let name = other.metadata.name.as_deref().unwrap_or_default();

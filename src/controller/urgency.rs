@@ -44,11 +44,11 @@ pub fn urgency(sight: Sight<'_>) -> Urgency {
 /// Whether the rules do not allow any more what the target was given, and it has not been held against them yet.
 fn loses_something(sight: Sight<'_>) -> bool {
     let (Some(status), Some((rules, namespace))) = (&sight.target.status, sight.rules) else { return false };
-    let given = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
+    let mut given = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
     let is_cut = |access: Access| allow::limit(&access, namespace, rules).is_none_or(|limited| limited != access);
     let works = status.policy.is_some();
     works
-        && given.flat_map(Access::from_record).any(is_cut)
+        && given.any(|record| Access::from_record(record).map_or(true, is_cut))
         && sight.held_against != Some(digest(rules, &namespace.labels))
 }
 
@@ -122,6 +122,14 @@ mod tests {
             let unknown = Sight { rules: None, ..sight };
             assert_eq!(urgency(unknown), Urgency::Drift, "{what}: nobody knows");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_lost() {
+        let (mut given, here, rules) = (given(), namespace(), rules(&["ObjectAcls"], &["team-a"]));
+        given.status.as_mut().and_then(|status| status.access.as_mut()).expect("an access").bucket = "?".into();
+        let sight = Sight { target: &given, rules: Some((&rules, &here)), held_against: None };
+        assert_eq!(urgency(sight), Urgency::Revocation);
     }
 
     #[test]

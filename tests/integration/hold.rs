@@ -9,7 +9,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, CustomResourceExt, ResourceExt,
+    Api, CustomResourceExt, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::{
     testbed::{
         aws::Aws,
         child::command,
+        objects::merge,
         operator::{Operator, Options},
         program,
         proxy::{Active, Call, Fault},
@@ -35,6 +36,7 @@ tests![
     a_deletion_needs_no_secret,
     a_boundary_that_is_refused_holds_back_no_rule,
     a_spec_that_became_invalid_holds_back_no_rule,
+    a_status_that_cannot_be_read_keeps_no_right,
     a_replaced_target_that_goes_at_once_takes_its_user_along,
     what_goes_while_the_watch_is_down_takes_its_user_along,
     a_target_that_others_hold_takes_its_user_along,
@@ -261,6 +263,66 @@ async fn a_spec_that_became_invalid_holds_back_no_rule(_: Arc<World>) -> Result<
     })
     .await?;
     until(&targets, "a", |target| stalled_with(target, "InvalidSpec")).await?;
+    Ok(())
+}
+
+/// Garbles what status remembers of the access, as another version might, and gives the key more than it had.
+async fn garble(space: &Space, name: &str, user: &str, garbled: Value) -> Result<()> {
+    let everything = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+    ]});
+    let put = space.aws.iam.put_user_policy().user_name(user).policy_name("backup-target");
+    put.policy_document(everything.to_string()).send().await?;
+    let mut whole = serde_json::to_value(status(&space.targets().get(name).await?))?;
+    merge(&mut whole, garbled);
+    let apply = json!({
+        "apiVersion": BackupTarget::api_version(&()), "kind": BackupTarget::kind(&()),
+        "metadata": {"name": name}, "status": whole,
+    });
+    let as_operator = PatchParams::apply("backup-target-operator").force();
+    space.targets().patch_status(name, &as_operator, &Patch::Apply(apply)).await?;
+    Ok(())
+}
+
+async fn a_status_that_cannot_be_read_keeps_no_right(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let user = principal(&space.until_ready("dataset-1").await?);
+    let wanted = space.policy(&user).await?;
+    let not_readable = json!({"bucket": "NOT A BUCKET", "prefix": "x/", "ancestorListing": "Allow"});
+    let until = jiff::Timestamp::now() + Duration::from_hours(1);
+    let former = json!([{"access": not_readable, "until": until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}]);
+    for (field, garbled) in [
+        ("status.access", json!({"access": not_readable})),
+        ("status.previousAccess", json!({"previousAccess": former})),
+    ] {
+        garble(&space, "dataset-1", &user, garbled).await?;
+        let readable = |target: &BackupTarget| {
+            let status = status(target);
+            status.access.is_some_and(|access| access.bucket == space.bucket) && status.previous_access.is_empty()
+        };
+        space.until("dataset-1", "remembered as it is", |target| is_ready(target) && readable(target)).await?;
+        ensure!(space.policy(&user).await? == wanted, "{}", space.policy(&user).await?);
+        until_event(&space, &format!("{field}, which could not be read")).await?;
+    }
+
+    space.patch_target("dataset-1", json!({"suspend": true})).await?;
+    space.until("dataset-1", "suspended", |target| has(target, READY, "True", "Suspended")).await?;
+    garble(&space, "dataset-1", &user, json!({"access": not_readable})).await?;
+    let stalled = space.until_stalled("dataset-1", "ChangeSuspended").await?;
+    let told = message(&stalled, READY)?;
+    ensure!(told.contains("status.access cannot be read") && told.contains("spec.suspend"), "{told}");
+    ensure!(space.active_keys(&user).await?.is_empty(), "its key works");
+    space.patch_target("dataset-1", json!({"suspend": false})).await?;
+    space.until_ready("dataset-1").await?;
+
+    garble(&space, "dataset-1", &user, json!({"access": not_readable})).await?;
+    space.patch_store(json!({"allow": []})).await?;
+    space.until_stalled("dataset-1", "NotAllowed").await?;
+    ensure!(space.active_keys(&user).await?.is_empty(), "its key works");
+    space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty(), "its user is there");
     Ok(())
 }
 

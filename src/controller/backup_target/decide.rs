@@ -46,6 +46,8 @@ pub enum Refusal {
     NotAllowed(String),
     /// The spec breaks a rule under which nothing can be given at all.
     Invalid(Invalid),
+    /// What status says that the key was given cannot be read, and suspension holds back to give it anew.
+    Unreadable(Invalid),
 }
 
 impl fmt::Display for Refusal {
@@ -53,6 +55,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NotAllowed(why) => f.write_str(why),
             Self::Invalid(invalid) => invalid.fmt(f),
+            Self::Unreadable(invalid) => write!(f, "status.access cannot be read ({})", invalid.problem),
         }
     }
 }
@@ -73,8 +76,10 @@ pub struct Provide {
     pub before: Option<Access>,
     /// Former folders, as far as the rules still allow them.
     pub former: Vec<Access>,
-    /// Whether the key was given more than the rules or the overlaps still allow.
+    /// Whether the key was given more than the rules or the overlaps still allow, or may have been.
     pub cut: bool,
+    /// The field of status that says what the key was given, and cannot be read: it may have been anything.
+    pub unreadable: Option<&'static str>,
     /// What the store says about all access.
     pub terms: Terms,
     /// The policy's document: the current access and the former folders.
@@ -167,6 +172,10 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     if let Err(alias) = facts.store_name() {
         return Ok(Goal::Withhold { why: Refusal::Invalid(alias) });
     }
+    let suspended = facts.target.spec.suspend;
+    if let (true, Err(invalid)) = (suspended, facts.before()) {
+        return Ok(Goal::Withhold { why: Refusal::Unreadable(invalid) });
+    }
     let claim = match facts.claim() {
         Ok(claim) => claim,
         Err(invalid) => return facts.unreadable(invalid),
@@ -174,15 +183,14 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     let (grant, missing) = match facts.verdict(&claim) {
         Verdict::Allowed(grant) => (grant, Vec::new()),
         Verdict::Partly { grant, missing } => (grant, missing),
-        Verdict::Refused { why } => return facts.keep_or_withhold(&claim, why),
+        Verdict::Refused { why } => return Ok(facts.keep_or_withhold(&claim, why)),
     };
     if !missing.is_empty() && facts.status.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
         let why = format!("no rule allows {}", missing.join(", "));
         return Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
     }
-    let suspended = facts.target.spec.suspend;
-    facts.provide(claim, grant, missing, suspended).map(|provide| Goal::Provide(Box::new(provide)))
+    Ok(Goal::Provide(Box::new(facts.provide(claim, grant, missing, suspended))))
 }
 
 /// The bucket that rclone may have to create, if the rules let the target create it.
@@ -233,8 +241,18 @@ impl Facts<'_> {
         if self.status.bucket_missing { access } else { access.without(Capability::CreateBucket) }
     }
 
+    /// What status says that the key was given. What cannot be read, written by a former version or by hand, was given and is
+    /// not allowed.
     fn before(&self) -> Result<Option<Access>, Invalid> {
         self.status.access.as_ref().map(Access::from_record).transpose()
+    }
+
+    fn unreadable_field(&self) -> Option<&'static str> {
+        let mut former = self.status.previous_access.iter();
+        match self.before() {
+            Err(_) => Some("status.access"),
+            Ok(_) => former.any(|former| !is_readable(&former.access)).then_some("status.previousAccess"),
+        }
     }
 
     /// Credentials stay only where a rule says so for the very place that they reach, and only with what it allows there.
@@ -254,7 +272,11 @@ impl Facts<'_> {
     /// A spec that cannot be read gives nothing new. What was given before goes on as if suspended: within the rules, and
     /// until its overlaps end.
     fn unreadable(&self, invalid: Invalid) -> Result<Goal, Invalid> {
-        let Some(before) = self.before()? else { return Err(invalid) };
+        let before = match self.before() {
+            Ok(Some(before)) => before,
+            Ok(None) => return Err(invalid),
+            Err(_) => return Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }),
+        };
         let secret_name = self.status.secret_name.as_deref().or(self.target.metadata.name.as_deref());
         let kept = Claim {
             bucket: before.bucket,
@@ -268,7 +290,7 @@ impl Facts<'_> {
         };
         match self.verdict(&kept) {
             Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
-                let provide = self.provide(kept, grant, Vec::new(), true)?;
+                let provide = self.provide(kept, grant, Vec::new(), true);
                 Ok(Goal::Provide(Box::new(Provide { invalid: Some(invalid), ..provide })))
             }
             Verdict::Refused { why } => Ok(Goal::Withhold { why: Refusal::NotAllowed(why) }),
@@ -277,9 +299,9 @@ impl Facts<'_> {
 
     /// A claim that no rule covers gives nothing new. What was given before is kept, as if suspended, for as long as a rule
     /// covers that: a slip in a spec must not break a running backup.
-    fn keep_or_withhold(&self, claim: &Claim, why: String) -> Result<Goal, Invalid> {
-        let withhold = Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
-        let Some(before) = self.before()? else { return withhold };
+    fn keep_or_withhold(&self, claim: &Claim, why: String) -> Goal {
+        let withhold = Goal::Withhold { why: Refusal::NotAllowed(why) };
+        let Ok(Some(before)) = self.before() else { return withhold };
         let kept = Claim {
             bucket: before.bucket,
             prefix: before.prefix,
@@ -290,30 +312,31 @@ impl Facts<'_> {
         match self.verdict(&kept) {
             Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
                 let missing = vec![format!("{} of bucket {}", claim.prefix, claim.bucket)];
-                self.provide(kept, grant, missing, true).map(|provide| Goal::Provide(Box::new(provide)))
+                Goal::Provide(Box::new(self.provide(kept, grant, missing, true)))
             }
             Verdict::Refused { .. } => withhold,
         }
     }
 
-    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>, suspended: bool) -> Result<Provide, Invalid> {
-        let given = self.before()?;
+    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>, suspended: bool) -> Provide {
+        let given = self.before().ok().flatten();
+        let unreadable = self.unreadable_field();
         let before = given.as_ref().and_then(|given| self.limited(given));
         let previous = self.previous_accesses(given.as_ref(), &grant, suspended);
-        let former =
-            previous.iter().map(|former| Access::from_record(&former.access)).collect::<Result<Vec<_>, _>>()?;
+        let former: Vec<Access> = previous.iter().flat_map(|former| Access::from_record(&former.access)).collect();
         let allowed: Vec<Access> = former.iter().filter_map(|former| self.limited(former)).collect();
-        let cut = before != given || former != allowed || self.has_expired();
+        let cut = before != given || former != allowed || self.has_expired() || unreadable.is_some();
         let allowed: Vec<Access> = allowed.into_iter().map(|access| self.needed(access)).collect();
         // A suspended target keeps what it was given, within what the rules still allow.
         let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
         let current = current.map(|access| self.needed(access));
         let kept = self.status.access.clone().filter(|_| suspended);
         let remembered = kept.unwrap_or_else(|| grant.claimed.to_record());
-        Ok(Provide {
+        Provide {
             document: PolicyDocument::new(self.terms, current.iter().chain(&allowed)),
             current,
             cut,
+            unreadable,
             before,
             former: allowed,
             terms: self.terms.clone(),
@@ -335,7 +358,7 @@ impl Facts<'_> {
             verify_at: self.annotation(names::VERIFY_AT_ANNOTATION).and_then(|time| time.parse().ok()),
             repairs_paused: self.annotation(names::PAUSED_REPAIR_ANNOTATION).is_some_and(|value| value != "false"),
             reactivate_at: self.reactivate_at,
-        })
+        }
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {
@@ -354,7 +377,8 @@ impl Facts<'_> {
             .status
             .previous_access
             .iter()
-            .filter(|former| former.until > self.now && !is_place(&former.access, current))
+            .filter(|former| former.until > self.now && is_readable(&former.access))
+            .filter(|former| !is_place(&former.access, current))
             .map(|former| PreviousAccess { access: former.access.clone(), until: former.until.min(latest) })
             .collect();
         let left = before.filter(|before| !before.same_place(current) && grant.key_overlap > Duration::ZERO);
@@ -364,6 +388,10 @@ impl Facts<'_> {
         }
         previous
     }
+}
+
+fn is_readable(record: &AccessRecord) -> bool {
+    Access::from_record(record).is_ok()
 }
 
 fn is_place(record: &AccessRecord, access: &Access) -> bool {
@@ -483,6 +511,32 @@ mod tests {
         assert_eq!(document, PolicyDocument::new(&terms(), [&access(&[], false)]));
     }
 
+    fn garbled() -> AccessRecord {
+        AccessRecord { bucket: "NOT A BUCKET".into(), ..access(&[], false).to_record() }
+    }
+
+    #[test]
+    fn what_cannot_be_read_was_given_and_is_not_allowed() {
+        let (rules, spec) = ([rule(&json!({"retain": true}))], json!({"bucket": "b-1", "prefix": "x/"}));
+        let status = BackupTargetStatus { access: Some(garbled()), ..given(&access(&[], false)) };
+        let Ok(Goal::Provide(goal)) = decided(&target(&spec, false), &status, &rules) else { panic!("it is replaced") };
+        assert!(goal.cut && goal.before.is_none() && goal.unreadable == Some("status.access"));
+        assert_eq!(goal.record, (access(&[], false).to_record(), Vec::new()), "by what the rules allow");
+
+        let suspended = target(&json!({"bucket": "b-1", "prefix": "x/", "suspend": true}), false);
+        let Ok(Goal::Withhold { why }) = decided(&suspended, &status, &rules) else { panic!("it is taken back") };
+        assert!(why.to_string().starts_with("status.access cannot be read (a bucket name"), "{why}");
+        let unreadable = target(&json!({"bucket": "NOT A BUCKET"}), false);
+        let Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }) = decided(&unreadable, &status, &rules) else {
+            panic!("it is taken back")
+        };
+        assert_eq!(invalid.field, "spec.bucket");
+        assert!(matches!(decided(&target(&spec, false), &status, &[]), Ok(Goal::Withhold { .. })));
+        let mut spec = spec;
+        spec["deletionPolicy"] = json!("Retain");
+        assert!(matches!(decided(&target(&spec, true), &status, &rules), Ok(Goal::Remove)), "and can be deleted");
+    }
+
     fn any_rule() -> impl Strategy<Value = AllowRule> {
         let prefixes = prop_oneof![Just("x/"), Just("y/"), Just("")];
         let parts = (subsequence(Capability::ALL.to_vec(), 0..=4), any::<bool>(), any::<bool>(), prefixes);
@@ -515,6 +569,50 @@ mod tests {
                     most.is_some_and(|most| within(&most).any(|kept| PolicyDocument::new(&terms(), [&kept]) == document))
                 });
                 prop_assert!(one_allows, "{}", document.to_json());
+            }
+        }
+    }
+
+    fn any_record() -> impl Strategy<Value = AccessRecord> {
+        let bucket = prop_oneof![Just("b-1"), Just("b-2"), Just("NOT A BUCKET"), Just("")];
+        let prefix = prop_oneof![Just("x/"), Just("y/"), Just(""), Just("a//b"), Just("x/*")];
+        (bucket, prefix, subsequence(Capability::ALL.to_vec(), 0..=4)).prop_map(|(bucket, prefix, capabilities)| {
+            let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+            AccessRecord { bucket, prefix, capabilities, ..access(&[], true).to_record() }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_status_remembers_nothing_stays_beyond_the_rules(
+            rules in proptest::collection::vec(any_rule(), 0..3),
+            remembered in proptest::option::of(any_record()),
+            former in proptest::collection::vec(any_record(), 0..3),
+            bucket in prop_oneof![Just("b-1"), Just("NOT A BUCKET")],
+            suspend in any::<bool>(),
+            deleted in any::<bool>(),
+        ) {
+            let until = Timestamp::UNIX_EPOCH + Duration::from_hours(1);
+            let former = former.into_iter().map(|access| PreviousAccess { access, until }).collect();
+            let status = BackupTargetStatus {
+                access: remembered.clone(), previous_access: former, access_key_id: Some("K1".into()),
+                ..BackupTargetStatus::default()
+            };
+            let target = target(&json!({"bucket": bucket, "prefix": "x/", "suspend": suspend}), deleted);
+            match decided(&target, &status, &rules) {
+                Err(_) => prop_assert!(remembered.is_none(), "what may work is nowhere left as it is"),
+                Ok(Goal::Provide(goal)) => {
+                    let namespace = Namespace { name: "team-a".into(), ..Namespace::default() };
+                    let reached = goal.current.iter().chain(&goal.former).chain(&goal.before);
+                    for access in reached {
+                        prop_assert_eq!(allow::limit(access, &namespace, &rules), Some(access.clone()));
+                    }
+                    let all = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
+                    prop_assert!(goal.cut || all.clone().all(is_readable));
+                    prop_assert!(goal.record.1.iter().all(|former| is_readable(&former.access)));
+                    prop_assert!(is_readable(&goal.record.0), "what cannot be read is not remembered");
+                }
+                Ok(_) => {}
             }
         }
     }

@@ -303,6 +303,15 @@ fn withheld(
             stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}{left}"));
             nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
         }
+        Refusal::Unreadable(_) => {
+            let kept = if has_key { "; the access key is inactive" } else { "" };
+            let message = format!(
+                "{why}, so nobody knows what the key was given: nothing of it works{kept}{left}; set spec.suspend to false to have \
+                 it given anew within the store's rules"
+            );
+            stalled(conditions, reason::CHANGE_SUSPENDED, &message);
+            nothing_allowed(conditions, status, target, "what was given cannot be read, see Ready");
+        }
     }
     // When it is allowed again, everything is to be tried again.
     status.proof = None;

@@ -71,6 +71,18 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
     }
 }
 
+/// What status cannot say any more is told as a repair once it is written anew; nothing holds that back.
+pub(super) fn tell_unreadable(plan: &mut Plan, goal: &Provide) {
+    let remembers = |step: &Step| match step {
+        Step::PutPolicy(put) | Step::CutBack(put) => put.record.is_some(),
+        Step::Remember(_) => true,
+        _ => false,
+    };
+    if plan.steps.iter().any(remembers) {
+        plan.repairs.extend(goal.unreadable.map(|field| format!("{field}, which could not be read")));
+    }
+}
+
 /// The boundary is a limit, and put back whatever holds repairs; told as one, unless the store has only now been given it.
 fn boundary(plan: &Plan, goal: &Provide, state: &State) -> Option<String> {
     let given = state.status.applied.as_ref().and_then(|applied| applied.boundary.clone());

@@ -42,6 +42,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     }
     end_overlaps(goal, state, fresh, &mut plan);
     drift::hold_repairs(&mut plan, goal, state);
+    drift::tell_unreadable(&mut plan, goal);
     if let Principal::Ours(ours) = &state.principal {
         plan.excess = drift::excess(&plan, ours);
         plan.denials = drift::denials(ours);

@@ -95,6 +95,7 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         before: None,
         former: Vec::new(),
         cut: false,
+        unreadable: None,
         terms: terms(),
         record: (access.to_record(), Vec::new()),
         secret_name: name(SECRET),
