@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::{Api, api::DeleteParams};
 use rustix::process::Signal;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
@@ -261,6 +261,15 @@ async fn health_and_metrics_are_told(_: Arc<World>) -> Result<()> {
         ensure!(text.contains(line), "{line} is not in\n{text}");
     }
     ensure!(!text.contains("dataset-") && !text.contains("AKIA"), "targets have no labels of their own:\n{text}");
+    let deleted = r#"reconciles_total{kind="BackupTarget",result="success",reason="Deleted"} 1"#;
+    ensure!(!text.contains(deleted), "none was deleted:\n{text}");
+    lab.targets()?.delete("dataset-2", &DeleteParams::default()).await?;
+    wait_until("the deletion to be counted", SOON, async || {
+        let (_, text) = second.get("/metrics").await?;
+        ensure!(text.contains(deleted), "{deleted} is not in\n{text}");
+        Ok(())
+    })
+    .await?;
     ensure!(second.get("/nothing").await?.0 == StatusCode::NOT_FOUND);
     ensure!(ask(Method::POST, &second.url("/metrics")?).await?.0 == StatusCode::METHOD_NOT_ALLOWED);
     Ok(())

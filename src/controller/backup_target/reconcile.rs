@@ -168,9 +168,7 @@ impl Reconcile<'_> {
             self.context.departed.remember(&self.target, &self.memory);
         }
         let mut action = self.next(&result);
-        if !matches!(result, Ok(Progress::Gone | Progress::GaveWay | Progress::Left))
-            && !self.tell(goal.as_ref(), &result).await
-        {
+        if !self.tell(goal.as_ref(), &result).await {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
@@ -486,14 +484,13 @@ impl Reconcile<'_> {
             proof: self.proof.as_ref(),
             result: match result {
                 Ok(Progress::Settled(plan)) => Ok(plan),
-                Ok(Progress::Gone | Progress::GaveWay | Progress::Left) => {
-                    self.context.telemetry.metrics.reconciled(
-                        &BackupTarget::kind(&()),
-                        true,
-                        condition::reason::DELETED,
-                    );
+                Ok(Progress::Gone) => {
+                    let kind = BackupTarget::kind(&());
+                    self.context.telemetry.metrics.reconciled(&kind, true, condition::reason::DELETED);
                     return true;
                 }
+                // It comes again at once, or another operator tells what becomes of it.
+                Ok(Progress::GaveWay | Progress::Left) => return true,
                 Err(error) => Err(error),
             },
         };
