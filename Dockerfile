@@ -1,5 +1,5 @@
 # Both can be replaced: by mirrors, or by ones that were assembled where nothing can be pulled. A tag may be another image
-# tomorrow: for a build that can be repeated and checked, give both with a digest, as NAME:TAG@sha256:… (README, Use it).
+# tomorrow: for a build that can be repeated and checked, give both with a digest, as NAME:TAG@sha256:… (docs/administrator.md).
 # The base needs glibc, libgcc and CA certificates. No `# syntax` line: the builder's own is enough, and nothing more is pulled.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot

@@ -309,13 +309,14 @@ fn the_table_explains_every_action() {
     }
 }
 
-/// The README's own commands, run as they stand there.
+/// The commands of README and docs, run as they stand there.
 #[test]
-fn the_examples_of_the_readme_work() {
-    let readme = fs::read_to_string(project().join("README.md")).expect("readable");
+fn the_examples_of_the_documents_work() {
+    let documents = ["README.md", "docs/administrator.md", "docs/user.md"];
+    let text = documents.map(|document| fs::read_to_string(project().join(document)).expect("readable")).concat();
     let marker = "backup-target-operator render ";
-    let examples: Vec<&str> = readme.lines().filter_map(|line| line.trim().strip_prefix(marker)).collect();
-    assert!(examples.len() >= 3, "the README shows render: {examples:?}");
+    let examples: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix(marker)).collect();
+    assert!(examples.len() >= 8, "the documents show render: {examples:?}");
     for example in examples {
         let command = example.split(['#', '|', '>']).next().unwrap_or_default();
         let arguments: Vec<&str> = command.split_whitespace().collect();

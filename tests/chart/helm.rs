@@ -50,11 +50,11 @@ impl Helm {
         program::run("helm", helm, DEADLINE).await
     }
 
-    /// Runs the README's own command that begins like this, as it stands there.
-    pub async fn run_as_the_readme_says(&self, begins: &str) -> Result<Ran> {
-        let readme = fs::read_to_string(project().join("README.md"))?;
-        let start = readme.find(begins).with_context(|| format!("the README has no `{begins}`"))?;
-        let block = readme[start..].split("```").next().unwrap_or_default();
+    /// Runs the command of a document that begins like this, as it stands there.
+    pub async fn run_as_written_in(&self, document: &str, begins: &str) -> Result<Ran> {
+        let text = fs::read_to_string(project().join(document))?;
+        let start = text.find(begins).with_context(|| format!("{document} has no `{begins}`"))?;
+        let block = text[start..].split("```").next().unwrap_or_default();
         let mut shell = command("bash");
         let path = env::var("PATH").unwrap_or_default();
         shell.args(["-euc", block]).current_dir(project()).env("HOME", self.home.path());

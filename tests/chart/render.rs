@@ -20,7 +20,7 @@ tests![
     mistakes_in_values_are_told,
     what_cannot_work_is_refused,
     a_registry_may_have_a_port,
-    the_readme_builds_the_image_that_the_chart_wants,
+    the_documents_build_the_image_that_the_chart_wants,
     another_version_of_the_chart_alone_replaces_no_pods,
     files_are_mounted_where_variables_name_them,
     the_user_of_the_process_may_be_the_clusters_choice,
@@ -126,11 +126,13 @@ async fn a_registry_may_have_a_port(_: Arc<World>) -> Result<()> {
     Ok(())
 }
 
-async fn the_readme_builds_the_image_that_the_chart_wants(_: Arc<World>) -> Result<()> {
-    let readme = fs::read_to_string(project().join("README.md"))?;
+async fn the_documents_build_the_image_that_the_chart_wants(_: Arc<World>) -> Result<()> {
     let tag = concat!("REGISTRY/backup-target-operator:", env!("CARGO_PKG_VERSION"));
-    for option in ["--tag", "--manifest"] {
-        ensure!(readme.contains(&format!("{option} {tag} ")), "no build in the README has {option} {tag}");
+    for (document, option) in
+        [("README.md", "--tag"), ("docs/administrator.md", "--tag"), ("docs/administrator.md", "--manifest")]
+    {
+        let text = fs::read_to_string(project().join(document))?;
+        ensure!(text.contains(&format!("{option} {tag} ")), "no build in {document} has {option} {tag}");
     }
     let deployment = only("Deployment", &json!({"image": {"repository": "REGISTRY/backup-target-operator"}})).await?;
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];

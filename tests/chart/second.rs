@@ -1,4 +1,4 @@
-//! A second operator in the same cluster, as the README tells it.
+//! A second operator in the same cluster, as docs/administrator.md tells it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SECOND: &str = "second";
 /// Its namespace.
 const ELSEWHERE: &str = "elsewhere";
-/// What the README says a second release needs.
+/// What docs/administrator.md says a second release needs.
 const BESIDE: [&str; 4] = ["--set", "crds.enabled=false,aggregatedRoles=false", "--set-json", SHARD_B];
 const SHARD_B: &str = r#"env=[{"name": "WATCH_LABEL_SELECTOR", "value": "shard=b"}]"#;
 
@@ -69,7 +69,7 @@ async fn a_second_release_works_beside_the_first(_: Arc<World>) -> Result<()> {
         ensure!(own == 5, "the release {release} has {own} admission policies");
     }
     the_first_one_works(&lab).await?;
-    lab.helm.run_as_the_readme_says("helm upgrade --install shard-b").await?.succeeded()?;
+    lab.helm.run_as_written_in("docs/administrator.md", "helm upgrade --install shard-b").await?.succeeded()?;
 
     lab.helm.run_in(ELSEWHERE, &["uninstall", SECOND]).await?.succeeded()?;
     let roles = Api::<ClusterRole>::all(lab.client.clone());

@@ -1,4 +1,4 @@
-//! Installing, upgrading and removing the operator, as the README tells it, with targets that live through it.
+//! Installing, upgrading and removing the operator, as the documents tell it, with targets that live through it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
 
     let life = Life::record(&lab.client, "backups", "dataset-1");
     operator.stop();
-    lab.helm.run_as_the_readme_says("helm upgrade --install backup-target-operator").await?.succeeded()?;
+    lab.helm.run_as_written_in("README.md", "helm upgrade --install backup-target-operator").await?.succeeded()?;
     operator.restart().await?;
     // A change shows that the operator has looked at the target since.
     patch_capabilities(&lab, "backups", &["MultipartUploads"]).await?;

@@ -1,4 +1,4 @@
-//! Everything goes, in the order that the README says, but for what has to stay. The namespace takes the operator's rights in
+//! Everything goes, in the order that docs/administrator.md says, but for what has to stay. The namespace takes the operator's rights in
 //! it away, at a time of Kubernetes' choosing.
 
 use anyhow::{Result, ensure};
