@@ -91,7 +91,7 @@ pub mod tag {
 }
 
 /// Name of a target's IAM user: from its UID, so that no name that a user chooses decides whose principal it is
-/// (reference/operations.md §4.2). 41 characters; IAM allows 64.
+/// (docs/decisions/names.md). 41 characters; IAM allows 64.
 #[must_use]
 pub fn principal(uid: &str) -> String {
     format!("btgt-{uid}")

@@ -1,4 +1,4 @@
-//! Bucket names by the rules of S3 (reference/iam-s3-rclone.md §3.1).
+//! Bucket names by the rules of S3 (docs/decisions/names.md).
 
 use std::fmt;
 

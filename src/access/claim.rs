@@ -147,7 +147,7 @@ impl Access {
     }
 }
 
-/// Name of an rclone remote that also works in environment variables (reference/iam-s3-rclone.md §2.5).
+/// Name of an rclone remote that also works in environment variables (docs/decisions/names.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteName(String);
 

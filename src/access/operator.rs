@@ -71,7 +71,8 @@ const READ_POLICIES: [&str; 2] = ["iam:GetPolicy", "iam:GetPolicyVersion"];
 const TAGS: [&str; 5] = [tag::CLUSTER, tag::NAMESPACE, tag::NAME, tag::UID, tag::RETAINED];
 
 impl OperatorPolicy {
-    /// The policy with which the operator can do its work, and nothing beyond the store's path (reference §3.5).
+    /// The policy with which the operator can do its work, and nothing beyond the store's path
+    /// (docs/decisions/operator-rights.md).
     ///
     /// With a permissions boundary in the store's terms, the operator can make no principal without it, and cannot take it
     /// away: not from a user, and not by changing the boundary itself. What was retained, perhaps before there was a boundary, can

@@ -1,6 +1,6 @@
 //! The folder of a bucket that a target may use.
 //!
-//! The alphabet is what AWS, an IAM policy and rclone all carry unchanged (reference/iam-s3-rclone.md §3.8): a policy holds
+//! The alphabet is what AWS, an IAM policy and rclone all carry unchanged (docs/decisions/names.md): a policy holds
 //! Latin-1 only, `*`, `?` and `${` are wildcards and variables in it, and rclone rewrites `\`, `.` and `..`.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The rclone.conf that a Secret holds (design §4, reference/iam-s3-rclone.md §2).
+//! The rclone.conf that a Secret holds (docs/decisions/secret.md).
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ pub struct RcloneConf {
     /// S3 endpoint, where it is not AWS's own.
     pub endpoint: Option<Endpoint>,
     /// Whether rclone may have to create the bucket. Never set for a bucket that exists: creating one's own bucket again
-    /// resets its ACL in us-east-1 (design §4).
+    /// resets its ACL in us-east-1 (docs/decisions/secret.md).
     pub create_bucket: bool,
 }
 
@@ -77,12 +77,12 @@ impl RcloneConf {
                 file.value("location_constraint", location)?;
             }
         } else {
-            // Without it rclone tries to create the bucket before many an upload (reference §2.2).
+            // Without it rclone tries to create the bucket before many an upload (docs/decisions/secret.md).
             file.value("no_check_bucket", "true")?;
         }
         file.section(self.remote.alias());
         file.value("type", "alias")?;
-        // The "/" at the end is what makes the first backup into an empty prefix work (reference §2.3).
+        // The "/" at the end is what makes the first backup into an empty prefix work (docs/decisions/secret.md).
         file.value("remote", &format!("{s3}:{}/{}", self.access.bucket, self.access.prefix.as_str()))?;
         Ok(file.text.into())
     }
@@ -142,7 +142,7 @@ impl Ini {
     }
 }
 
-/// What rclone would read differently (reference §2.5). The value itself is not told: it may be the secret.
+/// What rclone would read differently (docs/decisions/secret.md). The value itself is not told: it may be the secret.
 fn unsafe_in_ini(value: &str) -> Option<&'static str> {
     if value.chars().any(char::is_control) {
         Some("has a control character")

@@ -47,7 +47,7 @@ pub enum When {
 const LIST_OBJECTS: &str = "API_ListObjectsV2";
 const PERMISSIONS: &str = "Amazon S3 User Guide, mpuoverview (permissions)";
 
-/// Every right of every tier (design §3, reference/iam-s3-rclone.md §1.1).
+/// Every right of every tier (docs/decisions/policy.md).
 const RIGHTS: [Right; 12] = [
     Right {
         tier: Tier::BaseAccess,
@@ -150,7 +150,7 @@ const RIGHTS: [Right; 12] = [
 
 impl Right {
     /// Whether a bucket policy can grant it: one cannot speak of the account, nor of a bucket that does not exist yet
-    /// (reference/iam-s3-rclone.md §0.3).
+    /// (docs/decisions/policy.md).
     #[must_use]
     pub fn fits_bucket_policy(&self) -> bool {
         self.on != On::Account && self.action != "s3:CreateBucket"

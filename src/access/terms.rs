@@ -99,7 +99,7 @@ text!(Region, Endpoint, IamPath, BoundaryArn, AccountId);
 pub struct Region(String);
 
 impl Region {
-    /// The one in which CreateBucket takes no location constraint (reference/iam-s3-rclone.md §1.1).
+    /// The one in which CreateBucket takes no location constraint (docs/decisions/policy.md).
     const HOME: &str = "us-east-1";
 
     /// Parses the name of a region; stores that are not AWS's have names of their own.

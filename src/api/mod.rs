@@ -35,7 +35,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 /// Defaults `status.observedGeneration` to -1.
 ///
 /// kstatus takes an object without status for healthy, so without this Helm and Flux would call a target ready
-/// before the operator has seen it (reference/operations.md §1.2).
+/// before the operator has seen it (docs/decisions/status.md).
 fn never_seen_is_not_healthy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let status = crd
         .spec

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 
 use crate::{fence::Fence, names::OPERATOR};
 
-/// No call takes longer (design §6.6); kube itself sets no limit.
+/// No call takes longer (docs/decisions/time-limits.md); kube itself sets no limit.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent; a watch lasts 45 s.
 const SILENCE: Duration = Duration::from_secs(55);

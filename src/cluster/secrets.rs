@@ -33,7 +33,7 @@ pub struct NewSecret<'a> {
 
 impl Cluster {
     fn secrets(&self, target: &BackupTarget) -> Api<Secret> {
-        // The namespace is the target's own and nothing else: no field of a target can name another (design §6.9).
+        // The namespace is the target's own and nothing else: no field of a target can name another (docs/decisions/secret.md).
         Api::namespaced(self.client(), &target.namespace().unwrap_or_default())
     }
 

@@ -8,7 +8,7 @@ use crate::store::answers::Bounded;
 /// Whether a bucket of that name is missing; `None` when it could not be found out.
 ///
 /// Asked without credentials: S3 answers 404 for a bucket of nobody, and anything else for a bucket of somebody
-/// (reference/iam-s3-rclone.md §1.2).
+/// (docs/decisions/verification.md).
 pub async fn bucket_is_missing(config: &SdkConfig, endpoint: Option<&str>, bucket: &str) -> Option<bool> {
     let mut s3 = aws_sdk_s3::config::Builder::from(config).interceptor(Bounded).allow_no_auth();
     s3.set_credentials_provider(None);

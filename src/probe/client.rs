@@ -24,7 +24,7 @@ use crate::{
     store::{answers::Bounded, fenced::Fenced},
 };
 
-/// No request takes longer (design §6.6).
+/// No request takes longer (docs/decisions/time-limits.md).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the probe object holds, and the MD5 of that: buckets with object lock want to have it.

@@ -1,4 +1,4 @@
-//! Proof by use: what a store answers to a target's own key (design §8).
+//! Proof by use: what a store answers to a target's own key (docs/decisions/verification.md).
 //!
 //! A grant is true when the key did the thing, a limit is true when the key tried and was refused. [`probes`] lists
 //! what can be tried, [`plan`] what is to be tried for one access, [`reading`] what an answer says, [`proof`] what all answers

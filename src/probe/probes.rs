@@ -1,4 +1,5 @@
-//! The probes as data: what is tried with a target's key, and what has to become of it (design §8).
+//! The probes as data: what is tried with a target's key, and what has to become of it
+//! (docs/decisions/verification.md).
 //!
 //! Each row of the table is one request that is harmless even when everything is allowed. Which of them a proof sends, and
 //! whether they must work or must be refused, follows from the access alone (`plan.rs`).

@@ -251,7 +251,7 @@ fn can_list_outside(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.probe.is(Verb::List, Expect::Refused) && finding.reading.is_allowed())
 }
 
-/// A refusal that S3 gives for an object that does not exist whatever the rights (reference/iam-s3-rclone.md §1.3).
+/// A refusal that S3 gives for an object that does not exist whatever the rights (docs/decisions/verification.md).
 fn is_hidden(finding: &Finding, inside: &str) -> bool {
     let about_missing = matches!(finding.probe.verb, Verb::GetMissing | Verb::SetAclOfMissing);
     about_missing && !finding.probe.at.starts_with(inside) && matches!(finding.reading, Reading::Refused(_))

@@ -204,7 +204,7 @@ impl Iam {
     }
 
     /// Creates a key, and never tries twice: the call has no idempotency token, so a second try could make a second key
-    /// (reference/operations.md §2.4).
+    /// (docs/decisions/key-creation.md).
     ///
     /// # Errors
     /// [`Error::is_definite`] tells whether a key may exist nevertheless.

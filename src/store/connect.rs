@@ -27,7 +27,7 @@ use crate::{
     telemetry::metrics::{Meter, Metrics},
 };
 
-/// No call takes longer, retries included (design §6.6).
+/// No call takes longer, retries included (docs/decisions/time-limits.md).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long it may take until it is asked whose the credentials are.

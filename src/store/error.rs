@@ -1,4 +1,4 @@
-//! What can go wrong at a store, in our own words: nothing that a server wrote is passed on (design §6.5).
+//! What can go wrong at a store, in our own words: nothing that a server wrote is passed on (docs/decisions/status.md).
 
 use aws_sdk_iam::{
     config::http::HttpResponse,

@@ -1,4 +1,4 @@
-//! A principal's policy in IAM: inline while it fits, managed when it is larger (reference/iam-s3-rclone.md §3.1).
+//! A principal's policy in IAM: inline while it fits, managed when it is larger (docs/decisions/policy.md).
 
 use std::borrow::Cow;
 

@@ -173,3 +173,26 @@ fn rooms() -> BTreeSet<PathBuf> {
     rooms.remove(Path::new("src"));
     rooms
 }
+
+/// What only those have who wrote the code.
+const NOT_HERE: [&str; 3] = ["design §", "reference/", "reference §"];
+
+#[test]
+fn no_comment_cites_what_is_not_here() {
+    let sources = ["src", "tests", "charts", "examples"].into_iter().flat_map(sources);
+    let mut found = Vec::new();
+    for path in sources.filter(|path| !path.ends_with("house/documents.rs")) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let elsewhere = NOT_HERE.iter().filter(|cited| text.contains(*cited)).map(ToString::to_string);
+        let missing = pages(&text).filter(|page| !project().join(page).exists());
+        found.extend(elsewhere.chain(missing).map(|cited| format!("{} cites {cited}", path.display())));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The pages of docs/ that a text names.
+fn pages(text: &str) -> impl Iterator<Item = String> {
+    let names = text.split("docs/").skip(1).filter_map(|rest| rest.split_once(".md")).map(|(name, _)| name);
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ['/', '-'].contains(&c));
+    names.filter(is_name).map(|name| format!("docs/{name}.md"))
+}

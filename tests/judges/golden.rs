@@ -1,5 +1,5 @@
-//! The reference document's own policy for `backups/dataset-1/`, and what was found out about it (reference/iam-s3-rclone.md
-//! §4.3): the judge, the specification and the operator's builder all have to say the same of it.
+//! A policy for `backups/dataset-1/` that was written by hand, and what is known of it (docs/decisions/policy.md): the judge, the
+//! specification and the operator's builder all have to say the same of it.
 
 use serde_json::{Value, json};
 

@@ -115,7 +115,7 @@ async fn what_is_no_policy_is_refused() {
     };
     assert_eq!(put(with("Action", json!(["s3:GetObject"]))).await, Ok(()), "the rest of the statement is right");
     for wrong in [
-        // As the reference document was printed.
+        // Two names that ran together, as they come out of a printed table.
         with("Action", json!("s3:AbortMultipartUploads3:ListMultipartUploadParts")),
         with("Action", json!("s3GetObject")),
         with("Action", json!([])),

@@ -213,7 +213,8 @@ const SESSION: &str = "aws:TokenIssueTime";
 const KEYS: [&str; 6] =
     ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:ResourceAccount", TRANSPORT, SESSION];
 
-/// Whether requests for the action carry the key at all; a condition on any other key fits none (reference §1.1).
+/// Whether requests for the action carry the key at all; a condition on any other key fits none
+/// (docs/decisions/policy.md).
 fn knows(action: &str, key: &str) -> bool {
     match key {
         "s3:prefix" | "s3:delimiter" => action == "s3:ListBucket",
@@ -249,7 +250,7 @@ fn read_pattern(text: &str) -> Option<Pattern> {
     Some(if open { Pattern::Beginning(beginning) } else { Pattern::Exactly(beginning) })
 }
 
-/// IAM returns a list of one as the element itself (design §3).
+/// IAM returns a list of one as the element itself (docs/decisions/policy.md).
 fn many(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(values) => values.iter().collect(),

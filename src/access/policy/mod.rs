@@ -1,4 +1,4 @@
-//! The policy document: what a key may do, written as AWS reads it (design §3, reference/iam-s3-rclone.md §1).
+//! The policy document: what a key may do, written as AWS reads it (docs/decisions/policy.md).
 
 mod meaning;
 mod statement;
@@ -18,7 +18,7 @@ use crate::api::backup_target::PolicyForm;
 use statement::Statement;
 
 /// The most that all inline policies of an IAM user may have together, in characters that are not white space
-/// (reference/iam-s3-rclone.md §3.1).
+/// (docs/decisions/policy.md).
 pub const INLINE_LIMIT: usize = 2_048;
 /// The most that a managed policy may have, counted in the same way.
 pub const MANAGED_LIMIT: usize = 6_144;

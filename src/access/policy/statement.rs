@@ -150,7 +150,7 @@ impl Statement {
                 "s3:delimiter",
                 ["/"],
             ),
-            // In us-east-1 the request says nothing that could be compared (reference/iam-s3-rclone.md §1.1).
+            // In us-east-1 the request says nothing that could be compared (docs/decisions/policy.md).
             When::InRegion => match terms.region.location_constraint() {
                 Some(region) => self.only_if("StringEquals", "s3:locationconstraint", [region]),
                 None => self,

@@ -4,7 +4,7 @@ use crate::{
     api::{Capability, backup_store::BackupStoreSpec},
 };
 
-/// The reference document's own policy for `backups/dataset-1/`: the bucket policy that it prints.
+/// A policy for `backups/dataset-1/` that was written by hand, as a bucket policy.
 const REFERENCE: &str = r#"{"Version":"2012-10-17","Statement":[
   {"Sid":"AllowListingAncestors","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::123456789012:user/backup"]},
    "Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::my-backups"],

@@ -45,7 +45,7 @@ use crate::{
     },
 };
 
-/// No step is begun later than this; each is bounded by itself (design §6.6).
+/// No step is begun later than this; each is bounded by itself (docs/decisions/time-limits.md).
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Planning again after the steps gives none; more rounds than this mean that somebody works against us.
 const ROUNDS: usize = 4;

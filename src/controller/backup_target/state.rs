@@ -15,7 +15,7 @@ use crate::{
     store::{Key, Principal},
 };
 
-/// A create that was started within this time may still take effect (design §6.2).
+/// A create that was started within this time may still take effect (docs/decisions/key-creation.md).
 pub const MAY_STILL_APPEAR: Duration = Duration::from_mins(5);
 /// A key that is older than an intent by more than this, by the store's own clock, was not brought by it, whatever the lists
 /// said then.

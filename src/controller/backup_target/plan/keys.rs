@@ -33,7 +33,7 @@ pub(super) fn adopt_published(state: &mut State, overlap: Duration, now: Timesta
 }
 
 /// Forgets keys that are no longer listed on our principal; a young key is believed to be there, since lists lag behind
-/// (design §6.2). A principal that is gone or foreign says nothing about keys.
+/// (docs/decisions/key-creation.md). A principal that is gone or foreign says nothing about keys.
 pub(super) fn forget_vanished(state: &mut State, now: Timestamp) {
     let Principal::Ours(user) = &state.principal else { return };
     let listed: Vec<&str> = user.keys.iter().map(|key| key.id.as_str()).collect();

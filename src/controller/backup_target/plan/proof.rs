@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How long new keys and rights may take to spread, and old ones may linger; others wait as long
-/// (reference/iam-s3-rclone.md §3.2).
+/// (docs/decisions/verification.md).
 pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How soon an answer that may change by itself is asked for again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);

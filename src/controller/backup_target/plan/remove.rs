@@ -159,7 +159,7 @@ fn delete_policy(plan: &mut Plan, ours: &User) {
 }
 
 /// Whether the target may go. What an interrupted creation may still bring, and keys that are not ours, keep it
-/// (design §6.2).
+/// (docs/decisions/key-creation.md).
 fn may_end(plan: &mut Plan, user: &UserSpec, state: &State, fresh: &Fresh) -> bool {
     if state.key_may_still_appear(fresh.now) || state.user_may_still_appear(fresh.now) {
         plan.waiting = Some(Waiting::KeyMayAppear);
