@@ -1,8 +1,8 @@
 //! The pipeline of a target. Its files are the steps, in this order:
 //!
 //! ```text
-//!  reconcile ─▶ decide ─▶ observe ─▶ plan ─▶ perform ─▶ record ─▶ report
-//!  (IO)         (pure)    (IO)       (pure)  (IO)       (pure)    (pure)
+//!  reconcile ─▶ decide ─▶ observe ─▶ plan ─▶ perform ─▶ record ─▶ report ─▶ requeue
+//!  (IO)         (pure)    (IO)       (pure)  (IO)       (pure)    (pure)    (pure)
 //! ```
 
 pub mod collect;
@@ -15,5 +15,6 @@ pub mod plan;
 pub mod reconcile;
 pub mod record;
 pub mod report;
+pub mod requeue;
 pub mod state;
 pub mod verification;

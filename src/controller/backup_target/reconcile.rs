@@ -15,8 +15,9 @@ use super::{
     error::Error,
     observe::{Look, Observation},
     perform::{Executor, Tools},
-    plan::{self, ASK_AGAIN, Fresh, Plan, Step, Waiting},
+    plan::{self, Fresh, Plan, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
+    requeue::{End, LOOK_AGAIN, Pace},
     state::State,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     },
     cluster::{self, Note, SecretState},
     controller::{
-        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, retry::Retry, seen::SeenTarget,
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget,
         time::jittered, urgency,
     },
     names::{self, ObjectName},
@@ -51,8 +52,6 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const ROUNDS: usize = 4;
 /// How soon to come again where too many of the same namespace wait.
 const COME_AGAIN: Duration = Duration::from_secs(3);
-/// How soon to look again for something that may still appear.
-const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// How soon to look whether somebody moved what is in the way; most of it cannot be watched. With the tenth by which it varies,
 /// it is a minute at least.
 const STILL_BLOCKED: Duration = Duration::from_secs(67);
@@ -565,35 +564,24 @@ impl Reconcile<'_> {
     }
 
     fn next(&self, result: &Result<Progress, Error>) -> Action {
-        match result {
-            Ok(Progress::Gone) => Action::await_change(),
-            Ok(Progress::GaveWay) => Action::requeue(Duration::ZERO),
-            // Once more, by when the watch of stores has seen that, too: the store may have come back in the meantime.
-            Ok(Progress::Left) => Action::requeue(jittered(LOOK_AGAIN)),
-            Ok(Progress::Settled(plan)) => {
-                let again = (plan.waiting == Some(Waiting::KeyMayAppear)).then_some(LOOK_AGAIN);
-                let blocked = plan.blocked.as_ref().map(|_| jittered(self.still_blocked));
-                // The first in the line looks soon whether there is room, and each behind it later.
-                let line = self.in_line.map(|before| jittered(self.still_blocked.saturating_mul(before + 1)));
-                let due = plan.due.map(|due| until(due, self.clock.now()));
-                let resync = Some(jittered(self.resync));
-                Action::requeue([again, blocked, line, due, resync].into_iter().flatten().min().unwrap_or(LOOK_AGAIN))
-            }
+        let end = match result {
+            Ok(Progress::Gone) => End::Gone,
+            Ok(Progress::GaveWay) => End::GaveWay,
+            Ok(Progress::Left) => End::Left,
+            Ok(Progress::Settled(plan)) => End::Settled(plan),
             Err(error) => {
-                let again = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
-                let backoff = self.context.failed(&self.uid);
-                // What a person just mends is soon seen; what nobody mends costs little.
-                let patience = jittered(if again { self.still_blocked } else { LOOK_AGAIN });
-                Action::requeue(match (error, error.retry()) {
-                    (_, Retry::Stalled) => patience,
-                    // When the store comes or gets ready, that wakes its targets.
-                    (Error::StoreNotFound(_) | Error::StoreNotReady { .. }, _) => backoff.max(patience),
-                    // Sooner or later the key is known everywhere, and then it is to be published.
-                    (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
-                    (_, Retry::Backoff) => backoff,
-                })
+                let for_a_while = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
+                End::Failed { error, for_a_while, backoff: self.context.failed(&self.uid) }
             }
-        }
+        };
+        let pace = Pace {
+            resync: self.resync,
+            still_blocked: self.still_blocked,
+            in_line: self.in_line,
+            now: self.clock.now(),
+            jitter: jittered,
+        };
+        pace.next(&end).map_or_else(Action::await_change, Action::requeue)
     }
 }
 
@@ -609,12 +597,6 @@ fn wanted(goal: &Goal) -> Option<&PolicyDocument> {
 fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
     let stalled = condition::find(&status.conditions, condition::STALLED);
     stalled.or_else(|| condition::find(&status.conditions, condition::READY))
-}
-
-fn until(due: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
-    // A second more than due: both ends are whole seconds.
-    let left = due.duration_since(now);
-    Duration::try_from(left).unwrap_or(Duration::ZERO) + Duration::from_secs(1)
 }
 
 #[cfg(test)]
