@@ -13,6 +13,8 @@ pub mod probes;
 pub mod proof;
 mod reach;
 pub mod reading;
+#[cfg(test)]
+pub(crate) mod sample;
 
 pub use bucket::bucket_is_missing;
 pub use engine::{DEADLINE, prove};

@@ -332,7 +332,7 @@ mod tests {
     use crate::{
         access::{Access, BucketName, Prefix},
         api::Capability,
-        probe::{plan::Marks, probes::Depth, reading::AWS},
+        probe::sample::{self, with},
     };
 
     const ACLS: Tier = Tier::Optional(Capability::ObjectAcls);
@@ -347,23 +347,11 @@ mod tests {
             capabilities: capabilities.iter().copied().collect(),
             ancestor_listing: false,
         };
-        Plan::new(&AWS, &access, &[], Marks { uid: "uid", nonce: "nonce" }, Depth::Write)
+        sample::plan(&access, Depth::Write)
     }
 
-    /// A proof in which all is as it should be, but for some answers.
     fn proof(capabilities: &[Capability], but: impl Fn(&Probe) -> Option<Reading>) -> Proof {
-        let plan = plan(capabilities);
-        let good = |probe: &Probe| match probe.expect {
-            Expect::Works => Reading::Allowed,
-            Expect::Refused => Reading::Refused(None),
-        };
-        let finding = |probe: &Probe| Finding { probe: probe.clone(), reading: but(probe).unwrap_or(good(probe)) };
-        let findings = plan.probes.iter().map(finding).collect();
-        Proof::new(plan, findings)
-    }
-
-    fn with(verb: Verb, expect: Expect, reading: &Reading) -> impl Fn(&Probe) -> Option<Reading> {
-        move |probe| probe.is(verb, expect).then(|| reading.clone())
+        sample::proof(plan(capabilities), but)
     }
 
     #[test]
@@ -520,13 +508,7 @@ mod tests {
     #[test]
     fn a_missing_bucket_is_published_only_to_who_may_create_it() {
         let missing = |capabilities: &[Capability], identity: Option<Reading>| {
-            let plan = plan(capabilities);
-            let reading = |at| if at == 0 { Reading::BucketMissing } else { Reading::NotTried(Skipped::Stopped) };
-            let probes = plan.probes.iter().enumerate();
-            let mut findings: Vec<Finding> =
-                probes.map(|(at, probe)| Finding { probe: probe.clone(), reading: reading(at) }).collect();
-            findings.extend(identity.map(|reading| Finding { probe: Probe::identity(), reading }));
-            Proof::new(plan, findings)
+            sample::without_bucket(plan(capabilities), identity)
         };
         let create = [Capability::CreateBucket];
         for (proof, publishable) in [

@@ -8,6 +8,8 @@
 pub mod collect;
 pub mod decide;
 pub mod error;
+#[cfg(test)]
+pub mod fixtures;
 pub mod observe;
 pub mod overlap;
 pub mod perform;

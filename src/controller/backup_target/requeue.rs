@@ -95,10 +95,13 @@ fn until(due: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
     use crate::{
-        access::Invalid,
         api::condition::reason,
         cluster,
-        controller::backup_target::{plan::Blocked, verification::Failure},
+        controller::backup_target::{
+            fixtures::{at, invalid},
+            plan::Blocked,
+            verification::Failure,
+        },
         store,
     };
 
@@ -108,10 +111,6 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a time")
     }
 
     fn pace() -> Pace {
@@ -180,10 +179,9 @@ mod tests {
         let cluster = |kind| Error::Cluster(cluster::Error { kind, what: "write it" });
         let not_ready = Error::StoreNotReady { name: "s".into(), why: String::new() };
         let proof = |retry| Error::NotProven(Failure { reason: reason::PROPAGATING, message: String::new(), retry });
-        let invalid = Error::Invalid(Invalid { field: "spec.bucket", problem: String::new() });
         // Without a failure before, and after failures for a while.
         let table = [
-            ("a person mends the spec", invalid, LOOK_AGAIN, STILL_BLOCKED),
+            ("a person mends the spec", Error::Invalid(invalid()), LOOK_AGAIN, STILL_BLOCKED),
             ("… or a right", store(store::Kind::Denied), LOOK_AGAIN, STILL_BLOCKED),
             ("… or a quota", cluster(cluster::Kind::QuotaExceeded), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what is in the way", Error::Blocked(Blocked::Suspended), LOOK_AGAIN, STILL_BLOCKED),

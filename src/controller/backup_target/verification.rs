@@ -184,3 +184,6 @@ fn of_limits(proof: &Proof, age: Duration) -> (Truth, &'static str, String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
