@@ -121,7 +121,7 @@ fn provided(
         return keep_tiers(conditions);
     }
     status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
-    let outdated = is_outdated(&status.conditions, access, plan);
+    let outdated = is_outdated(&status.conditions, access, goal, plan);
     match proof {
         _ if is_keyless(status) => without_key(conditions, status),
         Some(proof) => proven(conditions, status, access, proof, now),
@@ -147,12 +147,15 @@ fn provided(
     }
 }
 
-/// Whether a condition says what held back or added to the access before, and does not any more.
-fn is_outdated(before: &[Condition], access: &Access, plan: &Plan) -> bool {
-    let has = |tier: &str| access.tiers().any(|granted| granted.name() == tier);
-    before.iter().any(|told| match told.reason.as_str() {
-        reason::NOT_ALLOWED => has(&told.type_) || told.type_ == LEAST_PRIVILEGE,
-        reason::CHANGE_SUSPENDED => has(&told.type_),
+/// Whether a condition says of a tier what held it back or added to it, and does not any more: it would stand for as long as
+/// what was proven does.
+fn is_outdated(before: &[Condition], access: &Access, goal: &Provide, plan: &Plan) -> bool {
+    let is_lacking = |type_: &str| lacking(access, goal).any(|tier| tier.name() == type_);
+    let of_the_key = |told: &&Condition| tier_types().any(|type_| type_ == told.type_);
+    before.iter().filter(of_the_key).any(|told| match told.reason.as_str() {
+        reason::NOT_ALLOWED | reason::NOT_NEEDED | reason::CHANGE_SUSPENDED | reason::PENDING => {
+            !is_lacking(&told.type_)
+        }
         reason::EXCESS_ACCESS => plan.excess.is_empty() && told.message.starts_with(BESIDES),
         _ => false,
     })
@@ -261,17 +264,23 @@ fn granted(conditions: &mut Conditions<'_>, access: &Access) {
 
 /// What was asked for and is not granted.
 fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
-    let lacks = |tier: &Tier| !access.tiers().any(|granted| granted == *tier);
-    for tier in goal.grant.claimed.tiers().filter(lacks) {
-        let (why, message) = if goal.grant.access.tiers().any(|granted| granted == tier) && tier == CREATE_BUCKET {
+    for tier in lacking(access, goal) {
+        let (why, message) = if !goal.grant.access.tiers().any(|granted| granted == tier) {
+            (reason::NOT_ALLOWED, "no rule of the store allows it")
+        } else if tier == CREATE_BUCKET && !goal.rclone.create_bucket {
             (reason::NOT_NEEDED, "the bucket exists; the right comes back when the bucket is missing")
-        } else if goal.missing.is_empty() {
+        } else if goal.suspended {
             (reason::CHANGE_SUSPENDED, "asked for while suspended")
         } else {
-            (reason::NOT_ALLOWED, "no rule of the store allows it")
+            (reason::PENDING, "not given yet; Ready tells what is in the way")
         };
         conditions.set(tier.name(), Truth::False, why, message);
     }
+}
+
+/// The tiers that were asked for and that an access lacks.
+fn lacking(access: &Access, goal: &Provide) -> impl Iterator<Item = Tier> {
+    goal.grant.claimed.tiers().filter(|tier| !access.tiers().any(|granted| granted == *tier))
 }
 
 fn withheld(
@@ -395,7 +404,7 @@ fn is_keyless(status: &BackupTargetStatus) -> bool {
 /// What was found of a key that is gone says nothing any more.
 fn without_key(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
     status.proof = None;
-    for type_ in std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name)) {
+    for type_ in tier_types() {
         conditions.set(type_, Truth::Unknown, reason::PENDING, "there is no access key");
     }
 }
@@ -458,16 +467,22 @@ fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
 
 /// What was proven still holds; `false` when there is nothing to hold on to.
 fn confirm_tiers(conditions: &mut Conditions<'_>) -> bool {
-    let mut types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
-    types.all(|type_| conditions.confirm(type_))
+    tier_types().all(|type_| conditions.confirm(type_))
 }
 
 /// Nothing new is known about the tiers.
 fn keep_tiers(conditions: &mut Conditions<'_>) {
-    let types = std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name));
-    for type_ in types {
+    for type_ in tier_types() {
         if !conditions.keep(type_) {
             conditions.set(type_, Truth::Unknown, reason::PENDING, "not known yet");
         }
     }
 }
+
+/// The conditions of all tiers, and of what limits them.
+fn tier_types() -> impl Iterator<Item = &'static str> {
+    std::iter::once(LEAST_PRIVILEGE).chain(Tier::ALL.into_iter().map(Tier::name))
+}
+
+#[cfg(test)]
+mod tests;

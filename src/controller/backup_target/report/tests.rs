@@ -1,0 +1,157 @@
+//! How a reconcile ended × what status said before → what status says.
+
+mod failed;
+mod leaving;
+mod ready;
+mod tiers;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    api::backup_target::{PolicyForm, PolicyStatus},
+    cluster,
+    controller::backup_target::fixtures::{
+        access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says,
+    },
+    probe::{
+        Depth, Probe,
+        probes::{Expect, Verb},
+        reading::{Denier, Reading},
+        sample::{self, with},
+    },
+    store,
+};
+
+const NOW: i64 = 1_000;
+const ACLS: Capability = Capability::ObjectAcls;
+const UPLOADS: Capability = Capability::MultipartUploads;
+const CREATE: Capability = Capability::CreateBucket;
+
+/// A reconcile that ended: towards what, with what, and what status remembers by then.
+#[derive(Clone)]
+struct Ended {
+    target: BackupTarget,
+    memory: BackupTargetStatus,
+    goal: Option<Goal>,
+    disturbed: bool,
+    proof: Option<Proof>,
+    result: Result<Plan, Error>,
+}
+
+/// One that decided what should be, has nothing left to do, and never said anything before.
+fn settled(target: BackupTarget, memory: BackupTargetStatus, rules: &[Value]) -> Ended {
+    let rules: Vec<_> = rules.iter().map(rule).collect();
+    let goal = decided(&target, &memory, &rules).expect("a decision");
+    Ended { target, memory, goal: Some(goal), disturbed: false, proof: None, result: Ok(Plan::default()) }
+}
+
+/// One that provides what such a spec asks for where a rule allows so much, to a target that was given that before.
+fn provides(spec: &Value, rule: &Value, before: &[Capability]) -> Ended {
+    let mut ended = settled(claim(spec), given(&access(before, false)), std::slice::from_ref(rule));
+    let digest = ended.provide().document.digest();
+    ended.memory.policy = Some(PolicyStatus { digest, form: PolicyForm::Inline });
+    ended.memory.secret_name = Some("dataset-1".to_owned());
+    ended
+}
+
+/// One that provides just base access.
+fn base() -> Ended {
+    provides(&json!({}), &json!({}), &[])
+}
+
+/// One that provides base access and some tiers.
+fn tiers(capabilities: &[Capability]) -> Ended {
+    let all = json!({"capabilities": capabilities});
+    provides(&all, &all, capabilities)
+}
+
+impl Ended {
+    fn provide(&mut self) -> &mut Provide {
+        match &mut self.goal {
+            Some(Goal::Provide(provide)) => provide,
+            other => panic!("it does not provide: {other:?}"),
+        }
+    }
+
+    fn with(self, plan: Plan) -> Self {
+        Self { result: Ok(plan), ..self }
+    }
+
+    fn blocked(self, blocked: Blocked) -> Self {
+        self.with(Plan { blocked: Some(blocked), ..Plan::default() })
+    }
+
+    fn waiting(self, waiting: Waiting) -> Self {
+        self.with(Plan { waiting: Some(waiting), ..Plan::default() })
+    }
+
+    fn failed(self, error: Error) -> Self {
+        Self { result: Err(error), ..self }
+    }
+
+    fn disturbed(self) -> Self {
+        Self { disturbed: true, ..self }
+    }
+
+    /// Whose key was tried, long after it got its policy, with all as it should be but for some answers.
+    fn tried(mut self, but: impl Fn(&Probe) -> Option<Reading>) -> Self {
+        self.remember_proof(0);
+        let access = self.provide().current.clone().expect("something is given");
+        Self { proof: Some(sample::proof(sample::plan(&access, Depth::Write), but)), ..self }
+    }
+
+    fn remember_proof(&mut self, since: i64) {
+        let (key, policy) = ("K1".to_owned(), self.memory.policy.clone().expect("a policy").digest);
+        let (works, bucket_missing, conclusive) = (true, false, true);
+        self.memory.proof =
+            Some(ProofRecord { key, policy, at: at(since), since: at(since), works, bucket_missing, conclusive });
+    }
+
+    /// The next one, after status said that and the spec was not changed.
+    fn after(mut self, before: &BackupTargetStatus) -> Self {
+        self.memory.conditions.clone_from(&before.conditions);
+        self.memory.observed_generation = before.observed_generation;
+        self.memory.proof.clone_from(&before.proof);
+        self
+    }
+
+    fn told(&self) -> BackupTargetStatus {
+        let outcome = Outcome {
+            goal: self.goal.as_ref(),
+            disturbed: self.disturbed,
+            proof: self.proof.as_ref(),
+            result: self.result.as_ref(),
+        };
+        report(&self.target, self.memory.clone(), &outcome, at(NOW))
+    }
+}
+
+/// Status and reason of Ready, and which condition says that it goes on by itself or that it needs a person.
+fn state(status: &BackupTargetStatus) -> (&str, &str, Option<&'static str>) {
+    let (ready, why) = says(&status.conditions, READY).expect("Ready is always told");
+    let tells = |type_: &&str| says(&status.conditions, type_).is_some();
+    let mut abnormal = [RECONCILING, STALLED].into_iter().filter(tells);
+    let first = abnormal.next();
+    assert_eq!(abnormal.next(), None, "it cannot be both");
+    assert!(first.is_none_or(|type_| says(&status.conditions, type_).is_some_and(|(said, _)| said == "True")));
+    (ready, why, first)
+}
+
+fn message<'a>(status: &'a BackupTargetStatus, type_: &str) -> &'a str {
+    condition::find(&status.conditions, type_).map(|told| told.message.as_str()).expect("it is told")
+}
+
+/// What is said of a tier, or of [`LEAST_PRIVILEGE`].
+#[track_caller]
+fn assert_says(status: &BackupTargetStatus, type_: &str, truth: Truth, reason: &str) {
+    assert_eq!(says(&status.conditions, type_), Some((truth.as_str(), reason)), "{type_}");
+}
+
+fn unreachable() -> Error {
+    store::Error { kind: store::Kind::Unreachable, action: "iam:GetUser" }.into()
+}
+
+fn denied() -> Error {
+    store::Error { kind: store::Kind::Denied, action: "iam:GetUser" }.into()
+}
