@@ -162,10 +162,10 @@ fn rooms() -> BTreeSet<PathBuf> {
         let path = path.strip_prefix(project()).expect("inside").to_owned();
         let folder = path.parent().expect("a folder").to_owned();
         let is_apart = |name: &str| path.file_stem().is_some_and(|stem| stem == name);
-        if folder.components().any(|part| part.as_os_str() == "tests") {
+        if is_apart("tests") || folder.components().any(|part| part.as_os_str() == "tests") {
             continue;
         }
-        if SHOWN_IN_FULL.iter().any(|shown| folder == Path::new(shown)) && !is_apart("mod") && !is_apart("tests") {
+        if SHOWN_IN_FULL.iter().any(|shown| folder == Path::new(shown)) && !is_apart("mod") {
             rooms.insert(path);
         }
         rooms.insert(folder);
