@@ -324,6 +324,16 @@ fn the_examples_of_the_documents_work() {
     }
 }
 
+/// Its store and its target fit each other, and each field of them is one.
+#[test]
+fn the_objects_of_the_readme_are_rendered() {
+    let readme = fs::read_to_string(project().join("README.md")).expect("readable");
+    let objects: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(objects.len(), 2, "a store and a target: {objects:?}");
+    let policy = rendered(&["-f", "-", "-o", "policy"], &objects.join("---\n"));
+    assert!(policy.contains("my-backups/clusters/prod/backups/dataset-1/*"), "{policy}");
+}
+
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }

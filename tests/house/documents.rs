@@ -105,6 +105,19 @@ fn every_alert_is_explained() {
     assert!(missing.is_empty(), "{ON_CALL} does not say what to do about {missing:?}");
 }
 
+#[test]
+fn every_metric_is_explained() {
+    let (text, code) = (read(ON_CALL), read("src/telemetry/metrics.rs"));
+    let metrics: Vec<&str> =
+        code.split("registry.register").skip(1).filter_map(|rest| rest.split('"').nth(1)).collect();
+    assert!(metrics.len() > 10, "{metrics:?}");
+    let explained = named_in_rows(&text);
+    let is_explained =
+        |name: &&&str| ["", "_total", "_seconds"].iter().any(|end| explained.contains(&*format!("{name}{end}")));
+    let missing: Vec<&&str> = metrics.iter().filter(|name| !is_explained(name)).collect();
+    assert!(missing.is_empty(), "{ON_CALL} does not explain {missing:?}");
+}
+
 /// Folders of which documents name files.
 const ROOTS: [&str; 6] = ["src/", "tests/", "docs/", "charts/", "examples/", "crds/"];
 
@@ -126,7 +139,7 @@ fn every_file_that_a_document_names_is_there() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// Rooms whose files are all on the map; of others it shows the folder.
+/// Folders whose files are all on the map; of others it shows the folder alone.
 const SHOWN_IN_FULL: [&str; 3] = ["src", "src/controller", "src/controller/backup_target"];
 
 /// The paths of a row of the map: a name without a folder is beside the first one.
@@ -142,22 +155,22 @@ fn of_row(row: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_map_shows_every_room() {
+fn the_map_shows_every_module() {
     let text = read("CONTRIBUTING.md");
-    let (_, map) = text.split_once("## A map of the house").expect("a map");
+    let (_, map) = text.split_once("## Map of the code").expect("a map");
     let (map, _) = map.split_once("\n## ").expect("an end of the map");
     let rows = map.lines().filter(|line| line.starts_with("| `"));
     let shown: BTreeSet<PathBuf> = rows.flat_map(of_row).collect();
     let missing: Vec<&PathBuf> = shown.iter().filter(|path| !project().join(path).exists()).collect();
     assert!(missing.is_empty(), "the map shows what is not there: {missing:?}");
-    let left_out: Vec<PathBuf> = rooms().into_iter().filter(|path| !shown.contains(path)).collect();
+    let left_out: Vec<PathBuf> = modules().into_iter().filter(|path| !shown.contains(path)).collect();
     assert!(left_out.is_empty(), "the map does not show {left_out:?}");
 }
 
-/// What has to be on the map: every folder, and the files of some of them, but for those that only hold a room together and
+/// What has to be on the map: every folder, and the files of some of them, but for those that only hold a module together and
 /// for tests.
-fn rooms() -> BTreeSet<PathBuf> {
-    let mut rooms = BTreeSet::new();
+fn modules() -> BTreeSet<PathBuf> {
+    let mut modules = BTreeSet::new();
     for path in sources("src") {
         let path = path.strip_prefix(project()).expect("inside").to_owned();
         let folder = path.parent().expect("a folder").to_owned();
@@ -166,12 +179,12 @@ fn rooms() -> BTreeSet<PathBuf> {
             continue;
         }
         if SHOWN_IN_FULL.iter().any(|shown| folder == Path::new(shown)) && !is_apart("mod") {
-            rooms.insert(path);
+            modules.insert(path);
         }
-        rooms.insert(folder);
+        modules.insert(folder);
     }
-    rooms.remove(Path::new("src"));
-    rooms
+    modules.remove(Path::new("src"));
+    modules
 }
 
 /// What only those have who wrote the code.
