@@ -6,7 +6,7 @@ use kube::Resource;
 use tracing::{info, warn};
 
 use super::{backup_target::error::Error, connection::pinned, context::Context, seen::SeenTarget};
-use crate::{access::claim::object_name, names, store::aws::CreatedKey};
+use crate::{access::claim::object_name, names, store::CreatedKey};
 
 /// Deletes the unpublished keys that nobody else can have.
 pub async fn revoke_unpublished_keys(context: &Context) {

@@ -12,7 +12,7 @@ use aws_sdk_iam::{
 use jiff::Timestamp;
 
 use super::{
-    Error, Key, Kind, Managed, Owner, Policies, Principal, User, UserSpec,
+    CreatedKey, Error, Key, Kind, Managed, Owner, Policies, Principal, User, UserSpec,
     answers::{List, key_id, word},
     clock::Clock,
     gate::Gate,
@@ -48,15 +48,6 @@ pub struct Listed {
     pub name: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-}
-
-/// A key that was just created.
-#[derive(Clone, Debug)]
-pub struct CreatedKey {
-    /// Both halves.
-    pub key: AccessKey,
-    /// When IAM created it.
-    pub created_at: Timestamp,
 }
 
 impl Iam {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
-    access::{Meaning, PolicyDocument},
+    access::{Meaning, PolicyDocument, rclone::AccessKey},
     api::backup_target::PolicyForm,
 };
 
@@ -176,6 +176,15 @@ pub struct Key {
     pub active: bool,
     /// When it was last used, where that was asked for and is known.
     pub last_used: Option<Timestamp>,
+}
+
+/// A key that was just created.
+#[derive(Clone, Debug)]
+pub struct CreatedKey {
+    /// Both halves.
+    pub key: AccessKey,
+    /// When the store created it.
+    pub created_at: Timestamp,
 }
 
 /// Which principal is meant, and what marks it as ours.

@@ -14,7 +14,7 @@ use syn::{
 };
 
 /// Rooms in which decisions are made; each may be a file or a folder.
-const PURE: [&str; 22] = [
+const PURE: [&str; 24] = [
     "src/api",
     "src/access",
     "src/names.rs",
@@ -25,6 +25,8 @@ const PURE: [&str; 22] = [
     "src/controller/rivals.rs",
     "src/controller/backup_store/report.rs",
     "src/controller/backup_target/decide.rs",
+    "src/controller/backup_target/events.rs",
+    "src/controller/backup_target/failure.rs",
     "src/controller/backup_target/overlap.rs",
     "src/controller/backup_target/plan",
     "src/controller/backup_target/record.rs",

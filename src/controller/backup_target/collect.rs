@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::{
     decide::{self, Goal},
     error::Error,
-    perform::{Executor, Tools},
+    perform::{Performer, Tools},
     plan::{self, Fresh, Step},
     state::State,
 };
@@ -95,7 +95,8 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
         principal: iam.observe(&user, &questions).await?,
         secrets: BTreeMap::new(),
         absence: Absence::default(),
-        in_hand: None,
+        in_hand: context.unpublished_keys.get(uid),
+        opened: None,
         is_applied: false,
         contested_until: None,
         forgotten: Vec::new(),
@@ -117,10 +118,10 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
             fence: connection.fence(),
         },
     };
-    let mut executor = Executor::new(tools, &user, &Goal::Remove, target, state);
+    let mut performer = Performer::new(tools, &user, &Goal::Remove, target);
     // There is nothing to let go, and another target may have its name by now.
-    for step in plan.steps.into_iter().filter(|step| !matches!(step, Step::ReleaseTarget)) {
-        executor.execute(step).await?;
+    for planned in plan.steps.iter().filter(|planned| !matches!(planned.step, Step::ReleaseTarget)) {
+        performer.take(&planned.step, &mut state).await?;
     }
     match (plan.blocked, plan.waiting) {
         (Some(blocked), _) => Err(Error::Blocked(blocked)),

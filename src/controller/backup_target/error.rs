@@ -139,6 +139,19 @@ impl Error {
         }
     }
 
+    /// Whether the store says that what was to be created is there already.
+    #[must_use]
+    pub fn is_there_already(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == store::Kind::AlreadyExists)
+    }
+
+    /// Whether a write to Kubernetes found what it did not expect: perhaps an earlier one of our own that took effect late.
+    #[must_use]
+    pub fn came_in_between(&self) -> bool {
+        use cluster::Kind;
+        matches!(self, Self::Cluster(error) if matches!(error.kind, Kind::AlreadyExists | Kind::Conflict))
+    }
+
     /// Whether what was published before still stands: the operator could not look, and nothing says that it changed.
     #[must_use]
     pub fn leaves_ready(&self) -> bool {

@@ -8,6 +8,8 @@
 pub mod collect;
 pub mod decide;
 pub mod error;
+pub mod events;
+pub mod failure;
 #[cfg(test)]
 pub mod fixtures;
 pub mod observe;

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::{error::Error, state::State};
 use crate::{
-    access::{PolicyDocument, rclone::AccessKey},
+    access::PolicyDocument,
     api::{
         BackupTarget,
         backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
@@ -17,7 +17,7 @@ use crate::{
     controller::absence::Absence,
     names::{self, ObjectName},
     store::{
-        Principal, UserSpec,
+        CreatedKey, Principal, UserSpec,
         aws::{Iam, Questions},
     },
 };
@@ -49,7 +49,7 @@ pub struct Observation<'a> {
     /// The policy that it should have, if any.
     pub wanted: Option<&'a PolicyDocument>,
     /// The key that this process created and has not published yet.
-    pub in_hand: Option<AccessKey>,
+    pub in_hand: Option<CreatedKey>,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
     /// Secrets that could not be read or deleted a moment ago.
@@ -82,6 +82,7 @@ impl Observation<'_> {
             secrets,
             absence,
             in_hand: self.in_hand.clone(),
+            opened: None,
             is_applied: self
                 .status
                 .applied

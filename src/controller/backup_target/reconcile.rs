@@ -13,9 +13,10 @@ use tracing::{info, warn};
 use super::{
     decide::{self, Facts, Goal},
     error::Error,
+    failure::{Begin, may_begin},
     observe::{Look, Observation},
-    perform::{Executor, Tools},
-    plan::{self, Fresh, Plan, Step, Waiting},
+    perform::{Performer, Tools},
+    plan::{self, Fresh, Plan, Planned, Step, Waiting},
     report::{DELETION_WAITS, Outcome, report},
     requeue::{End, LOOK_AGAIN, Pace},
     state::State,
@@ -96,15 +97,6 @@ async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
         target,
     };
     Box::pin(reconcile.run()).await
-}
-
-/// Whether a step is begun after what became of those before it. A refusal holds back all but what takes away; a store that says
-/// nothing would only be asked in vain.
-fn may_begin(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
-    match before {
-        Ok(()) => !is_late || step.takes_away(),
-        Err(error) => error.is_definite() && step.takes_away(),
-    }
 }
 
 struct Reconcile<'a> {
@@ -321,7 +313,7 @@ impl Reconcile<'_> {
             user: work.user,
             wanted: wanted(work.goal),
             unread: &self.unread,
-            in_hand: self.context.unpublished_keys.get(&self.uid).map(|created| created.key),
+            in_hand: self.context.unpublished_keys.get(&self.uid),
             contested_until: memory.repairs.contested_until(self.clock.now()),
             now: self.clock.now(),
         };
@@ -366,47 +358,62 @@ impl Reconcile<'_> {
     }
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
-    async fn execute(&mut self, work: &Work<'_>, plan: Plan, state: State) -> Result<Option<Principal>, Error> {
-        let mut executor = Executor::new(work.tools, work.user, work.goal, self.target.clone(), state);
-        let disturbs = |step: &Step| matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
+    async fn execute(&mut self, work: &Work<'_>, plan: Plan, mut state: State) -> Result<Option<Principal>, Error> {
+        let mut performer = Performer::new(work.tools, work.user, work.goal, self.target.clone());
+        let disturbs =
+            |planned: &Planned| matches!(planned.step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
         self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
         let mut result = Ok(());
-        for step in plan.steps {
+        for Planned { step, .. } in &plan.steps {
             // Between steps and never within one: an answer that nobody waits for is an answer lost.
-            if !may_begin(&step, &result, Instant::now() >= self.end) {
-                result = result.and(Err(Error::TimedOut));
-                continue;
+            match may_begin(step, &state, &result, Instant::now() >= self.end) {
+                Begin::Yes => {
+                    self.before_it_is_gone(step);
+                    result = result.and(performer.take(step, &mut state).await);
+                }
+                Begin::Later => {}
+                Begin::No => result = result.and(Err(Error::TimedOut)),
             }
-            if matches!(step, Step::ReleaseTarget) {
-                // Before it can be seen to be gone.
-                self.let_go = true;
-                self.context.departed.let_go(&self.uid);
-            }
-            let done = executor.execute(step).await;
-            result = result.and(done);
         }
-        let unread = executor.state.secrets.into_iter().filter_map(|(name, secret)| match secret {
-            SecretState::Unknown(error) => Some((name, error)),
+        self.take_in(performer, &state);
+        if result.is_ok() && !plan.repairs.is_empty() {
+            self.note_repairs(&plan.repairs);
+        }
+        result.map(|()| (!is_let_go(&plan)).then_some(state.principal))
+    }
+
+    /// Before the target can be seen to be gone, it is known to have been let go.
+    fn before_it_is_gone(&mut self, step: &Step) {
+        if matches!(step, Step::ReleaseTarget) {
+            self.let_go = true;
+            self.context.departed.let_go(&self.uid);
+        }
+    }
+
+    fn take_in(&mut self, performer: Performer<'_>, state: &State) {
+        let unread = state.secrets.iter().filter_map(|(name, secret)| match secret {
+            SecretState::Unknown(error) => Some((name.clone(), error.clone())),
             _ => None,
         });
         self.unread.extend(unread);
-        self.target = executor.target;
-        self.memory = executor.state.status;
-        if let Some(proof) = &executor.proof {
+        self.memory = state.status.clone();
+        let Performer { target, mut notes, proof, .. } = performer;
+        self.target = target;
+        if let Some(proof) = &proof {
             for tier in Tier::ALL {
                 self.context.telemetry.metrics.proven(tier.name(), proof.tier(tier).name());
             }
         }
-        self.proof = executor.proof.or(self.proof.take());
-        self.notes.append(&mut executor.notes);
-        if result.is_ok() && !plan.repairs.is_empty() {
-            self.context.repaired(&self.uid, self.clock.now());
-            let store = self.target.spec.store_ref.resolved();
-            self.context.telemetry.metrics.repaired(self.context.seen.known(&store));
-            let message = format!("somebody else changed {}; it was put right", plan.repairs.join(", "));
-            self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
-        }
-        result.map(|()| (!executor.released).then_some(executor.state.principal))
+        self.proof = proof.or(self.proof.take());
+        self.notes.append(&mut notes);
+    }
+
+    fn note_repairs(&mut self, repairs: &[String]) {
+        self.context.repaired(&self.uid, self.clock.now());
+        let store = self.target.spec.store_ref.resolved();
+        self.context.telemetry.metrics.repaired(self.context.seen.known(&store));
+        let message = format!("somebody else changed {}; it was put right", repairs.join(", "));
+        self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
     }
 
     fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
@@ -599,31 +606,6 @@ fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
     stalled.or_else(|| condition::find(&status.conditions, condition::READY))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::plan::KeyEnd;
-    use super::*;
-    use crate::store;
-
-    fn failed(kind: store::Kind) -> Result<(), Error> {
-        Err(Error::Store(store::Error { kind, action: "iam:PutUserPermissionsBoundary" }))
-    }
-
-    #[test]
-    fn neither_a_refusal_nor_the_time_holds_back_what_takes_away() {
-        let takes = |why| Step::DeleteKey { id: "K1".into(), why };
-        let (revokes, makes_room) = (takes(KeyEnd::Expired), takes(KeyEnd::MakesRoom));
-        let deactivates = Step::DeactivateKey { id: "K1".into(), retire: false };
-        for step in [&Step::DeletePolicy, &deactivates, &revokes] {
-            assert!(may_begin(step, &Ok(()), true), "{step:?} has no deadline");
-            assert!(may_begin(step, &failed(store::Kind::Denied), false), "{step:?} needs nothing of what was refused");
-            assert!(may_begin(step, &Err(Error::TimedOut), true), "{step:?}");
-            assert!(!may_begin(step, &failed(store::Kind::Unreachable), false), "nobody would hear {step:?}");
-        }
-        for step in [&Step::CreateKey, &Step::DeleteUser, &Step::ReleaseTarget, &makes_room] {
-            assert!(may_begin(step, &Ok(()), false), "{step:?}");
-            assert!(!may_begin(step, &Ok(()), true), "{step:?}");
-            assert!(!may_begin(step, &failed(store::Kind::Denied), false), "{step:?}");
-        }
-    }
+fn is_let_go(plan: &Plan) -> bool {
+    plan.steps.iter().any(|planned| matches!(planned.step, Step::ReleaseTarget))
 }

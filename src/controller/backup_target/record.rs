@@ -1,35 +1,170 @@
-//! How each finished step changes the state; the executor and the planner's tests share it.
+//! What each step leaves behind: in what is observed, and in what status remembers. Pure, and the same for the planner's tests.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::state::State;
+use super::{
+    error::Error,
+    events::Happened,
+    plan::{KeyEnd, NewKey, PutPolicy, SecretKey, Step, WriteSecret},
+    state::{OpenedIntent, State},
+    verification::{self, Failure},
+};
 use crate::{
-    access::{PolicyDocument, rclone::AccessKey},
-    api::backup_target::{
-        AccessRecord, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, PreviousAccess, PreviousSecret, ProofRecord,
-    },
+    access::rclone::AccessKey,
+    api::backup_target::{KeyIntent, KeyRecord, PolicyStatus, PreviousSecret, ProofRecord},
     cluster::{self, OwnedSecret, SecretState},
     names::ObjectName,
-    store::{Key, Policies, Principal, User},
+    probe::{Limits, Proof},
+    store::{CreatedKey, Key, Policies, Principal, User, UserSpec, clock::Skew},
 };
 
-/// What a proof found, in short.
+/// What a step brought back.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Nothing but that it is done.
+    Done,
+    /// The unique id of a principal that was created.
+    PrincipalCreated(String),
+    /// A key that was created.
+    KeyCreated(CreatedKey),
+    /// What a key could do.
+    Tried {
+        /// Its id.
+        key: String,
+        /// What it could do.
+        proof: Proof,
+    },
+    /// A Secret as it is now, and the rclone.conf that it was to have.
+    SecretWritten {
+        /// The Secret.
+        secret: Box<OwnedSecret>,
+        /// What was sent.
+        sent: SecretString,
+    },
+    /// A Secret that may not be touched, and is left.
+    SecretLeft(cluster::Error),
+}
+
+/// What the consequences of a step depend on, beside the state.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// Whether base access works, or can once the bucket is there.
-    pub works: bool,
-    /// Whether there is no bucket yet.
-    pub bucket_missing: bool,
-    /// Whether everything was answered as it should be.
-    pub conclusive: bool,
+pub struct Moment<'a> {
+    /// The principal as it is to be.
+    pub user: &'a UserSpec,
+    /// How long a replaced key stays valid.
+    pub overlap: Duration,
+    /// Now, by the store's clock where that is known.
+    pub now: Timestamp,
+    /// How far this machine's clock is from the store's, if that is worth telling.
+    pub skew: Option<Skew>,
 }
 
 impl State {
+    /// Takes in what a step did.
+    ///
+    /// # Errors
+    /// When it was done, and what came of it is not what is needed.
+    pub fn apply(&mut self, step: &Step, outcome: Outcome, moment: &Moment<'_>) -> Result<Option<Happened>, Error> {
+        match step {
+            Step::Claim(intent) => self.claimed(intent.clone()),
+            Step::OpenIntent(intent, why) => self.intent_opened(intent.clone(), *why),
+            Step::CreateUser => self.user_created(moment.user, outcome),
+            Step::SetBoundary(arn) => self.user(|user| user.boundary = Some(arn.clone())),
+            Step::Tag => self.user(|user| user.tagged = true),
+            Step::DeleteAddition(name) => self.user(|user| user.additions.inline.retain(|other| other != name)),
+            Step::Detach(arn) => self.user(|user| user.additions.attached.retain(|other| other != arn)),
+            Step::PutPolicy(put) | Step::CutBack(put) | Step::Remember(put) => self.policy_put(put),
+            Step::Withhold(ids) => self.keys_withheld(ids),
+            Step::ActivateKey(id) => self.key_activated(id),
+            Step::DeactivateKey { id, retire } => return Ok(self.key_deactivated(id, *retire, moment.now)),
+            Step::ExtendKey { id, until } => self.key_record(id, |record| record.revoke_at = Some(*until)),
+            Step::DeleteKey { id, why } => return Ok(self.key_ended(id, *why)),
+            Step::CheckSecret(_) => {}
+            Step::CreateKey => {
+                if let Outcome::KeyCreated(created) = outcome {
+                    self.key_created(created);
+                }
+            }
+            Step::Prove { publishes, .. } => {
+                if let Outcome::Tried { key, proof } = outcome {
+                    self.tried(&key, &proof, *publishes, moment)?;
+                }
+            }
+            Step::WriteSecret(write) => {
+                if let Outcome::SecretWritten { secret, sent } = outcome {
+                    return self.published(write, *secret, &sent, moment);
+                }
+            }
+            Step::DeleteSecret(name) | Step::DisownSecret(name) => match outcome {
+                Outcome::SecretLeft(error) => self.secret_unknown(name, error),
+                _ => self.secret_deleted(name),
+            },
+            Step::DeletePolicy | Step::DeletePolicyLeftBehind => self.policy_deleted(),
+            Step::DeleteUser => self.user_deleted(),
+            Step::TagRetained => self.user(|user| user.retained = true),
+            Step::ReleaseTarget => {
+                self.finalizer = false;
+                return Ok(Some(Happened::LetGo));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes in that a step failed: nothing came of the intent that was opened just now, when the failure certainly made no key.
+    pub fn failed(&mut self, step: &Step, error: &Error) {
+        // A principal that was there all along, and that the store did not show, is no key, and none was asked for yet.
+        let is_there_already = matches!(step, Step::CreateUser) && error.is_there_already();
+        if !error.is_definite() && !is_there_already {
+            return;
+        }
+        let Some(opened) = self.opened.clone() else { return };
+        let is_open = self.open_intent().is_some_and(|intent| intent.nonce == opened.nonce);
+        if is_open && self.orphans().is_empty() {
+            // No key was made, so none counts against the limit.
+            self.status.last_reissue = opened.last_reissue;
+            self.intent_settled();
+        }
+    }
+
+    /// The Secret was written; with a new key in it, that is the published one now.
+    fn published(
+        &mut self,
+        write: &WriteSecret,
+        secret: OwnedSecret,
+        sent: &SecretString,
+        moment: &Moment<'_>,
+    ) -> Result<Option<Happened>, Error> {
+        let altered = altered(&secret, sent);
+        let pending = self.pending(moment.now).cloned();
+        self.secret_written(&write.name, secret, moment);
+        if let Some(what) = altered {
+            return Err(Error::Altered { name: write.name.to_string(), what });
+        }
+        let (SecretKey::Unpublished(why), Some(created)) = (&write.key, pending) else { return Ok(None) };
+        self.key_published(&created.key, created.created_at, moment.overlap, moment.now);
+        self.in_hand = None;
+        let replaced = self.status.keys.iter().find(|record| record.superseded_at == Some(moment.now));
+        Ok((*why != NewKey::First).then(|| Happened::KeyReissued {
+            why: *why,
+            secret: write.name.to_string(),
+            key: created.key.id.clone(),
+            replaced: replaced.cloned(),
+        }))
+    }
+
+    fn note_opened(&mut self, intent: &KeyIntent) {
+        // One that takes the place of another that is open stands for what that may still bring, too.
+        let is_first = self.open_intent().is_none();
+        let last_reissue = self.status.last_reissue;
+        self.opened = is_first.then(|| OpenedIntent { nonce: intent.nonce.clone(), last_reissue });
+    }
+
     /// The target has our finalizer, and with it an intent. Status remembers that from its next write on, since a tenant can
     /// take an annotation away.
-    pub fn claimed(&mut self, intent: KeyIntent) {
+    fn claimed(&mut self, intent: KeyIntent) {
+        self.note_opened(&intent);
         self.finalizer = true;
         if self.first_intent_counts() {
             self.status.key_intent = Some(intent.clone());
@@ -38,65 +173,76 @@ impl State {
     }
 
     /// The principal was created.
-    pub fn user_created(&mut self, name: &str, id: String, boundary: Option<String>) {
-        self.status.principal = Some(name.to_owned());
+    fn user_created(&mut self, user: &UserSpec, outcome: Outcome) {
+        let Outcome::PrincipalCreated(id) = outcome else { return };
+        self.status.principal = Some(user.name.clone());
         self.status.principal_id = Some(id.clone());
         // Keys go with the principal that they were made for.
         self.status.keys.clear();
+        let boundary = user.boundary.clone();
         self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
     }
 
     /// The principal was deleted, and is not waited for any more.
-    pub fn user_deleted(&mut self) {
+    fn user_deleted(&mut self) {
         self.status.key_created_at = None;
         self.principal = Principal::Absent;
     }
 
-    /// The policy was written.
-    pub fn policy_put(&mut self, document: &PolicyDocument, form: PolicyForm) {
-        self.status.policy = Some(PolicyStatus { digest: document.digest(), form });
-        self.user(|user| user.policies = Policies::with(document, form));
+    /// The policy is that one; what it was made for is remembered.
+    fn policy_put(&mut self, put: &PutPolicy) {
+        self.status.policy = Some(PolicyStatus { digest: put.document.digest(), form: put.form });
+        self.user(|user| user.policies = Policies::with(&put.document, put.form));
+        if let Some((access, previous)) = put.record.clone() {
+            self.status.access = Some(access);
+            self.status.previous_access = previous;
+        }
     }
 
     /// The policy is gone.
-    pub fn policy_deleted(&mut self) {
+    fn policy_deleted(&mut self) {
         self.status.policy = None;
         self.user(|user| user.policies = Policies::default());
     }
 
-    /// Remembers what the policy was made for.
-    pub fn access_recorded(&mut self, access: AccessRecord, previous: Vec<PreviousAccess>) {
-        self.status.access = Some(access);
-        self.status.previous_access = previous;
-    }
-
     /// An intent to create a key is in status.
-    pub fn intent_opened(&mut self, intent: KeyIntent) {
-        if self.status.access_key_id.is_some() {
+    fn intent_opened(&mut self, intent: KeyIntent, why: NewKey) {
+        self.note_opened(&intent);
+        if why != NewKey::First {
             self.status.last_reissue = Some(intent.started_at);
         }
         self.status.key_intent = Some(intent);
     }
 
     /// A key was created; nobody but this process has its secret half yet.
-    pub fn key_created(&mut self, key: AccessKey, created_at: Timestamp) {
-        self.user(|user| {
-            user.keys.push(Key { id: key.id.clone(), created_at, active: true, last_used: None });
-        });
-        self.in_hand = Some(key);
+    fn key_created(&mut self, created: CreatedKey) {
+        let (id, created_at) = (created.key.id.clone(), created.created_at);
+        self.user(|user| user.keys.push(Key { id, created_at, active: true, last_used: None }));
+        self.in_hand = Some(created);
     }
 
-    /// The key was tried, with the policy that it has.
-    pub fn key_tried(&mut self, key: &str, found: Found, now: Timestamp) {
-        let policy = self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default();
-        let since = self.tried_since(key).unwrap_or(now);
-        let Found { works, bucket_missing, conclusive } = found;
-        let key = key.to_owned();
-        self.status.proof = Some(ProofRecord { key, policy, at: now, since, works, bucket_missing, conclusive });
+    /// The key was tried, with the policy that it has. A store that does not answer says nothing, and what was proven before
+    /// stands.
+    fn tried(&mut self, key: &str, proof: &Proof, publishes: bool, moment: &Moment<'_>) -> Result<(), Error> {
+        let since = self.tried_since(key).unwrap_or(moment.now);
+        let failure = verification::failure(proof, publishes, verification::age(since, moment.now));
+        let failure = failure.map(|failure| failure.with_skew(moment.skew));
+        if !failure.as_ref().is_some_and(Failure::is_silence) {
+            self.status.proof = Some(ProofRecord {
+                key: key.to_owned(),
+                policy: self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default(),
+                at: moment.now,
+                since,
+                works: if publishes { failure.is_none() } else { proof.publishable() },
+                bucket_missing: proof.is_bucket_missing(),
+                conclusive: proof.complete() && proof.limits() == Limits::Held,
+            });
+        }
+        failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure)))
     }
 
     /// A key is in the Secret; the one before it is valid for as long as the overlap.
-    pub fn key_published(&mut self, key: &AccessKey, created_at: Timestamp, overlap: Duration, now: Timestamp) {
+    pub(super) fn key_published(&mut self, key: &AccessKey, created_at: Timestamp, overlap: Duration, now: Timestamp) {
         if let Some(before) = self.status.keys.iter_mut().find(|old| old.superseded_at.is_none()) {
             before.superseded_at = Some(now);
             before.revoke_at = Some(now + overlap);
@@ -117,7 +263,7 @@ impl State {
     }
 
     /// The outcome of the open intent is known.
-    pub fn intent_settled(&mut self) {
+    fn intent_settled(&mut self) {
         if let Some(nonce) = self.open_intent().map(|intent| intent.nonce.clone()) {
             self.status.settled_intent = Some(nonce);
             self.status.key_intent = None;
@@ -125,25 +271,26 @@ impl State {
     }
 
     /// A key works again.
-    pub fn key_activated(&mut self, id: &str) {
+    fn key_activated(&mut self, id: &str) {
         self.key_active(id, true);
         self.key_record(id, |record| (record.withheld, record.off_since) = (false, None));
     }
 
     /// Keys are about to be made inactive until a rule allows the claim again.
-    pub fn keys_withheld(&mut self, ids: &[String]) {
+    fn keys_withheld(&mut self, ids: &[String]) {
         for id in ids {
             self.key_record(id, |record| record.withheld = true);
         }
     }
 
-    /// A key was made inactive: for good, since that time, or until a rule allows the claim again.
-    pub fn key_deactivated(&mut self, id: &str, retired_at: Option<Timestamp>) {
+    /// A key was made inactive: for good, or until a rule allows the claim again.
+    fn key_deactivated(&mut self, id: &str, retire: bool, now: Timestamp) -> Option<Happened> {
         self.key_active(id, false);
         self.key_record(id, |record| {
-            record.inactive_since = retired_at.or(record.inactive_since);
-            record.withheld |= retired_at.is_none();
+            record.inactive_since = if retire { Some(now) } else { record.inactive_since };
+            record.withheld |= !retire;
         });
+        retire.then(|| Happened::KeyRevoked { id: id.to_owned() })
     }
 
     fn key_active(&mut self, id: &str, active: bool) {
@@ -154,36 +301,51 @@ impl State {
         });
     }
 
+    /// A key was deleted.
+    fn key_ended(&mut self, id: &str, why: KeyEnd) -> Option<Happened> {
+        let record = self.status.keys.iter().find(|record| record.id == id).cloned();
+        self.key_deleted(id);
+        match why {
+            KeyEnd::Orphan => {
+                // Nobody ever had it, so it does not count against the limit.
+                self.status.last_reissue = None;
+                Some(Happened::OrphanDeleted { id: id.to_owned() })
+            }
+            KeyEnd::MakesRoom => record.map(Happened::MadeRoom),
+            KeyEnd::Expired | KeyEnd::TargetDeleted => None,
+        }
+    }
+
     /// A key is gone.
-    pub fn key_deleted(&mut self, id: &str) {
+    fn key_deleted(&mut self, id: &str) {
         let may_be_of = |intent: &KeyIntent| !intent.existing.iter().any(|before| before == id);
         if self.open_intent().is_some_and(may_be_of) && self.orphans() == [id] {
             // One intent creates one key: with that key found, its outcome is known.
             self.intent_settled();
         }
-        self.in_hand.take_if(|key| key.id == id);
+        self.in_hand.take_if(|created| created.key.id == id);
         self.user(|user| user.keys.retain(|key| key.id != id));
         self.status.keys.retain(|key| key.id != id);
     }
 
     /// The Secret of that name was written; a Secret with a former name stays for the overlap.
-    pub fn secret_written(&mut self, name: &ObjectName, secret: OwnedSecret, overlap: Duration, now: Timestamp) {
+    fn secret_written(&mut self, name: &ObjectName, secret: OwnedSecret, moment: &Moment<'_>) {
         self.secrets.insert(name.clone(), SecretState::Ours(Box::new(secret)));
         self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
         let before = self.status.secret_name.replace(name.to_string());
         if let Some(before) = before.filter(|before| before != name.as_str() && self.secret(before).ours().is_some()) {
-            self.status.previous_secrets.push(PreviousSecret { name: before, until: now + overlap });
+            self.status.previous_secrets.push(PreviousSecret { name: before, until: moment.now + moment.overlap });
         }
     }
 
     /// A Secret is gone, or no longer ours.
-    pub fn secret_deleted(&mut self, name: &ObjectName) {
+    fn secret_deleted(&mut self, name: &ObjectName) {
         self.secrets.insert(name.clone(), SecretState::Absent);
         self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
     }
 
     /// A Secret cannot be read, or not be deleted.
-    pub fn secret_unknown(&mut self, name: &ObjectName, error: cluster::Error) {
+    fn secret_unknown(&mut self, name: &ObjectName, error: cluster::Error) {
         self.secrets.insert(name.clone(), SecretState::Unknown(error));
     }
 
@@ -200,4 +362,13 @@ impl State {
             change(record);
         }
     }
+}
+
+/// Where what the API server stored differs from what it was sent.
+fn altered(written: &OwnedSecret, sent: &SecretString) -> Option<&'static str> {
+    let stored = written.rclone_conf.as_ref().map(ExposeSecret::expose_secret);
+    if stored != Some(sent.expose_secret()) {
+        return Some("the content of rclone.conf");
+    }
+    (!written.well_formed).then_some("the operator's labels, the owner or the type")
 }

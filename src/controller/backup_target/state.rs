@@ -12,7 +12,7 @@ use crate::{
     cluster::{self, SecretState},
     controller::{absence::Absence, time::at_least},
     names::ObjectName,
-    store::{Key, Principal},
+    store::{CreatedKey, Key, Principal},
 };
 
 /// A create that was started within this time may still take effect (docs/decisions/key-creation.md).
@@ -36,13 +36,24 @@ pub struct State {
     /// How often an expected key was looked for and not seen.
     pub absence: Absence,
     /// The key that this process created and has not published yet; nobody else has its secret half.
-    pub in_hand: Option<AccessKey>,
+    pub in_hand: Option<CreatedKey>,
+    /// The intent that was opened just now, of which nothing may come yet.
+    pub opened: Option<OpenedIntent>,
     /// Whether everything that the target's present generation asks for was given.
     pub is_applied: bool,
     /// Until when nothing is put right, because somebody else undoes it again and again.
     pub contested_until: Option<Timestamp>,
     /// Ids of keys that status knew and that IAM shows no longer. An old list may still show them to the next who looks.
     pub forgotten: Vec<String>,
+}
+
+/// An intent that was opened just now.
+#[derive(Clone, Debug)]
+pub struct OpenedIntent {
+    /// Its nonce.
+    pub nonce: String,
+    /// When a new key for a lost Secret was begun before it.
+    pub last_reissue: Option<Timestamp>,
 }
 
 impl State {
@@ -83,7 +94,7 @@ impl State {
     #[must_use]
     pub fn orphans(&self) -> Vec<String> {
         // An intent brings one key: with that in hand, another one is somebody else's.
-        if let Some(key) = self.in_hand.as_ref().filter(|key| self.unrecorded().any(|listed| listed.id == key.id)) {
+        if let Some(key) = self.in_hand.as_ref().map(|created| &created.key).filter(|key| self.is_unrecorded(&key.id)) {
             return vec![key.id.clone()];
         }
         let Some(intent) = self.open_intent() else { return Vec::new() };
@@ -95,12 +106,13 @@ impl State {
 
     /// The key in hand, while it is what the open intent brought and is still needed. A young one may not be listed yet.
     #[must_use]
-    pub fn pending(&self, now: Timestamp) -> Option<&AccessKey> {
-        let (key, intent) = (self.in_hand.as_ref()?, self.open_intent()?);
+    pub fn pending(&self, now: Timestamp) -> Option<&CreatedKey> {
+        let (created, intent) = (self.in_hand.as_ref()?, self.open_intent()?);
+        let key = &created.key;
         let listed = self.keys().iter().any(|listed| listed.id == key.id);
         let young = matches!(self.principal, Principal::Ours(_)) && !at_least(MAY_STILL_APPEAR, intent.started_at, now);
         let ours = !intent.existing.contains(&key.id) && !self.is_recorded(&key.id);
-        (ours && (listed || young) && self.published_key().is_none()).then_some(key)
+        (ours && (listed || young) && self.published_key().is_none()).then_some(created)
     }
 
     /// Keys on our principal that cannot be shown to be ours.
@@ -108,6 +120,16 @@ impl State {
     pub fn unknown_keys(&self) -> Vec<String> {
         let orphans = self.orphans();
         self.unrecorded().map(|key| key.id.clone()).filter(|id| !orphans.contains(id)).collect()
+    }
+
+    /// The key that is about to be published, or else the one that is.
+    #[must_use]
+    pub fn key_to_try(&self, now: Timestamp) -> Option<AccessKey> {
+        self.pending(now).map(|created| created.key.clone()).or_else(|| self.published_key())
+    }
+
+    fn is_unrecorded(&self, id: &str) -> bool {
+        self.unrecorded().any(|listed| listed.id == id)
     }
 
     fn unrecorded(&self) -> impl Iterator<Item = &Key> {

@@ -13,6 +13,7 @@ use crate::{
     },
     controller::retry::Retry,
     probe::{Finding, Limits, Proof, Standing, reading::Reading},
+    store::clock::Skew,
 };
 
 /// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
@@ -36,6 +37,15 @@ impl Failure {
     #[must_use]
     pub fn is_silence(&self) -> bool {
         [reason::STORE_UNREACHABLE, reason::THROTTLED, reason::CLOCK_SKEWED].contains(&self.reason)
+    }
+
+    /// A clock that is wrong is told with how wrong it is, where the store has shown that.
+    #[must_use]
+    pub fn with_skew(self, skew: Option<Skew>) -> Self {
+        match skew.filter(|_| self.reason == reason::CLOCK_SKEWED) {
+            Some(skew) => Self { message: format!("the store takes no request of this operator: {skew}"), ..self },
+            None => self,
+        }
     }
 }
 

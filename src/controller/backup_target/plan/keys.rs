@@ -67,9 +67,7 @@ fn is_ours_to_give_back(record: &KeyRecord, now: Timestamp) -> bool {
 
 /// Ends the overlap of replaced keys: inactive first, deleted some time after.
 pub(super) fn retire(plan: &mut Plan, state: &State, overlap: Duration, max_overlap: Duration, now: Timestamp) {
-    let goes = |plan: &Plan, id: &str| {
-        plan.steps.iter().any(|step| matches!(step, Step::DeleteKey { id: gone, .. } if gone == id))
-    };
+    let goes = |plan: &Plan, id: &str| plan.has(|step| matches!(step, Step::DeleteKey { id: gone, .. } if gone == id));
     for record in &state.status.keys {
         if goes(plan, &record.id) {
             continue;

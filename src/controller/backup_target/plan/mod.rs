@@ -31,7 +31,7 @@ pub enum Step {
     /// Puts the finalizer and the intent of the first key on the target, in one write.
     Claim(KeyIntent),
     /// Writes the intent of another key into status.
-    OpenIntent(KeyIntent),
+    OpenIntent(KeyIntent, NewKey),
     /// Creates the principal.
     CreateUser,
     /// Sets the principal's permissions boundary.
@@ -139,8 +139,50 @@ pub struct PutPolicy {
 pub struct WriteSecret {
     /// Its name.
     pub name: ObjectName,
-    /// The key to write; `None` is the one that is not published yet.
-    pub key: Option<AccessKey>,
+    /// The key to write.
+    pub key: SecretKey,
+}
+
+/// The key that a Secret is written with.
+#[derive(Clone, Debug)]
+pub enum SecretKey {
+    /// The one that is published already.
+    Published(AccessKey),
+    /// The one that is not published yet.
+    Unpublished(NewKey),
+}
+
+/// Why there is a new key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewKey {
+    /// There was none before.
+    First,
+    /// The Secret, or the key that was in it, was lost or damaged.
+    Lost,
+    /// The principal was deleted together with its keys.
+    LostWithPrincipal,
+}
+
+/// A step, and why it is taken.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The step.
+    pub step: Step,
+    /// Why it is taken.
+    pub cause: Cause,
+}
+
+/// Why a step is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The spec, the rules or the time ask for it.
+    Asked,
+    /// It keeps the principal within its limits, and nothing holds it back; what it restores, if somebody else had changed it.
+    Limit(Option<String>),
+    /// It puts this right, which somebody else changed.
+    Repair(String),
+    /// It is taken only so that a repair can be.
+    Preparation,
 }
 
 /// Why a key goes.
@@ -160,7 +202,9 @@ pub enum KeyEnd {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Planned>,
+    /// Whether all that is asked for was given already, so that what differs was changed by somebody else.
+    pub(super) in_place: bool,
     /// What has to pass before it goes on.
     pub waiting: Option<Waiting>,
     /// What only a person can move out of the way, once the steps are done.
@@ -346,12 +390,16 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
 }
 
 /// The boundary goes before every policy: with the least rights for the operator, IAM takes none without it. It is a limit,
-/// so nothing holds it back; nor does it hold back what takes away, should IAM refuse it.
+/// so nothing holds it back; nor does it hold back what takes away, should IAM refuse it. It is told as put right, unless the
+/// store has only now been given it.
 fn bound(plan: &mut Plan, user: &UserSpec, state: &State) {
     let Principal::Ours(ours) = &state.principal else { return };
-    if let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) {
-        plan.step(Step::SetBoundary(boundary.clone()));
-    }
+    let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) else {
+        return;
+    };
+    let given = state.status.applied.as_ref().and_then(|applied| applied.boundary.as_ref());
+    let restores = (plan.in_place && given == Some(boundary)).then(|| "its permissions boundary".to_owned());
+    plan.push(Step::SetBoundary(boundary.clone()), Cause::Limit(restores));
 }
 
 impl PutPolicy {
@@ -373,16 +421,41 @@ impl Plan {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// What is asked for.
     fn step(&mut self, step: Step) {
-        self.steps.push(step);
+        self.push(step, Cause::Asked);
     }
 
-    /// Nothing is put that the store would not take.
-    fn put(&mut self, put: Option<PutPolicy>) {
-        self.steps.extend(put.map(Step::PutPolicy));
+    /// What puts something right, if it was in place before.
+    fn restore(&mut self, step: Step, what: impl Into<String>) {
+        let cause = if self.in_place { Cause::Repair(what.into()) } else { Cause::Asked };
+        self.push(step, cause);
+    }
+
+    /// What is needed only for the steps after it.
+    fn prepare(&mut self, step: Step) {
+        let cause = if self.in_place { Cause::Preparation } else { Cause::Asked };
+        self.push(step, cause);
+    }
+
+    /// Writes or remembers the policy; nothing is put that the store would not take.
+    fn policy(&mut self, step: Option<Step>) {
+        match step {
+            Some(put @ Step::PutPolicy(_)) => self.restore(put, "its policy"),
+            Some(other) => self.step(other),
+            None => {}
+        }
     }
 
     fn delete_key(&mut self, id: impl Into<String>, why: KeyEnd) {
         self.step(Step::DeleteKey { id: id.into(), why });
+    }
+
+    fn push(&mut self, step: Step, cause: Cause) {
+        self.steps.push(Planned { step, cause });
+    }
+
+    fn has(&self, is_it: impl Fn(&Step) -> bool) -> bool {
+        self.steps.iter().any(|planned| is_it(&planned.step))
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn of_new_policy(goal: &Provide, state: &State, step: Option<&Step>) 
 
 /// Plans the next proof of what is published, now or when it is due.
 pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh: &Fresh) {
-    let proves = plan.steps.iter().any(|step| matches!(step, Step::Prove { .. }));
+    let proves = plan.has(|step| matches!(step, Step::Prove { .. }));
     let Some(current) = state.current_key().filter(|_| state.published_key().is_some()) else { return };
     if proves || plan.waiting.is_some() || goal.current.is_none() {
         return;
@@ -61,7 +61,9 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
         // All of it is tried once per change of access; once that has said something, nothing is written any more.
         _ => {
             let whole = changed || known.is_none();
-            plan.steps.extend(depth(goal, whole).map(|depth| Step::Prove { depth, publishes: false }));
+            if let Some(depth) = depth(goal, whole) {
+                plan.step(Step::Prove { depth, publishes: false });
+            }
         }
     }
 }

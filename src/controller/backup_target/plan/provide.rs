@@ -3,8 +3,8 @@
 use secrecy::ExposeSecret;
 
 use super::{
-    Blocked, Fresh, KeyEnd, Plan, Principal, PutPolicy, SecretState, State, Step, UserSpec, Waiting, WriteSecret,
-    bound, drift, keys, proof,
+    Blocked, Fresh, KeyEnd, NewKey, Plan, Principal, PutPolicy, SecretKey, SecretState, State, Step, UserSpec, Waiting,
+    WriteSecret, bound, drift, keys, proof,
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
@@ -15,7 +15,8 @@ use crate::{
 };
 
 pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
-    let mut plan = Plan { unknown_keys: state.unknown_keys(), ..Plan::default() };
+    let in_place = drift::is_in_place(goal, state);
+    let mut plan = Plan { unknown_keys: state.unknown_keys(), in_place, ..Plan::default() };
     if let Principal::Foreign { whose } = &state.principal {
         plan.hold(state, fresh);
         plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
@@ -33,7 +34,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     let ours = cut_back(goal, state, &mut plan);
     // What a Secret holds that cannot be read is no orphan.
     if is_read {
-        keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works));
+        keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works).map(|created| &created.key));
     }
     if works {
         provide(goal, user, ours, state, fresh, &mut plan);
@@ -127,9 +128,9 @@ fn suspended(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh, plan
     let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
     let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
     if state.status.access.is_some() && !due {
-        plan.steps.extend(remember(goal, state));
-    } else if due && !goal.document.is_empty() && !plan.steps.iter().any(|step| matches!(step, Step::CutBack(_))) {
-        plan.put(PutPolicy::new(&goal.document, Some(goal.record.clone())));
+        plan.policy(remember(goal, state));
+    } else if due && !goal.document.is_empty() && !plan.has(|step| matches!(step, Step::CutBack(_))) {
+        plan.policy(PutPolicy::new(&goal.document, Some(goal.record.clone())).map(Step::PutPolicy));
     }
     for record in state.status.keys.iter().filter(|record| record.withheld) {
         if user.keys.iter().any(|key| key.id == record.id) {
@@ -157,37 +158,55 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         if keys::reissue_limit(state, fresh.now).is_none() {
             open_intent(plan, &goal.secret_name, state, fresh);
         }
-        plan.step(Step::CreateUser);
+        plan.restore(Step::CreateUser, "its IAM user, which was deleted");
         User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
     });
     if !ours.tagged {
-        plan.step(Step::Tag);
+        plan.restore(Step::Tag, "its tags");
     }
     drift::remove_additions(plan, &ours);
+    let off = switched_off(goal, user, state, fresh);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {
             plan.blocked = Some(Blocked::Invalid(unwritable));
             return;
         }
-        None => Some(WriteSecret { name: goal.secret_name.clone(), key: None }),
+        None => Some(WriteSecret { name: goal.secret_name.clone(), key: SecretKey::Unpublished(new_key(state)) }),
     };
-    let off = switched_off(goal, user, state, fresh);
     let write = write.filter(|_| off.is_none());
     let (before, after) = policy_steps(goal, state, &ours, write.is_some());
     let proof = proof::of_new_policy(goal, state, before.as_ref());
-    plan.steps.extend(before);
+    plan.policy(before);
     activate(plan, goal, &ours, state, fresh);
     match write {
-        Some(write) if write.key.is_none() => new_key(plan, goal, write, state, fresh),
-        Some(write) => {
-            plan.steps.extend(proof);
-            plan.step(Step::WriteSecret(write));
+        Some(WriteSecret { name, key: SecretKey::Unpublished(why) }) => {
+            publish_new(plan, goal, &name, why, state, fresh)
         }
+        Some(write) => publish(plan, proof, write),
         None => {}
     }
-    plan.steps.extend(after);
+    plan.policy(after);
     plan.blocked = plan.blocked.take().or(off);
+}
+
+/// Tries the key, and then writes the Secret.
+fn publish(plan: &mut Plan, proof: Option<Step>, write: WriteSecret) {
+    if let Some(proof) = proof {
+        plan.prepare(proof);
+    }
+    let what = format!("Secret {}", write.name);
+    plan.restore(Step::WriteSecret(write), what);
+}
+
+/// Why a key is needed where none is published.
+fn new_key(state: &State) -> NewKey {
+    let is_lost = state.status.access_key_id.is_some();
+    match &state.principal {
+        _ if !is_lost => NewKey::First,
+        Principal::Absent if state.status.principal_id.is_some() => NewKey::LostWithPrincipal,
+        _ => NewKey::Lost,
+    }
 }
 
 /// The write that the Secret needs to carry this key, if any.
@@ -197,7 +216,7 @@ fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<
         secret.well_formed
             && secret.rclone_conf.as_ref().is_some_and(|file| file.expose_secret() == wanted.expose_secret())
     }) && state.status.secret_name.as_deref() == Some(goal.secret_name.as_str());
-    Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: Some(key) }))
+    Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: SecretKey::Published(key) }))
 }
 
 /// The policy before and after the Secret is written: wider first, narrower last, so that what is published always works.
@@ -261,12 +280,11 @@ fn activate(plan: &mut Plan, goal: &Provide, user: &User, state: &State, fresh: 
     }
 }
 
-/// A new key: the first one, or one for a Secret that was lost.
-fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, fresh: &Fresh) {
+/// Publishes a new key, which may have to be created first.
+fn publish_new(plan: &mut Plan, goal: &Provide, secret: &ObjectName, why: NewKey, state: &State, fresh: &Fresh) {
+    let write = WriteSecret { name: secret.clone(), key: SecretKey::Unpublished(why) };
     if state.pending(fresh.now).is_some() {
-        plan.steps.extend(proof::of_new_key(goal));
-        plan.step(Step::WriteSecret(write));
-        return;
+        return publish(plan, proof::of_new_key(goal), write);
     }
     if state.key_may_still_appear(fresh.now) {
         plan.waiting = Some(Waiting::KeyMayAppear);
@@ -277,42 +295,47 @@ fn new_key(plan: &mut Plan, goal: &Provide, write: WriteSecret, state: &State, f
         plan.waiting = Some(Waiting::ReissueLimit { until, keyless: state.current_key().is_none() });
         return;
     }
-    let taken = state.keys().len() - state.orphans().len();
-    let room = if taken < keys::SLOTS { Ok(None) } else { keys::makes_room(state).map(Some).ok_or(()) };
-    let Ok(room) = room else {
+    if !make_room(plan, secret, state) {
         plan.blocked = Some(Blocked::UnknownKeys {
             ids: state.unknown_keys(),
             principal: state.status.principal.clone().unwrap_or_default(),
         });
         return;
-    };
-    if let Some(oldest) = room {
-        // What can be refused is refused before a key that still works has to go.
-        check_secret(plan, &write.name);
-        plan.delete_key(&oldest.id, KeyEnd::MakesRoom);
     }
-    check_secret(plan, &write.name);
-    open_intent(plan, &write.name, state, fresh);
-    plan.step(Step::CreateKey);
-    plan.steps.extend(proof::of_new_key(goal));
-    plan.step(Step::WriteSecret(write));
+    check_secret(plan, secret);
+    open_intent(plan, secret, state, fresh);
+    plan.restore(Step::CreateKey, "its access key, or the Secret that held it");
+    publish(plan, proof::of_new_key(goal), write);
+}
+
+/// Whether there is room for one more key; the one that was replaced first goes for it.
+fn make_room(plan: &mut Plan, secret: &ObjectName, state: &State) -> bool {
+    let taken = state.keys().len() - state.orphans().len();
+    if taken < keys::SLOTS {
+        return true;
+    }
+    let Some(oldest) = keys::makes_room(state) else { return false };
+    // What can be refused is refused before a key that still works has to go.
+    check_secret(plan, secret);
+    plan.prepare(Step::DeleteKey { id: oldest.id.clone(), why: KeyEnd::MakesRoom });
+    true
 }
 
 /// Writes down what is about to be created, unless the first intent, which came with the finalizer, says it already.
 fn open_intent(plan: &mut Plan, secret: &ObjectName, state: &State, fresh: &Fresh) {
-    let opened = plan.steps.iter().any(|step| matches!(step, Step::OpenIntent(_)));
+    let opened = plan.has(|step| matches!(step, Step::OpenIntent(..)));
     let first = !state.finalizer && state.first_intent_counts();
     if opened || first {
         return;
     }
     check_secret(plan, secret);
-    plan.step(Step::OpenIntent(fresh.intent(state, secret.as_str())));
+    plan.prepare(Step::OpenIntent(fresh.intent(state, secret.as_str()), new_key(state)));
 }
 
 /// No key is created for a Secret that the API server would not take: its quota may be used up.
 fn check_secret(plan: &mut Plan, name: &ObjectName) {
-    if !plan.steps.iter().any(|step| matches!(step, Step::CheckSecret(_))) {
-        plan.step(Step::CheckSecret(name.clone()));
+    if !plan.has(|step| matches!(step, Step::CheckSecret(_))) {
+        plan.prepare(Step::CheckSecret(name.clone()));
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         // A crash must not leave a key that looks as if somebody else had switched it off.
         plan.step(Step::Withhold(untold));
     }
-    plan.steps.extend(works.iter().map(|key| Step::DeactivateKey { id: key.id.clone(), retire: false }));
+    for key in works {
+        plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
+    }
     keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
     keys::delete_former_secrets(&mut plan, state, state.status.secret_name.as_deref(), fresh.now);
     plan
@@ -122,7 +124,7 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
     }
     bound(&mut plan, user, state);
     if !ours.policies.are(document) {
-        plan.steps.extend(PutPolicy::new(document, None).map(Step::CutBack));
+        plan.policy(PutPolicy::new(document, None).map(Step::CutBack));
     }
     drift::remove_additions(&mut plan, ours);
     if let Some(current) = state.current_key().filter(|current| current.withheld) {

@@ -4,11 +4,11 @@ mod cases;
 mod clocks;
 mod told;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::{collection::vec, option, prelude::*, sample::subsequence};
-use secrecy::SecretString;
+use secrecy::ExposeSecret;
 
 use super::*;
 use crate::{
@@ -25,10 +25,14 @@ use crate::{
         absence::Absence,
         backup_target::{
             decide::{Provide, Refusal},
-            record::Found,
+            error::Error,
+            events::Happened,
+            failure,
+            record::{Moment, Outcome},
         },
     },
-    store::{Additions, Key, Managed, Policies, StoredPolicy, User},
+    probe::{self, Marks, Proof, sample},
+    store::{Additions, CreatedKey, Key, Managed, Policies, StoredPolicy, User},
 };
 
 const NOW: i64 = 1_000_000;
@@ -69,6 +73,10 @@ fn form(access: &Access) -> PolicyForm {
 
 fn key(id: &str) -> AccessKey {
     AccessKey { id: id.to_owned(), secret: format!("secret-of-{id}").into() }
+}
+
+fn in_hand_since(id: &str, seconds: i64) -> CreatedKey {
+    CreatedKey { key: key(id), created_at: ago(seconds) }
 }
 
 fn rclone(access: &Access) -> RcloneConf {
@@ -160,7 +168,6 @@ fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>)
 // === states to begin with ===
 
 fn published(access: &Access) -> State {
-    use secrecy::ExposeSecret;
     let content = rclone(access).render(&key("K1")).expect("renders");
     State {
         status: BackupTargetStatus {
@@ -194,6 +201,7 @@ fn published(access: &Access) -> State {
         secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         absence: Absence::default(),
         in_hand: None,
+        opened: None,
         is_applied: true,
         contested_until: None,
         forgotten: Vec::new(),
@@ -209,6 +217,7 @@ fn fresh() -> State {
         secrets: BTreeMap::new(),
         absence: Absence::default(),
         in_hand: None,
+        opened: None,
         is_applied: true,
         contested_until: None,
         forgotten: Vec::new(),
@@ -242,10 +251,8 @@ fn any_goal() -> impl Strategy<Value = Goal> {
 
 fn any_secret() -> impl Strategy<Value = SecretState> {
     let content = prop_oneof![
-        (prop_oneof![Just("K1"), Just("K2"), Just("ORPHAN")], any_access()).prop_map(|(id, access)| {
-            use secrecy::ExposeSecret;
-            rclone(&access).render(&key(id)).expect("renders").expose_secret().to_owned()
-        }),
+        (prop_oneof![Just("K1"), Just("K2"), Just("ORPHAN")], any_access())
+            .prop_map(|(id, access)| { rclone(&access).render(&key(id)).expect("renders").expose_secret().to_owned() }),
         Just("damaged".to_owned()),
     ];
     prop_oneof![
@@ -382,7 +389,8 @@ prop_compose! {
             principal,
             secrets: BTreeMap::from([(name(SECRET), wanted), (name(FORMER_SECRET), former)]),
             absence: Absence { intent: "n0".into(), since: Some(ago(90)), looks },
-            in_hand: in_hand.then(|| key("ORPHAN")),
+            in_hand: in_hand.then(|| in_hand_since("ORPHAN", 10)),
+            opened: None,
             is_applied,
             contested_until: None,
             forgotten: Vec::new(),
@@ -392,88 +400,85 @@ prop_compose! {
 
 // === a world that does what it is told ===
 
-/// Does a step as the executor would, against memory alone. Panics when the step would touch something that is not ours.
-fn pretend(state: &mut State, goal: &Goal, step: Step, serial: &mut u32) {
-    if on_principal(&step) {
+/// Does a step against memory alone, and takes in what came of it as the operator does. Panics when the step would touch something
+/// that is not ours.
+fn act(state: &mut State, goal: &Goal, step: &Step, serial: &mut u32) -> Option<Happened> {
+    check(state, goal, step);
+    let outcome = outcome(state, goal, step, now(), serial);
+    state.apply(step, outcome, &moment(now())).expect("what came of it is well")
+}
+
+fn moment(now: Timestamp) -> Moment<'static> {
+    static USER: LazyLock<UserSpec> = LazyLock::new(user);
+    Moment { user: &USER, overlap: OVERLAP, now, skew: None }
+}
+
+/// What the world answers, in which all goes well.
+fn outcome(state: &State, goal: &Goal, step: &Step, now: Timestamp, serial: &mut u32) -> Outcome {
+    match step {
+        Step::CreateUser => Outcome::PrincipalCreated("AIDA".into()),
+        Step::CreateKey => {
+            *serial += 1;
+            Outcome::KeyCreated(CreatedKey { key: key(&format!("NEW{serial}")), created_at: now })
+        }
+        Step::Prove { depth, .. } => {
+            let tried = state.key_to_try(now).expect("there is a key to try");
+            Outcome::Tried { key: tried.id, proof: all_is_well(goal, *depth) }
+        }
+        Step::WriteSecret(write) => {
+            let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
+            let key = match &write.key {
+                SecretKey::Published(key) => key,
+                SecretKey::Unpublished(_) => &state.pending(now).expect("there is a key to publish").key,
+            };
+            let sent = goal.rclone.render(key).expect("renders");
+            Outcome::SecretWritten { secret: Box::new(owned(sent.expose_secret())), sent }
+        }
+        _ => Outcome::Done,
+    }
+}
+
+fn all_is_well(goal: &Goal, depth: Depth) -> Proof {
+    let Goal::Provide(goal) = goal else { panic!("only a provided target is tried") };
+    let (access, marks) = (goal.current.as_ref().expect("something is given"), Marks { uid: "uid", nonce: "nonce" });
+    sample::proof(probe::Plan::new(&probe::AWS, access, &goal.former, marks, depth), |_| None)
+}
+
+/// What no step may do.
+fn check(state: &State, goal: &Goal, step: &Step) {
+    if on_principal(step) {
         assert!(!matches!(state.principal, Principal::Foreign { .. }), "{step:?} touches a foreign principal");
     }
-    let puts = matches!(step, Step::PutPolicy(_) | Step::CutBack(_));
     match step {
-        Step::Claim(intent) => {
-            assert!(!state.finalizer, "claimed twice");
-            state.claimed(intent);
-        }
-        Step::OpenIntent(intent) => state.intent_opened(intent),
+        Step::Claim(_) => assert!(!state.finalizer, "claimed twice"),
         Step::CheckSecret(name) => assert!(!matches!(state.secret(name.as_str()), SecretState::Foreign { .. })),
-        Step::CreateUser => {
-            assert!(state.finalizer, "created before it was claimed");
-            state.user_created("btgt-1", "AIDA".into(), user().boundary);
-        }
-        Step::Tag => state.user(|user| user.tagged = true),
-        Step::DeleteAddition(name) => state.user(|user| user.additions.inline.retain(|other| *other != name)),
-        Step::Detach(arn) => state.user(|user| user.additions.attached.retain(|other| *other != arn)),
-        Step::SetBoundary(arn) => state.user(|user| user.boundary = Some(arn)),
-        Step::PutPolicy(put) | Step::CutBack(put) | Step::Remember(put) => {
-            if let (Principal::Ours(ours), true) = (&state.principal, puts) {
+        Step::CreateUser => assert!(state.finalizer, "created before it was claimed"),
+        Step::PutPolicy(_) | Step::CutBack(_) => {
+            if let Principal::Ours(ours) = &state.principal {
                 assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
             }
-            state.policy_put(&put.document, put.form);
-            if let Some((access, previous)) = put.record {
-                state.access_recorded(access, previous);
-            }
         }
-        Step::Withhold(ids) => state.keys_withheld(&ids),
-        Step::ActivateKey(id) => state.key_activated(&id),
-        Step::DeactivateKey { id, retire } => {
-            assert_ours(state, &id);
-            state.key_deactivated(&id, retire.then(now));
-        }
-        Step::ExtendKey { id, until } => state.key_record(&id, |record| record.revoke_at = Some(until)),
+        Step::DeactivateKey { id, .. } => assert_ours(state, id),
         Step::DeleteKey { id, why } => {
-            assert_ours(state, &id);
+            assert_ours(state, id);
             if matches!(goal, Goal::Provide(_)) {
                 let good = state.published_key().filter(|key| state.keys().iter().any(|listed| listed.id == key.id));
-                assert_ne!(good.map(|key| key.id), Some(id.clone()), "a good key was lost, {why:?}");
+                assert_ne!(good.map(|key| key.id).as_ref(), Some(id), "a good key was lost, {why:?}");
             }
-            state.key_deleted(&id);
         }
         Step::CreateKey => {
             assert!(state.open_intent().is_some(), "a key without an intent");
             assert!(state.keys().len() < keys::SLOTS, "a third key");
-            *serial += 1;
-            state.key_created(key(&format!("NEW{serial}")), now());
         }
-        Step::Prove { .. } => {
-            let pending = state.pending(now()).cloned();
-            let tried = pending.or_else(|| state.published_key()).expect("there is a key to try");
-            let found = Found { works: true, bucket_missing: false, conclusive: true };
-            state.key_tried(&tried.id, found, now());
+        Step::WriteSecret(write) => {
+            let is_foreign = matches!(state.secret(write.name.as_str()), SecretState::Foreign { .. });
+            assert!(!is_foreign, "a foreign Secret was written");
         }
-        Step::WriteSecret(write) => pretend_secret(state, goal, &write, *serial),
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
             assert!(state.secret(name.as_str()).ours().is_some(), "{name} is not ours to delete");
-            state.secret_deleted(&name);
         }
-        Step::DeletePolicy | Step::DeletePolicyLeftBehind => state.policy_deleted(),
-        Step::DeleteUser => {
-            assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys");
-            state.user_deleted();
-        }
-        Step::TagRetained => state.user(|user| user.retained = true),
-        Step::ReleaseTarget => state.finalizer = false,
-    }
-}
-
-fn pretend_secret(state: &mut State, goal: &Goal, write: &WriteSecret, serial: u32) {
-    use secrecy::ExposeSecret;
-    let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
-    assert!(!matches!(state.secret(write.name.as_str()), SecretState::Foreign { .. }), "a foreign Secret was written");
-    let pending = state.pending(now()).cloned();
-    let published = write.key.clone().or(pending).unwrap_or_else(|| key(&format!("NEW{serial}")));
-    let content: SecretString = goal.rclone.render(&published).expect("renders");
-    state.secret_written(&write.name, owned(content.expose_secret()), OVERLAP, now());
-    if write.key.is_none() {
-        state.key_published(&published, now(), OVERLAP, now());
+        Step::DeleteUser => assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys"),
+        _ => {}
     }
 }
 
@@ -481,7 +486,7 @@ fn on_principal(step: &Step) -> bool {
     !matches!(
         step,
         Step::Claim(_)
-            | Step::OpenIntent(_)
+            | Step::OpenIntent(..)
             | Step::Withhold(_)
             | Step::Remember(_)
             | Step::CheckSecret(_)
@@ -535,9 +540,9 @@ fn converge_from(state: &mut State, goal: &Goal, serial: &mut u32) -> Plan {
         if plan.steps.is_empty() {
             return plan;
         }
-        for step in plan.steps {
+        for Planned { step, .. } in &plan.steps {
             let last = matches!(step, Step::ReleaseTarget);
-            pretend(state, goal, step, serial);
+            act(state, goal, step, serial);
             if last {
                 return Plan::default();
             }
@@ -609,7 +614,7 @@ fn gives(step: &Step) -> bool {
             | CreateKey
             | CreateUser
             | DisownSecret(_)
-            | OpenIntent(_)
+            | OpenIntent(..)
             | Prove { .. }
             | PutPolicy(_)
             | Remember(_)
@@ -628,7 +633,7 @@ proptest! {
         state.secrets.insert(name(SECRET), unread);
         let goal = facing(&goal, &state);
         let plan = settle_and_plan(&mut state.clone(), &goal, 0);
-        prop_assert!(plan.unread.is_some() && !plan.steps.iter().any(gives), "{:?}", plan.steps);
+        prop_assert!(plan.unread.is_some() && !plan.has(gives), "{:?}", plan.steps);
         let end = converge(&mut state, &goal);
         let works = |state: &State, id: &str| state.keys().iter().any(|key| key.id == id && key.active);
         match (&goal, &state.principal) {
@@ -710,18 +715,36 @@ fn begin(how: Begin) -> State {
     state
 }
 
-/// Works until `steps` steps are done; then only what was written into the target is remembered.
-fn crash_after(state: &mut State, goal: &Goal, steps: usize, serial: &mut u32) {
+/// How work ends before it is done.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The process ends: only what was written into the target is remembered.
+    Crash,
+    /// A step is refused, and is certainly not done.
+    Refused,
+    /// Nobody knows whether a step was done, and it was not.
+    Unanswered,
+}
+
+impl Cut {
+    fn error(self) -> Error {
+        let kind = if matches!(self, Self::Refused) { cluster::Kind::Forbidden } else { cluster::Kind::Unreachable };
+        Error::Cluster(cluster::Error { kind, what: "do it" })
+    }
+}
+
+/// Works until `steps` steps are done, and then is cut off.
+fn cut_after(state: &mut State, goal: &Goal, steps: usize, cut: Cut, serial: &mut u32) {
     let (mut stored, mut done) = (state.status.clone(), 0);
     for round in 0..4 {
-        let plan = settle_and_plan(state, &facing(goal, state), round);
-        for step in plan.steps {
+        let facing = facing(goal, state);
+        let plan = settle_and_plan(state, &facing, round);
+        for Planned { step, .. } in &plan.steps {
             if done == steps {
-                state.status = stored;
-                return;
+                return end_with(state, &facing, step, cut, stored, serial);
             }
-            let written = matches!(step, Step::OpenIntent(_) | Step::Withhold(_));
-            pretend(state, goal, step, serial);
+            let written = matches!(step, Step::OpenIntent(..) | Step::Withhold(_));
+            act(state, goal, step, serial);
             done += 1;
             if written {
                 stored = state.status.clone();
@@ -730,23 +753,35 @@ fn crash_after(state: &mut State, goal: &Goal, steps: usize, serial: &mut u32) {
     }
 }
 
+fn end_with(state: &mut State, goal: &Goal, step: &Step, cut: Cut, stored: BackupTargetStatus, serial: &mut u32) {
+    if matches!(cut, Cut::Crash) {
+        (state.status, state.in_hand, state.opened) = (stored, None, None);
+        return;
+    }
+    state.failed(step, &cut.error());
+    if let Some(instead) = failure::instead(step, &cut.error(), state) {
+        act(state, goal, &instead, serial);
+    }
+    state.opened = None;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn no_crash_leaks_a_key_or_loses_a_good_one(
+    fn whatever_cuts_it_off_leaks_no_key_and_loses_no_good_one(
         how in prop_oneof![
             Just(Begin::Nothing), Just(Begin::Settled), Just(Begin::SecretLost),
             Just(Begin::SecretRenamed), Just(Begin::SecretDamaged), Just(Begin::CapabilityAdded),
         ],
-        crashes in vec(0..8_usize, 0..3),
+        cuts in vec((0..8_usize, prop_oneof![Just(Cut::Crash), Just(Cut::Refused), Just(Cut::Unanswered)]), 0..3),
     ) {
         let goal = provide(&access("a", &[Capability::ObjectAcls]), false);
         let mut state = begin(how);
         let good = state.published_key().map(|key| key.id);
         let mut serial = 0;
-        for steps in crashes {
-            crash_after(&mut state, &goal, steps, &mut serial);
+        for (steps, cut) in cuts {
+            cut_after(&mut state, &goal, steps, cut, &mut serial);
             // Time passes: whatever an intent may still bring has been looked for, and a Secret may be replaced again.
             let intent = state.open_intent().map(|intent| intent.nonce.clone()).unwrap_or_default();
             state.absence = Absence { intent, since: Some(ago(90)), looks: 3 };

@@ -5,9 +5,9 @@ use super::*;
 fn names_of(plan: &Plan) -> Vec<&'static str> {
     plan.steps
         .iter()
-        .map(|step| match step {
+        .map(|planned| match &planned.step {
             Step::Claim(_) => "claim",
-            Step::OpenIntent(_) => "intent",
+            Step::OpenIntent(..) => "intent",
             Step::CreateUser => "user",
             Step::SetBoundary(_) => "boundary",
             Step::Prove { .. } => "prove",
@@ -36,6 +36,12 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
         .collect()
 }
 
+/// The step that opens an intent.
+fn opening(plan: &Plan) -> Step {
+    let opening = plan.steps.iter().find(|planned| matches!(planned.step, Step::OpenIntent(..)));
+    opening.expect("a new key is made").step.clone()
+}
+
 fn planned(goal: &Goal, state: &State) -> Plan {
     settle_and_plan(&mut state.clone(), &facing(goal, state), 0)
 }
@@ -62,7 +68,7 @@ fn what_somebody_else_changed_is_put_right() {
     let plan = planned(&provide(&access("a", &[]), false), &drifted());
     let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy"];
     assert_eq!(names_of(&plan), steps);
-    assert_eq!(plan.repairs.len(), steps.len() - 1, "the boundary is a limit, the rest is told: {:?}", plan.repairs);
+    assert_eq!(plan.repairs.len(), steps.len(), "all of it is told: {:?}", plan.repairs);
     assert_eq!(plan.excess, ["group admins, of which it is a member"]);
 }
 
@@ -175,7 +181,7 @@ fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_s
         let plan = planned(&Goal::Provide(Box::new(goal)), &state);
         assert_eq!((names_of(&plan), plan.repairs.len()), (steps, 0), "said {said} s ago");
     }
-    state.key_activated("K1");
+    act(&mut state, &provide(&access("a", &[]), false), &Step::ActivateKey("K1".into()), &mut 0);
     assert_eq!(state.status.keys[0].off_since, None);
     // Rules that took the claim away and gave it back change nothing about it.
     state.user(|user| user.keys[0].active = false);
@@ -191,7 +197,7 @@ fn a_crash_does_not_make_a_withheld_key_look_like_one_that_somebody_else_switche
     let base = access("a", &[]);
     for steps in 0..5 {
         let mut state = published(&base);
-        crash_after(&mut state, &withhold(), steps, &mut 0);
+        cut_after(&mut state, &withhold(), steps, Cut::Crash, &mut 0);
         let end = converge(&mut state, &provide(&base, false));
         assert_eq!(end.blocked, None, "after {steps} steps");
         assert!(state.keys()[0].active);
@@ -340,7 +346,7 @@ fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
         existing: Vec::new(),
         secret: SECRET.into(),
     });
-    state.in_hand = Some(key("K1"));
+    state.in_hand = Some(in_hand_since("K1", 10));
     let plan = planned(&provide(&wanted, false), &state);
     assert_eq!(names_of(&plan), ["prove", "secret"]);
     assert_eq!(plan.unknown_keys, [UNKNOWN]);
@@ -361,7 +367,7 @@ fn a_key_older_than_the_intent_was_not_brought_by_it() {
     });
     assert_eq!((state.orphans(), state.unknown_keys()), (Vec::new(), vec!["K1".to_owned()]));
     // Of a key that this process made itself there is no doubt, whatever the clocks say.
-    state.in_hand = Some(key("K1"));
+    state.in_hand = Some(in_hand_since("K1", 10));
     assert_eq!((state.orphans(), state.unknown_keys()), (vec!["K1".to_owned()], Vec::new()));
 }
 
@@ -382,7 +388,7 @@ fn a_key_that_spreads_is_not_taken_for_somebody_elses_by_a_wrong_clock() {
         secret: SECRET.into(),
     });
     assert_eq!((state.orphans(), state.unknown_keys()), (vec!["K1".to_owned()], Vec::new()));
-    state.in_hand = Some(key("K1"));
+    state.in_hand = Some(in_hand_since("K1", 10));
     assert_eq!(names_of(&planned(&provide(&wanted, false), &state)), ["prove", "secret"]);
 }
 
@@ -395,11 +401,7 @@ fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
     let shown = |id: &str| Key { id: id.into(), created_at: ago(20), active: true, last_used: None };
     state.user(|user| user.keys.clear());
     let plan = settle_and_plan(&mut state, &goal, 0);
-    let opened = plan.steps.into_iter().find_map(|step| match step {
-        Step::OpenIntent(intent) => Some(intent),
-        _ => None,
-    });
-    state.intent_opened(opened.expect("a new key is made"));
+    act(&mut state, &goal, &opening(&plan), &mut 0);
     for id in ["K0", "K1"] {
         let mut after = State { forgotten: Vec::new(), ..state.clone() };
         after.user(|user| user.keys = vec![shown(id)]);
@@ -427,13 +429,8 @@ fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
     let keys = state.keys().to_vec();
     state.principal = Principal::Absent;
     let plan = planned(&provide(&wanted, false), &state);
-    let opened = plan.steps.into_iter().find_map(|step| match step {
-        Step::OpenIntent(intent) => Some(intent),
-        _ => None,
-    });
-    let opened = opened.expect("it is renewed");
-    assert_eq!(opened.existing, [UNKNOWN]);
-    state.intent_opened(opened);
+    act(&mut state, &provide(&wanted, false), &opening(&plan), &mut 0);
+    assert_eq!(state.open_intent().expect("it is renewed").existing, [UNKNOWN]);
     state.principal = Principal::Ours(User { keys, ..User::default() });
     state.user(|user| user.keys[0].created_at = ago(9));
     assert_eq!(state.orphans(), ["K1"]);
@@ -568,7 +565,7 @@ fn a_boundary_that_is_refused_holds_back_no_limit() {
     state.user(|user| user.boundary = None);
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
     assert_eq!(names_of(&plan)[..2], ["boundary", "cut-back"]);
-    assert!(plan.steps[..2].iter().all(Step::takes_away), "neither waits for the other");
+    assert!(plan.steps[..2].iter().all(|planned| planned.step.takes_away()), "neither waits for the other");
 }
 
 #[test]

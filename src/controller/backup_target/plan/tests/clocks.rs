@@ -74,7 +74,7 @@ impl Life {
         let plan = plan(goal, &user(), &self.state, &Fresh { now, store_time, nonce: format!("n{}", self.looks) });
         assert!(plan.unknown_keys.is_empty() && plan.blocked.is_none(), "{plan:?}");
         let settled = plan.steps.is_empty() && plan.waiting.is_none();
-        for (number, step) in plan.steps.into_iter().enumerate() {
+        for (number, Planned { step, .. }) in plan.steps.iter().enumerate() {
             if self.trouble.crash == Some((self.looks, number)) {
                 self.state.in_hand = None;
                 break;
@@ -89,54 +89,40 @@ impl Life {
         settled
     }
 
-    fn act(&mut self, goal: &Goal, step: Step, now: Timestamp) {
-        match step {
-            Step::CreateKey => {
-                assert!(self.state.keys().len() < keys::SLOTS, "a third key");
-                self.keys += 1;
-                let created_at = self.store_time();
-                self.state.key_created(key(&format!("NEW{}", self.keys)), created_at);
-            }
-            // Written as the executor does it: a key that is not pending any more is not published.
-            Step::WriteSecret(write) if write.key.is_none() => {
-                let Some(pending) = self.state.pending(now).cloned() else { return };
-                let created_at = self.state.keys().iter().find(|listed| listed.id == pending.id).expect("listed");
-                let created_at = created_at.created_at;
-                let publish = WriteSecret { key: Some(pending.clone()), ..write };
-                pretend_secret(&mut self.state, goal, &publish, self.keys);
-                self.state.key_published(&pending, created_at, OVERLAP, now);
-                self.state.in_hand = None;
-                let replaced = self.state.status.keys.iter().find(|record| record.superseded_at == Some(now));
-                self.told.extend(replaced.map(|record| Told::Promise {
-                    key: record.id.clone(),
-                    until: record.revoke_at,
-                    words: overlap::promise(record),
-                }));
-            }
-            Step::DeactivateKey { id, retire: true } => {
-                self.state.key_deactivated(&id, Some(now));
-                self.told.push(Told::Inactive { key: id });
-            }
-            Step::DeleteKey { id, why: KeyEnd::MakesRoom } => {
-                let record = self.state.status.keys.iter().find(|record| record.id == id).expect("it is on record");
-                let (breaks_a_promise, _) = overlap::made_room(record, now);
-                self.told.push(Told::MadeRoom { key: id.clone(), breaks_a_promise, at: now });
-                self.state.key_deleted(&id);
-            }
-            Step::Prove { .. } => {
-                let tried = self.state.pending(now).cloned().or_else(|| self.state.published_key());
-                let found = Found { works: true, bucket_missing: false, conclusive: true };
-                if let Some(tried) = tried {
-                    self.state.key_tried(&tried.id, found, now);
-                }
-            }
-            other => pretend(&mut self.state, goal, other, &mut self.keys),
+    fn act(&mut self, goal: &Goal, step: &Step, now: Timestamp) {
+        check(&self.state, goal, step);
+        // As the operator does it: a key that is not pending any more is neither tried nor published.
+        let needs_a_key = matches!(step, Step::Prove { .. } | Step::WriteSecret(_));
+        if needs_a_key && self.state.key_to_try(now).is_none() {
+            return;
         }
+        let outcome = match outcome(&self.state, goal, step, now, &mut self.keys) {
+            Outcome::KeyCreated(created) => {
+                Outcome::KeyCreated(CreatedKey { created_at: self.store_time(), ..created })
+            }
+            other => other,
+        };
+        let happened = self.state.apply(step, outcome, &moment(now)).expect("what came of it is well");
+        self.told.extend(happened.and_then(|happened| told(happened, now)));
     }
 
     fn until_settled(&mut self, goal: &Goal) {
         let settles = (0..150).any(|_| self.look(goal) || matches!(goal, Goal::Remove) && !self.state.finalizer);
         assert!(settles, "no end: {:?} {:?}", self.state.status, self.state.keys());
+    }
+}
+
+fn told(happened: Happened, now: Timestamp) -> Option<Told> {
+    match happened {
+        Happened::KeyReissued { replaced: Some(record), .. } => {
+            Some(Told::Promise { words: overlap::promise(&record), until: record.revoke_at, key: record.id })
+        }
+        Happened::KeyRevoked { id } => Some(Told::Inactive { key: id }),
+        Happened::MadeRoom(record) => {
+            let (breaks_a_promise, _) = overlap::made_room(&record, now);
+            Some(Told::MadeRoom { key: record.id, breaks_a_promise, at: now })
+        }
+        _ => None,
     }
 }
 
