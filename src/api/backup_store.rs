@@ -171,6 +171,12 @@ pub struct IamSettings {
     #[serde(default = "default_rate", skip_serializing_if = "is_default_rate")]
     #[schemars(range(min = 1, max = 1000))]
     pub requests_per_second: u16,
+    /// The most principals (IAM users) that the operator keeps for this store. When there are so many, a new target waits
+    /// (`LimitExceeded`) until one goes: the oldest is served first, and one that has credentials keeps them, also when this is
+    /// lowered. Retained ones do not count. An AWS account has room for 5,000 users, whoever made them. Left out, there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
+    pub max_principals: Option<u32>,
 }
 
 const DEFAULT_RATE: u16 = 10;
@@ -186,7 +192,7 @@ fn is_default_rate(rate: &u16) -> bool {
 
 impl Default for IamSettings {
     fn default() -> Self {
-        Self { path: None, permissions_boundary: None, requests_per_second: DEFAULT_RATE }
+        Self { path: None, permissions_boundary: None, requests_per_second: DEFAULT_RATE, max_principals: None }
     }
 }
 
@@ -316,4 +322,7 @@ pub struct BackupStoreStatus {
     /// How many BackupTargets use this store; brought up to date at most every half minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<i64>,
+    /// How many of them have a principal, those that are being removed among them; brought up to date as `targets` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principals: Option<i64>,
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::seen::Told;
 use crate::{
-    api::{BackupTarget, condition},
+    api::{BackupStore, BackupTarget, condition},
     telemetry::metrics::{Census, OfConditions, OfTargets},
 };
 
@@ -16,6 +16,9 @@ pub fn count_target(census: &mut Census, target: &BackupTarget, told: &Told, sto
     for (tier, status) in &told.tiers {
         let of = OfConditions { condition: (*tier).to_owned(), status: status.clone() };
         *census.conditions.entry(of).or_default() += 1;
+    }
+    if target.status.as_ref().is_some_and(|status| status.principal.is_some()) {
+        *census.principals.entry(store.to_owned()).or_default() += 1;
     }
     let published = target.status.as_ref().filter(|status| status.access_key_id.is_some());
     if let Some(created_at) = published.and_then(|status| status.key_created_at) {
@@ -32,7 +35,10 @@ pub fn count_unreadable(census: &mut Census) {
 }
 
 /// Adds a store.
-pub fn count_store(census: &mut Census, name: &str, told: &Told) {
+pub fn count_store(census: &mut Census, store: &BackupStore, told: &Told) {
+    let name = store.metadata.name.clone().unwrap_or_default();
     let ready = told.ready.as_ref().is_some_and(|(status, _)| status == "True");
-    census.stores.insert(name.to_owned(), ready);
+    census.principals.entry(name.clone()).or_default();
+    census.most_principals.extend(store.spec.iam.max_principals.map(|most| (name.clone(), i64::from(most))));
+    census.stores.insert(name, ready);
 }

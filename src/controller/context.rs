@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::Resource;
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -17,6 +17,7 @@ use super::{
     absence::Absence,
     cache::{Memories, Memory, Remembered},
     departed::Departed,
+    places::{self, Full},
     seen::{Seen, SeenTarget},
     slots::{Place, Pool, Slots},
     time::jittered,
@@ -25,8 +26,11 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    access::allow::{self, Namespace},
-    api::BackupTarget,
+    access::{
+        Claim, Verdict,
+        allow::{self, Namespace},
+    },
+    api::{BackupStore, BackupTarget, backup_store::AllowRule},
     cluster::Cluster,
     fair::Urgency,
     store::connect::Connections,
@@ -145,19 +149,58 @@ impl Context {
         let store_name = target.spec.store_ref.resolved();
         let store = self.seen.store(&store_name);
         let store = store.as_deref().and_then(Seen::readable);
-        let name = target.metadata.namespace.clone().unwrap_or_default();
-        let labels = match store {
-            Some(store) if allow::need_namespace(&store.spec.allow) => self.seen.namespaces.labels_of(&name),
-            _ => Some(BTreeMap::new()),
-        };
-        let (uid, cluster) = (self.seen.namespaces.uid_of(&name).unwrap_or_default(), self.cluster_id.clone());
-        let namespace = labels.map(|labels| Namespace { name, labels, uid, cluster });
+        let rules = store.map(|store| store.spec.allow.as_slice());
+        let namespace = self.namespace_of(target, rules.unwrap_or_default());
         let urgency = urgency(Sight {
             target,
-            rules: store.map(|store| store.spec.allow.as_slice()).zip(namespace.as_ref()),
+            rules: rules.zip(namespace.as_ref()),
             held_against: self.memories.held_against(target.metadata.uid.as_deref().unwrap_or_default()),
         });
         Pool { store: self.seen.known(&store_name).to_owned(), urgency }
+    }
+
+    /// The namespace of a target, when what those rules look at is known.
+    fn namespace_of(&self, target: &BackupTarget, rules: &[AllowRule]) -> Option<Namespace> {
+        let name = target.metadata.namespace.clone().unwrap_or_default();
+        let labels =
+            if allow::need_namespace(rules) { self.seen.namespaces.labels_of(&name)? } else { BTreeMap::new() };
+        let (uid, cluster) = (self.seen.namespaces.uid_of(&name).unwrap_or_default(), self.cluster_id.clone());
+        Some(Namespace { name, labels, uid, cluster })
+    }
+
+    /// Whether a store has no place for the principal of a target that has none.
+    #[must_use]
+    pub fn full_for(&self, target: &BackupTarget, store: &BackupStore) -> Option<Full> {
+        let most = store.spec.iam.max_principals?;
+        let (name, rules) = (store.name_any(), store.spec.allow.as_slice());
+        // Where that is not known, the place is kept for it: the limit is firm.
+        let is_served = |other: &BackupTarget| {
+            let claim = Claim::parse(other.metadata.name.as_deref().unwrap_or_default(), &other.spec);
+            let namespace = self.namespace_of(other, rules);
+            namespace.is_none_or(|namespace| {
+                claim.is_ok_and(|claim| matches!(allow::decide(&claim, &namespace, rules, &[]), Verdict::Allowed(_)))
+            })
+        };
+        let all = self.seen.all_of(&name);
+        places::full(target, all.iter().map(AsRef::as_ref), self.principals_of(&name), most, is_served)
+    }
+
+    /// The targets of a store that were told to wait for a place, and for which there is one now.
+    #[must_use]
+    pub fn next_in_line(&self, store: &str) -> Vec<ObjectRef<SeenTarget>> {
+        let known = self.seen.store(store);
+        let most = known.as_deref().and_then(Seen::readable).and_then(|store| store.spec.iam.max_principals);
+        let Some(most) = most else { return Vec::new() };
+        let all = self.seen.all_of(store);
+        let next = places::next(all.iter().map(AsRef::as_ref), self.principals_of(store), most);
+        let namespace = |target: &BackupTarget| target.namespace().unwrap_or_default();
+        next.iter().map(|target| ObjectRef::new(&target.name_any()).within(&namespace(target))).collect()
+    }
+
+    /// How many principals a store has, those included whose targets are gone.
+    #[must_use]
+    pub fn principals_of(&self, store: &str) -> usize {
+        self.seen.principals_of(store) + self.departed.count(store, &self.seen.uids())
     }
 
     /// No more than requests in a second: whoever has a slot must get on within the time that a reconcile has.

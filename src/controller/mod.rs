@@ -11,6 +11,7 @@ pub mod departed;
 pub mod guard;
 pub mod looks;
 pub mod namespaces;
+pub mod places;
 pub mod retry;
 pub mod rivals;
 pub mod run;

@@ -32,10 +32,12 @@ fn rival(target: &BackupTarget, other: &BackupTarget) -> Option<Rival> {
     Claim::parse(name, &other.spec).ok().filter(|_| waits).map(Rival::Wants)
 }
 
-/// Neither is the tenant's to choose once the object is there.
-fn seniority(target: &BackupTarget) -> (Option<Timestamp>, Option<&str>) {
+/// None of it is the tenant's to choose once the object is there.
+#[must_use]
+pub fn seniority(target: &BackupTarget) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
     let metadata = &target.metadata;
-    (metadata.creation_timestamp.as_ref().map(|created| created.0), metadata.name.as_deref())
+    let created = metadata.creation_timestamp.as_ref().map(|created| created.0);
+    (created, metadata.namespace.as_deref(), metadata.name.as_deref())
 }
 
 #[cfg(test)]

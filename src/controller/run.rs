@@ -28,7 +28,8 @@ use super::{
     seen::{SeenStore, SeenTarget},
     shutdown,
     wake::{
-        kept_stores, kept_targets, stores_of_secrets, targets_of_namespaces, targets_of_secrets, targets_of_stores,
+        kept_stores, kept_targets, next_in_line, stores_of_secrets, targets_of_namespaces, targets_of_secrets,
+        targets_of_stores,
     },
     watched::Watched,
     watches::{watch, watched},
@@ -105,19 +106,22 @@ pub async fn run(
 
     let (wake_stores, stores_woken) = unbounded();
     let (wake_targets, targets_woken): (Vec<_>, Vec<_>) = scopes.iter().map(|_| unbounded()).unzip();
+    let (free_places, places_freed): (Vec<_>, Vec<_>) = scopes.iter().map(|_| unbounded()).unzip();
     // A controller for each namespace, or one for all.
-    let kept = seen_targets.iter().cloned().zip(keep_targets).zip(targets_woken);
-    let targets = scopes.iter().zip(kept).map(|(scope, ((known, keep), woken))| {
+    let kept = seen_targets.iter().cloned().zip(keep_targets).zip(targets_woken.into_iter().zip(places_freed));
+    let targets = scopes.iter().zip(kept).map(|(scope, ((known, keep), (woken, freed)))| {
         let events = watch(scope.api(client.clone()), all.clone());
         let ours_only = all.clone().labels(&managed_selector());
         let secrets = settings.watch_secrets.then(|| watch(scope.api(client.clone()), ours_only));
         let namespaces = watch(Api::all(client.clone()), scope.namespace_itself(all.clone()));
-        let controller = Controller::for_stream(kept_targets(events, keep, wake_stores.clone()), known.clone());
+        let events = kept_targets(events, keep, wake_stores.clone(), free_places.clone());
+        let controller = Controller::for_stream(events, known.clone());
         secrets
             .into_iter()
             .fold(controller, |controller, secrets| controller.reconcile_on(targets_of_secrets(secrets, known.clone())))
             // How many are worked on at once, the slots of their stores say: a number for all would let one hold up others.
             .reconcile_on(targets_of_stores(woken, known.clone()))
+            .reconcile_on(next_in_line(freed, context.clone(), known.clone()))
             .reconcile_on(targets_of_namespaces(namespaces, labels.clone(), known))
             .graceful_shutdown_on(stopped(stop.clone()))
             .run(

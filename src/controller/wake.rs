@@ -24,19 +24,24 @@ use super::{
     watches::{Changes, touched},
 };
 
-/// Keeps what is seen of targets, and wakes their stores.
+/// Keeps what is seen of targets, and wakes their stores; when one is gone, there may be a place for another.
 pub fn kept_targets(
     events: impl Stream<Item = Event<SeenTarget>> + Send + 'static,
     keep: Writer<SeenTarget>,
     wake: UnboundedSender<String>,
+    freed: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
     let kept = reflector(keep, events.map(Ok)).inspect(move |event| {
         let Ok(event) = event else { return };
         if let Event::Apply(target) | Event::InitApply(target) | Event::Delete(target) = event
             && let Some(target) = target.readable()
         {
-            // Nobody listens any more when the operator ends.
-            let _ = wake.unbounded_send(target.spec.store_ref.resolved().into_owned());
+            let store = target.spec.store_ref.resolved();
+            let freed = freed.iter().filter(|_| matches!(event, Event::Delete(_)));
+            for wake in freed.chain([&wake]) {
+                // Nobody listens any more when the operator ends.
+                let _ = wake.unbounded_send(store.clone().into_owned());
+            }
         }
     });
     kept.applied_objects()
@@ -91,6 +96,18 @@ pub fn targets_of_stores(
     woken.flat_map(move |store| {
         let uses = |target: &SeenTarget| target.store_ref().is_some_and(|named| named.resolved() == store);
         stream::iter(refs(&all, uses))
+    })
+}
+
+/// The targets that waited for a place in a store, when there may be one.
+pub fn next_in_line(
+    freed: UnboundedReceiver<String>,
+    context: Arc<Context>,
+    all: Store<SeenTarget>,
+) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
+    freed.flat_map(move |store| {
+        let next: Vec<_> = context.next_in_line(&store).into_iter().filter(|next| all.get(next).is_some()).collect();
+        stream::iter(next)
     })
 }
 

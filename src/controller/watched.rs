@@ -109,6 +109,14 @@ impl Watched {
         self.targets.iter().map(|targets| targets.state_filter(has_one).len()).sum()
     }
 
+    /// All targets of a store that can be read.
+    #[must_use]
+    pub fn all_of(&self, store: &str) -> Vec<Arc<SeenTarget>> {
+        let uses =
+            |target: &SeenTarget| target.readable().is_some_and(|target| target.spec.store_ref.resolved() == store);
+        self.targets.iter().flat_map(|targets| targets.state_filter(uses)).collect()
+    }
+
     /// Who comes before a target, where a rule serves only so many.
     #[must_use]
     pub fn rivals(&self, target: &BackupTarget) -> Vec<Rival> {
@@ -129,8 +137,10 @@ impl Watched {
                 None => census::count_unreadable(&mut count),
             }
         }
-        for store in self.stores.state().iter().filter(|store| store.readable().is_some()) {
-            census::count_store(&mut count, store.meta().name.as_deref().unwrap_or_default(), &store.told);
+        for seen in self.stores.state() {
+            if let Some(store) = seen.readable() {
+                census::count_store(&mut count, store, &seen.told);
+            }
         }
         count
     }

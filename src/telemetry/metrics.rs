@@ -90,6 +90,10 @@ pub struct Census {
     pub oldest_keys: BTreeMap<String, i64>,
     /// Whether a store's credentials work.
     pub stores: BTreeMap<String, bool>,
+    /// How many principals there are, by store.
+    pub principals: BTreeMap<String, i64>,
+    /// How many there may be, by store; where that is limited.
+    pub most_principals: BTreeMap<String, i64>,
 }
 
 /// Everything that is counted.
@@ -107,6 +111,8 @@ pub struct Metrics {
     conditions: Family<OfConditions, Gauge>,
     oldest_keys: Family<OfStore, Gauge>,
     stores: Family<OfStore, Gauge>,
+    principals: Family<OfStore, Gauge>,
+    most_principals: Family<OfStore, Gauge>,
 }
 
 impl Default for Metrics {
@@ -125,6 +131,8 @@ impl Default for Metrics {
             conditions: Family::default(),
             oldest_keys: Family::default(),
             stores: Family::default(),
+            principals: Family::default(),
+            most_principals: Family::default(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -170,6 +178,10 @@ impl Metrics {
         let help = "Age of the oldest access key that is published";
         registry.register_with_unit("oldest_key_age", help, Unit::Seconds, self.oldest_keys.clone());
         registry.register("store_ready", "1 for a BackupStore whose credentials work", self.stores.clone());
+        let help = "Principals of a BackupStore, as IAM users";
+        registry.register("store_principals", help, self.principals.clone());
+        let help = "The most principals that the operator keeps for a BackupStore, where it says so";
+        registry.register("store_max_principals", help, self.most_principals.clone());
     }
 
     /// Counts of what should never happen are there from the start: nobody could see that a count which begins at 1 has grown.
@@ -236,6 +248,8 @@ impl Metrics {
         self.conditions.clear();
         self.oldest_keys.clear();
         self.stores.clear();
+        self.principals.clear();
+        self.most_principals.clear();
         let is_there = |store: &str| census.stores.contains_key(store);
         self.waiting.keep(|of, waiting| is_there(&of.store) || waiting.get() > 0);
         self.calls.keep(|of, _| is_there(&of.store));
@@ -251,6 +265,13 @@ impl Metrics {
         }
         for (store, ready) in &census.stores {
             self.stores.get_or_create(&OfStore { store: store.clone() }).set(i64::from(*ready));
+        }
+        for (family, counts) in
+            [(&self.principals, &census.principals), (&self.most_principals, &census.most_principals)]
+        {
+            for (store, count) in counts {
+                family.get_or_create(&OfStore { store: store.clone() }).set(*count);
+            }
         }
     }
 }
@@ -348,6 +369,8 @@ mod tests {
             conditions: BTreeMap::from([(of, 1)]),
             oldest_keys: BTreeMap::from([("default".to_owned(), 1)]),
             stores: BTreeMap::from([("default".to_owned(), true)]),
+            principals: BTreeMap::from([("default".to_owned(), 1)]),
+            most_principals: BTreeMap::from([("default".to_owned(), 1)]),
         };
         let text = metrics.exposition(true, &census);
         let told: BTreeSet<&str> = text

@@ -131,6 +131,7 @@ impl Place {
     async fn all_is_well(&self) -> Result<()> {
         self.create_store("default", self.lab.store_spec(&[TEAM])).await?;
         let mut through_the_proxy = self.lab.store_spec(&[TEAM]);
+        through_the_proxy["iam"]["maxPrincipals"] = json!(2);
         let url = self.aws.url();
         through_the_proxy["endpoints"] = json!({"s3": url, "iam": url, "sts": url});
         self.create_store("slow", through_the_proxy).await?;
@@ -151,6 +152,10 @@ impl Place {
         self.create_target("refused", "default", "elsewhere/").await?;
         self.until("refused", "refused", |target| stalled_with(target, "NotAllowed")).await?;
 
+        let stores = Api::<BackupStore>::all(self.lab.client.clone());
+        let fuller = Patch::Merge(json!({"spec": {"iam": {"maxPrincipals": 1}}}));
+        stores.patch("slow", &PatchParams::default(), &fuller).await?;
+
         let excess = principal(&self.targets().get("excess").await?);
         let iam = &self.lab.aws.iam;
         iam.create_group().group_name("others").send().await?;
@@ -159,20 +164,22 @@ impl Place {
             .await?;
         self.fight("contested").await?;
 
-        let is_throttled = |told: &Told, least: f64| {
+        let throttled = |told: &Told| {
             let throttled = told.iter().filter(|(series, _)| series.contains("code=\"Throttled\""));
-            throttled.map(|(_, count)| count).sum::<f64>() > least
+            throttled.map(|(_, count)| count).sum::<f64>()
         };
         let told = async |least| {
             wait_until("the leader to tell of it", SOON, async || {
                 let told = self.told_by(&self.leader).await?;
                 let broken = told.get(&format!("{PREFIX}store_ready{{store=\"broken\"}}"));
-                ensure!(is_throttled(&told, least) && broken == Some(&0.0), "{told:#?}");
+                ensure!(throttled(&told) > least && broken == Some(&0.0), "{told:#?}");
                 Ok(told)
             })
             .await
         };
-        Ok((told(0.0).await?, told(1.0).await?))
+        let first = told(0.0).await?;
+        let later = told(throttled(&first)).await?;
+        Ok((first, later))
     }
 
     /// Somebody undoes what the operator does, until it says so.

@@ -33,7 +33,7 @@ const MOST_LOOKS: usize = 2;
 const MOST_WRITES: usize = 2;
 
 /// What each target says; it has that name, too.
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 13] = [
     "NotAllowed",
     "SecretConflict",
     "PrincipalConflict",
@@ -46,6 +46,7 @@ const REASONS: [&str; 12] = [
     "StoreNotFound",
     "StoreNotReady",
     "DriftLeft",
+    "LimitExceeded",
 ];
 
 async fn what_is_blocked_is_told_and_then_costs_nothing(_: Arc<World>) -> Result<()> {
@@ -91,6 +92,7 @@ impl Blocked {
         self.create("ChangeSuspended", json!({"suspend": true})).await?;
         self.create("StoreNotFound", json!({"storeRef": {"name": "none"}})).await?;
         self.create("StoreNotReady", json!({"storeRef": {"name": "without-credentials"}})).await?;
+        self.create("LimitExceeded", json!({"storeRef": {"name": "full"}})).await?;
         let long = json!({"prefix": "nine-char/".repeat(51), "ancestorListing": "Allow"});
         self.create("PolicyTooLarge", long).await?;
 
@@ -114,6 +116,12 @@ impl Blocked {
         let patch = json!({"spec": {"allow": allow}});
         let store = stores.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await?;
         let mut spec = serde_json::to_value(store.spec)?;
+        let mut full = spec.clone();
+        merge(&mut full, json!({"iam": {"maxPrincipals": 1}}));
+        create(&stores, json!({"metadata": {"name": "full"}, "spec": full})).await?;
+        let served = json!({"bucket": "my-backups", "prefix": "served", "storeRef": {"name": "full"}});
+        create(&self.lab.targets()?, json!({"metadata": {"name": "served"}, "spec": served})).await?;
+        self.until("served", is_ready).await?;
         merge(&mut spec, json!({"credentials": {"secretRef": {"name": "nobody-made-it"}}}));
         create(&stores, json!({"metadata": {"name": "without-credentials"}, "spec": spec})).await?;
         Ok(())

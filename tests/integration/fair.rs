@@ -35,6 +35,7 @@ tests![
     a_flood_of_targets_that_no_rule_allows_keeps_nobody_waiting,
     after_a_restart_nothing_urgent_waits_for_routine_checks,
     a_rule_serves_no_more_targets_than_it_says,
+    a_store_keeps_no_more_principals_than_it_says,
 ];
 
 /// How long anything may take that is urgent, whatever else there is.
@@ -138,6 +139,45 @@ async fn a_rule_serves_no_more_targets_than_it_says(world: Arc<World>) -> Result
     space.patch_rule("maxTargets", json!(1)).await?;
     space.patch_target("second", json!({"capabilities": ["ObjectAcls"]})).await?;
     space.until_ready("second").await?;
+    Ok(())
+}
+
+async fn a_store_keeps_no_more_principals_than_it_says(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.patch_store(json!({"iam": {"maxPrincipals": 1}})).await?;
+    space.create_target("first", json!({})).await?;
+    let first = principal(&space.until_ready("first").await?);
+    for name in ["second", "third"] {
+        space.create_target(name, json!({"prefix": format!("backups/{name}/")})).await?;
+        let waiting = space.until_stalled(name, "LimitExceeded").await?;
+        let told = message(&waiting, READY)?;
+        ensure!(
+            told.contains("keeps 1 IAM users (spec.iam.maxPrincipals)") && told.contains("delete a target"),
+            "{told}"
+        );
+    }
+    // One that waits for something else holds no place.
+    space.create_target("refused", json!({"bucket": "elsewhere"})).await?;
+    space.until_stalled("refused", "NotAllowed").await?;
+    let mark = space.aws_proxy.mark();
+    wait_until("all to be counted", START, async || {
+        let counts = space.stores().get(&space.store).await?.status.map(|status| (status.targets, status.principals));
+        ensure!(counts == Some((Some(4), Some(1))), "{counts:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(space.users().await?.len() == 1, "nothing was made for those that wait");
+    let writes = space.aws_proxy.calls_since(mark, |call| call.action.is_some() && call.is_write());
+    ensure!(writes.is_empty(), "{writes:?}");
+
+    // A limit takes nothing away.
+    space.patch_target("first", json!({"capabilities": ["ObjectAcls"]})).await?;
+    ensure!(principal(&space.until_ready("first").await?) == first);
+    space.delete_target("first").await?;
+    space.until_ready("second").await?;
+    space.until_stalled("third", "LimitExceeded").await?;
+    space.patch_store(json!({"iam": {"maxPrincipals": 2}})).await?;
+    space.until_ready("third").await?;
     Ok(())
 }
 

@@ -68,6 +68,7 @@ impl Target {
             namespace: &namespace,
             // How many there are in the cluster, no file says.
             rivals: &[],
+            full: None,
             reactivate_at: None,
             now: now(),
         };

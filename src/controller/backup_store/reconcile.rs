@@ -82,7 +82,7 @@ async fn work_on(seen: &SeenStore, context: &Context) -> Action {
         cluster_id: &context.cluster_id,
         resync: context.resync,
         targets,
-        principals: context.seen.principals_of(&name),
+        principals: context.principals_of(&name),
         now: now(),
     };
     let status = report(facts, answer.as_ref());
@@ -122,8 +122,12 @@ async fn tell(context: &Context, store: &BackupStore, status: &BackupStoreStatus
     if *status == before {
         return None;
     }
-    let uncounted =
-        BackupStoreStatus { targets: before.targets, drift_interval: before.drift_interval, ..status.clone() };
+    let uncounted = BackupStoreStatus {
+        targets: before.targets,
+        principals: before.principals,
+        drift_interval: before.drift_interval,
+        ..status.clone()
+    };
     let only_count = uncounted == before && before.drift_interval.is_some();
     if only_count && let Some(wait) = context.count_written_within(&store.name_any(), COUNT_EVERY) {
         return Some(wait);

@@ -16,6 +16,7 @@ use crate::{
         backup_store::AllowRule,
         backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, SecretTemplate, Verification},
     },
+    controller::places::Full,
     names::{self, ObjectName, tag},
     store::UserSpec,
 };
@@ -48,6 +49,8 @@ pub enum Refusal {
     Invalid(Invalid),
     /// What status says that the key was given cannot be read, and suspension holds back to give it anew.
     Unreadable(Invalid),
+    /// The store has as many principals as it keeps.
+    NoPlace(Full),
 }
 
 impl fmt::Display for Refusal {
@@ -56,6 +59,13 @@ impl fmt::Display for Refusal {
             Self::NotAllowed(why) => f.write_str(why),
             Self::Invalid(invalid) => invalid.fmt(f),
             Self::Unreadable(invalid) => write!(f, "status.access cannot be read ({})", invalid.problem),
+            Self::NoPlace(full) => {
+                write!(
+                    f,
+                    "keeps {} IAM users (spec.iam.maxPrincipals), and as many targets come before this one",
+                    full.most
+                )
+            }
         }
     }
 }
@@ -132,6 +142,8 @@ pub struct Facts<'a> {
     pub namespace: &'a Namespace,
     /// Who comes before it, where a rule serves only so many.
     pub rivals: &'a [Rival],
+    /// Whether its store has no place for its principal.
+    pub full: Option<Full>,
     /// What the store's administrator says about keys that somebody else switched off.
     pub reactivate_at: Option<Timestamp>,
     /// Now.
@@ -189,6 +201,9 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
         let why = format!("no rule allows {}", missing.join(", "));
         return Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
+    }
+    if let Some(full) = facts.full {
+        return Ok(Goal::Withhold { why: Refusal::NoPlace(full) });
     }
     Ok(Goal::Provide(Box::new(facts.provide(claim, grant, missing, suspended))))
 }

@@ -112,6 +112,7 @@ pub fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[Allo
         terms: &terms(),
         namespace: &namespace(),
         rivals: &[],
+        full: None,
         reactivate_at: None,
         now: Timestamp::UNIX_EPOCH,
     })

@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
-    decide::{self, Facts, Goal},
+    decide::{self, Facts, Goal, Refusal},
     error::Error,
     failure::{Begin, may_begin},
     observe::{Look, Observation},
@@ -34,7 +34,7 @@ use crate::{
     },
     cluster::{self, Note, SecretState},
     controller::{
-        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget,
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, places::Full, seen::SeenTarget,
         time::jittered, urgency,
     },
     names::{self, ObjectName},
@@ -87,6 +87,7 @@ async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
         resync: context.resync,
         still_blocked: STILL_BLOCKED,
         rivals: Vec::new(),
+        full: None,
         in_line: None,
         rules: 0,
         unread: BTreeMap::new(),
@@ -118,7 +119,9 @@ struct Reconcile<'a> {
     still_blocked: Duration,
     /// Who comes before it, where a rule serves only so many.
     rivals: Vec<Rival>,
-    /// How many come before it in the line for a rule that serves only so many.
+    /// Whether its store has no place for its principal.
+    full: Option<Full>,
+    /// How many come before it in the line for a rule that serves only so many, or for a place in the store.
     in_line: Option<u32>,
     /// The rules that it is held against, in short.
     rules: u64,
@@ -195,12 +198,18 @@ impl Reconcile<'_> {
         if allow::have_limits(&store.spec.allow) {
             self.rivals = self.context.seen.rivals(&self.target);
         }
+        if !self.memory.made_something() && !self.target.spec.suspend && !self.is_deleting() {
+            self.full = self.context.full_for(&self.target, &store);
+        }
         self.rules = urgency::digest(&store.spec.allow, &namespace.labels);
         self.look_for_bucket(&store, &terms, &namespace, &connection).await;
         let goal = told.insert(decide::decide(self.facts(&store, &terms, &namespace))?).clone();
         if matches!(goal, Goal::Withhold { .. }) && !self.rivals.is_empty() {
             let waiting = self.rivals.iter().filter(|rival| matches!(rival, Rival::Wants(_))).count();
             self.in_line = u32::try_from(waiting).ok();
+        }
+        if let Goal::Withhold { why: Refusal::NoPlace(full) } = &goal {
+            self.in_line = Some(full.before);
         }
         let user = decide::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
         let urgency = self.urgency(&goal);
@@ -421,7 +430,8 @@ impl Reconcile<'_> {
         let annotation = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
         let reactivate_at = annotation.and_then(|time| time.parse().ok());
         let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
-        Facts { target, status, rules, terms, namespace, rivals, reactivate_at, now: self.clock.now() }
+        let (full, now) = (self.full, self.clock.now());
+        Facts { target, status, rules, terms, namespace, rivals, full, reactivate_at, now }
     }
 
     /// What must no longer work goes before what is new, and that before looks whether all is well.

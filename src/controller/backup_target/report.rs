@@ -312,6 +312,15 @@ fn withheld(
             stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}{left}"));
             nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
         }
+        Refusal::NoPlace(_) => {
+            let store = target.spec.store_ref.resolved();
+            let message = format!(
+                "BackupStore {store} {why}; this one gets credentials when one of them goes: delete a target that is not needed, \
+                 or have the store's administrator raise the limit"
+            );
+            stalled(conditions, reason::LIMIT_EXCEEDED, &message);
+            nothing_allowed(conditions, status, target, "the store has no place for it, see Ready");
+        }
         Refusal::Unreadable(_) => {
             let kept = if has_key { "; the access key is inactive" } else { "" };
             let message = format!(

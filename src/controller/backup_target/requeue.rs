@@ -40,7 +40,7 @@ pub struct Pace {
     pub resync: Duration,
     /// How soon to look whether what is in the way is gone.
     pub still_blocked: Duration,
-    /// How many come before it in the line for a rule that serves only so many.
+    /// How many come before it in the line for a rule that serves only so many, or for a place in the store.
     pub in_line: Option<u32>,
     /// Now.
     pub now: Timestamp,

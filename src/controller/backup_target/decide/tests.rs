@@ -20,6 +20,7 @@ fn kind(goal: &Result<Goal, Invalid>) -> &'static str {
         Ok(Goal::Withhold { why: Refusal::NotAllowed(_) }) => "not allowed",
         Ok(Goal::Withhold { why: Refusal::Invalid(_) }) => "invalid",
         Ok(Goal::Withhold { why: Refusal::Unreadable(_) }) => "unreadable",
+        Ok(Goal::Withhold { why: Refusal::NoPlace(_) }) => "no place",
         Ok(Goal::Remove) => "remove",
         Ok(Goal::Retain { .. }) => "retain",
         Err(_) => "error",
@@ -237,7 +238,7 @@ fn facts<'a>(
     terms: &'a Terms,
     namespace: &'a Namespace,
 ) -> Facts<'a> {
-    Facts { target, status, rules: &[], terms, namespace, rivals: &[], reactivate_at: None, now: at(0) }
+    Facts { target, status, rules: &[], terms, namespace, rivals: &[], full: None, reactivate_at: None, now: at(0) }
 }
 
 #[test]
@@ -257,6 +258,16 @@ fn who_comes_before_it_takes_the_room_but_from_who_has_credentials() {
     for (what, status, rivals, expected) in table {
         let facts = Facts { rules: &rules, rivals: &rivals, ..facts(&target, &status, &terms, &namespace) };
         assert_eq!(kind(&decide(facts)), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_full_store_gives_nothing_that_its_rules_would() {
+    let (status, terms, namespace, target) = (nothing(), terms(), namespace(), claim(&json!({})));
+    let full = Some(Full { most: 7, before: 0 });
+    for (rules, expected) in [(vec![rule(&json!({}))], "no place"), (Vec::new(), "not allowed")] {
+        let facts = Facts { rules: &rules, full, ..facts(&target, &status, &terms, &namespace) };
+        assert_eq!(kind(&decide(facts)), expected);
     }
 }
 
