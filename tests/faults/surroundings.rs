@@ -23,6 +23,10 @@ use crate::{
 pub enum Surrounding {
     /// Somebody took a right of the operator away, and gives it back once that was noticed.
     Forbidden(What),
+    /// The store has another time than this machine: by so many seconds all the time, and then it is mended.
+    Ahead(i64),
+    /// The store's clock jumps so many seconds ahead in the middle of the phase, and then it is mended.
+    Jumps(i64),
 }
 
 /// What somebody forbids.
@@ -37,14 +41,30 @@ pub enum What {
 
 /// Which phases meet it. A deletion waits for no Secret: what it may not read goes with its owner, for which a cluster has a
 /// controller, and this one has none.
-pub const ALL: [(Surrounding, &[Phase]); 3] = [
+pub const ALL: [(Surrounding, &[Phase]); 9] = [
     (Surrounding::Forbidden(What::Secrets), &[Phase::Create, Phase::SecretLost, Phase::Move]),
     (Surrounding::Forbidden(What::Status), &[Phase::Create, Phase::SecretLost, Phase::Narrow, Phase::Withdraw]),
     (Surrounding::Forbidden(What::Events), &[Phase::KeyLost, Phase::DeleteLarge]),
+    (Surrounding::Ahead(SOME_MINUTES), &OF_KEYS),
+    (Surrounding::Ahead(-SOME_MINUTES), &OF_KEYS),
+    (Surrounding::Ahead(AN_HOUR), &OF_KEYS),
+    (Surrounding::Ahead(-AN_HOUR), &OF_KEYS),
+    (Surrounding::Jumps(AN_HOUR), &OF_KEYS),
+    (Surrounding::Jumps(-AN_HOUR), &OF_KEYS),
 ];
+
+/// In which times are written down and compared.
+const OF_KEYS: [Phase; 5] = [Phase::Create, Phase::SecretLost, Phase::KeyLost, Phase::Move, Phase::Delete];
+/// More than an interrupted creation is waited for.
+const SOME_MINUTES: i64 = 360;
+const AN_HOUR: i64 = 3_600;
 
 /// How often a right is missed before it is given back.
 const REFUSALS: usize = 3;
+/// How many answers of the store tell the wrong time before its clock is mended.
+const ANSWERS: usize = 8;
+/// How many answers tell the right one before the clock jumps.
+const BEFORE_IT_JUMPS: usize = 3;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A phase in surroundings.
@@ -67,8 +87,14 @@ pub async fn run(world: &Arc<World>, surrounding: Surrounding, phase: Phase, ref
 
 impl Surrounding {
     fn begin(self, corner: &Corner) -> Active {
-        let Self::Forbidden(what) = self;
-        corner.api.fault(Fault::Status(403), move |call| what.is_in(call))
+        let of_iam = |call: &Call| call.action.is_some();
+        match self {
+            Self::Forbidden(what) => corner.api.fault(Fault::Status(403), move |call| what.is_in(call)),
+            Self::Ahead(seconds) => corner.aws.fault(Fault::ClockAhead(seconds), of_iam),
+            Self::Jumps(seconds) => {
+                corner.aws.fault_some(Fault::ClockAhead(seconds), BEFORE_IT_JUMPS..usize::MAX, of_iam)
+            }
+        }
     }
 
     /// Whether it goes on when all else is over.
@@ -77,7 +103,11 @@ impl Surrounding {
     }
 
     fn refusals(self) -> usize {
-        if self.stays() { 1 } else { REFUSALS }
+        match self {
+            Self::Forbidden(What::Events) => 1,
+            Self::Forbidden(_) => REFUSALS,
+            Self::Ahead(_) | Self::Jumps(_) => ANSWERS,
+        }
     }
 }
 
@@ -99,6 +129,8 @@ impl fmt::Display for Surrounding {
             Self::Forbidden(What::Secrets) => "Secrets are forbidden for a while",
             Self::Forbidden(What::Status) => "status is forbidden for a while",
             Self::Forbidden(What::Events) => "events are forbidden",
+            Self::Ahead(seconds) => return write!(f, "the store's clock is {seconds} s ahead for a while"),
+            Self::Jumps(seconds) => return write!(f, "the store's clock jumps {seconds} s ahead for a while"),
         })
     }
 }
