@@ -8,7 +8,10 @@ mod tests;
 pub use meaning::{Meaning, only_denies};
 pub use statement::{Line, explained};
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -23,10 +26,24 @@ pub const INLINE_LIMIT: usize = 2_048;
 /// The most that a managed policy may have, counted in the same way.
 pub const MANAGED_LIMIT: usize = 6_144;
 
-/// A policy document in canonical form. Two are equal when they mean the same.
-#[derive(Clone, Debug, Serialize)]
+/// A policy document in canonical form. Two are equal when they mean the same. It never changes, so its text and what follows
+/// from that are worked out once, and clones share them.
+#[derive(Clone, Debug)]
+pub struct PolicyDocument(Arc<Written>);
+
+#[derive(Debug)]
+struct Written {
+    body: Body,
+    text: String,
+    digest: String,
+    /// Worked out when it is first asked for.
+    meaning: OnceLock<Meaning>,
+}
+
+/// The document as AWS reads it.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct PolicyDocument {
+struct Body {
     version: &'static str,
     statement: BTreeSet<Statement>,
 }
@@ -36,11 +53,11 @@ impl PolicyDocument {
     #[must_use]
     pub fn new<'a>(terms: &Terms, accesses: impl IntoIterator<Item = &'a Access>) -> Self {
         let allowed = accesses.into_iter().flat_map(|access| statement::identity(terms, access));
-        let mut document = Self::of(allowed);
-        if !document.is_empty() {
-            document.statement.insert(statement::keys_only());
+        let mut statements = statement::merge(allowed.collect());
+        if !statements.is_empty() {
+            statements.insert(statement::keys_only());
         }
-        document
+        Self::of(statements)
     }
 
     /// The same as a bucket policy that names these principals, less what a bucket policy cannot grant
@@ -51,30 +68,31 @@ impl PolicyDocument {
         accesses: impl IntoIterator<Item = &'a Access>,
         principals: &BTreeSet<String>,
     ) -> Self {
-        Self::of(accesses.into_iter().flat_map(|access| statement::resource(terms, access, principals)))
+        let allowed = accesses.into_iter().flat_map(|access| statement::resource(terms, access, principals));
+        Self::of(statement::merge(allowed.collect()))
     }
 
-    fn of(statements: impl IntoIterator<Item = Statement>) -> Self {
+    fn of(statement: BTreeSet<Statement>) -> Self {
         // Variables and their escapes are known since this version; the alphabet of prefixes keeps them out.
-        Self { version: "2012-10-17", statement: statement::merge(statements.into_iter().collect()) }
+        let body = Body { version: "2012-10-17", statement };
+        let text = serde_json::to_string(&body).expect("strings, lists and maps serialise");
+        let digest = hex(&Sha256::digest(&text));
+        Self(Arc::new(Written { body, text, digest, meaning: OnceLock::new() }))
     }
 
     /// The canonical text, without white space.
-    ///
-    /// # Panics
-    /// Never: strings, lists and maps with string keys always serialise.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("strings, lists and maps serialise")
+        self.0.text.clone()
     }
 
     /// The same for people, a field on each line.
     ///
     /// # Panics
-    /// Never, as [`Self::to_json`].
+    /// Never: strings, lists and maps with string keys always serialise.
     #[must_use]
     pub fn to_pretty_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings, lists and maps serialise")
+        serde_json::to_string_pretty(&self.0.body).expect("strings, lists and maps serialise")
     }
 
     /// What it allows, apart from how it is written.
@@ -83,25 +101,29 @@ impl PolicyDocument {
     /// Never: what is written here is in the language that [`Meaning::read`] understands.
     #[must_use]
     pub fn meaning(&self) -> Meaning {
-        Meaning::read(&self.to_json()).expect("documents of ours are understood")
+        self.meant().clone()
+    }
+
+    fn meant(&self) -> &Meaning {
+        self.0.meaning.get_or_init(|| Meaning::read(&self.0.text).expect("documents of ours are understood"))
     }
 
     /// Whether it allows nothing; such a document cannot be stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.statement.is_empty()
+        self.0.body.statement.is_empty()
     }
 
     /// SHA-256 of the canonical text, in hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        hex(&Sha256::digest(self.to_json()))
+        self.0.digest.clone()
     }
 
     /// Its size as AWS counts it: characters that are not white space.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.to_json().chars().filter(|c| !c.is_whitespace()).count()
+        self.0.text.chars().filter(|c| !c.is_whitespace()).count()
     }
 
     /// How it can be attached to a principal; `None` when it is too large for every way.
@@ -118,7 +140,7 @@ impl PolicyDocument {
 
 impl PartialEq for PolicyDocument {
     fn eq(&self, other: &Self) -> bool {
-        self.to_json() == other.to_json() || self.meaning() == other.meaning()
+        self.0.text == other.0.text || self.meant() == other.meant()
     }
 }
 
