@@ -13,6 +13,7 @@ mod targets;
 
 pub use error::{Error, Kind};
 pub use events::Note;
+use events::Published;
 pub use lean::Lean;
 pub use secret_state::{OtherEntries, OwnedSecret, SecretOwner, SecretState};
 pub use secrets::{NewSecret, managed_selector, secret_manifest};
@@ -23,7 +24,7 @@ use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::O
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, PatchParams, WatchParams},
-    runtime::events::{Recorder, Reporter},
+    runtime::events::Reporter,
 };
 use tokio::sync::Mutex;
 
@@ -37,11 +38,13 @@ const SILENCE: Duration = Duration::from_secs(55);
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
-    recorder: Recorder,
     namespace: String,
+    /// The name of the host, for those who read events.
+    replica: String,
     fence: Fence,
     /// Labels of the stores that there are for this operator; `None` is all of them.
     selector: Option<String>,
+    published: Arc<Published>,
     /// Held while an object is read as a whole: many may be large.
     whole: Arc<Mutex<()>>,
 }
@@ -62,9 +65,17 @@ impl Cluster {
         config.read_timeout = Some(SILENCE);
         let client =
             Client::try_from(config).map_err(|error| format!("the Kubernetes client cannot start: {error}"))?;
-        let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR));
+        let replica = Reporter::from(OPERATOR).instance.unwrap_or_else(|| OPERATOR.to_owned());
         let namespace = namespace.to_owned();
-        Ok(Self { client, recorder, namespace, fence: Fence::default(), selector: None, whole: Arc::default() })
+        Ok(Self {
+            client,
+            namespace,
+            replica,
+            fence: Fence::default(),
+            selector: None,
+            published: Arc::default(),
+            whole: Arc::default(),
+        })
     }
 
     /// The same for a replica that acts only while it leads.
