@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
-    store::{Policies, Principal, User},
+    store::{Additions, Key, Policies, Principal, User},
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const LEEWAY: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The principal.
-    pub principal: Option<Remembered>,
+    pub principal: Option<Box<Remembered>>,
     /// Looks that did not show what may still appear.
     pub absence: Absence,
     /// When somebody else's work was put right lately.
@@ -40,43 +40,86 @@ pub struct Memory {
     failing_since: Option<Instant>,
 }
 
-/// A principal as this process saw or left it. There are thousands, so the policy that is wanted anyway is not held once more.
+/// A principal as this process saw or left it.
 #[derive(Clone, Debug)]
 pub struct Remembered {
     /// When it was last read or created.
     pub at: Instant,
-    principal: Principal,
-    /// Digest of its policy, where that was all that was wanted and `principal` goes without.
-    wanted: Option<String>,
+    found: Found,
+}
+
+/// There are thousands of principals, and almost all are as they should be: of those is kept what differs from one to another.
+#[derive(Clone, Debug)]
+enum Found {
+    AsWanted(AsWanted),
+    Otherwise(Box<Principal>),
+}
+
+/// A principal with just the policy that is wanted, and nothing that others put on it.
+#[derive(Clone, Debug)]
+struct AsWanted {
+    id: Box<str>,
+    boundary: Option<Box<str>>,
+    tagged: bool,
+    held: bool,
+    retained: bool,
+    keys: Box<[Key]>,
+    policy: [u8; 32],
 }
 
 impl Remembered {
     /// Remembers a principal for which that document is wanted.
     #[must_use]
-    pub fn new(mut principal: Principal, at: Instant, wanted: Option<&PolicyDocument>) -> Self {
-        let has_just = |user: &User, document: &PolicyDocument| {
-            document.form().is_some_and(|form| user.policies == Policies::with(document, form))
-        };
-        let wanted = match (&mut principal, wanted) {
-            (Principal::Ours(user), Some(document)) if has_just(user, document) => {
-                user.policies = Policies::default();
-                Some(document.digest())
+    pub fn new(principal: Principal, at: Instant, wanted: Option<&PolicyDocument>) -> Self {
+        let found = match (principal, wanted) {
+            (Principal::Ours(user), Some(document)) if AsWanted::fits(&user, document) => {
+                Found::AsWanted(AsWanted::of(user, document))
             }
-            _ => None,
+            (principal, _) => Found::Otherwise(Box::new(principal)),
         };
-        Self { at, principal, wanted }
+        Self { at, found }
     }
 
     /// The principal, unless another document is wanted by now: then it has to be looked at anyway.
     #[must_use]
     pub fn principal(self, wanted: Option<&PolicyDocument>) -> Option<Principal> {
-        let Some(digest) = self.wanted else { return Some(self.principal) };
-        let same = wanted.filter(|document| document.digest() == digest)?;
-        let form = same.form()?;
-        match self.principal {
-            Principal::Ours(user) => Some(Principal::Ours(User { policies: Policies::with(same, form), ..user })),
-            other => Some(other),
+        match self.found {
+            Found::AsWanted(known) => known.user(wanted?).map(Principal::Ours),
+            Found::Otherwise(principal) => Some(*principal),
         }
+    }
+}
+
+impl AsWanted {
+    fn fits(user: &User, document: &PolicyDocument) -> bool {
+        let policies = document.form().map(|form| Policies::with(document, form));
+        policies.as_ref() == Some(&user.policies) && user.additions == Additions::default()
+    }
+
+    fn of(user: User, document: &PolicyDocument) -> Self {
+        Self {
+            id: user.id.into(),
+            boundary: user.boundary.map(Into::into),
+            tagged: user.tagged,
+            held: user.held,
+            retained: user.retained,
+            keys: user.keys.into(),
+            policy: document.sha256(),
+        }
+    }
+
+    fn user(self, wanted: &PolicyDocument) -> Option<User> {
+        let form = wanted.form().filter(|_| wanted.sha256() == self.policy)?;
+        Some(User {
+            id: self.id.into(),
+            boundary: self.boundary.map(Into::into),
+            tagged: self.tagged,
+            policies: Policies::with(wanted, form),
+            keys: self.keys.into(),
+            additions: Additions::default(),
+            held: self.held,
+            retained: self.retained,
+        })
     }
 }
 
@@ -101,15 +144,15 @@ impl Repairs {
     }
 }
 
-/// What is remembered of all objects, by their UID.
+/// What is remembered of all objects, by their UID. Boxed, since a table keeps up to twice the room that it needs.
 #[derive(Debug, Default)]
-pub struct Memories(Mutex<HashMap<String, Memory>>);
+pub struct Memories(Mutex<HashMap<Box<str>, Box<Memory>>>);
 
 impl Memories {
     /// What is remembered of the object with that UID.
     #[must_use]
     pub fn of(&self, uid: &str) -> Memory {
-        self.lock().get(uid).cloned().unwrap_or_default()
+        self.lock().get(uid).map(|memory| (**memory).clone()).unwrap_or_default()
     }
 
     /// The rules that an object was held against last.
@@ -120,7 +163,7 @@ impl Memories {
 
     /// Changes what is remembered of an object.
     pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
-        change(self.lock().entry(uid.to_owned()).or_default())
+        change(self.lock().entry(uid.into()).or_default())
     }
 
     /// Forgets an object.
@@ -137,11 +180,11 @@ impl Memories {
     /// Forgets all objects but these.
     pub fn keep(&self, living: &HashSet<String>) {
         let mut memories = self.lock();
-        memories.retain(|uid, _| living.contains(uid));
+        memories.retain(|uid, _| living.contains(&**uid));
         memories.shrink_to_fit();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Memory>>> {
         // The map is whole after every line that holds the lock, so a panic elsewhere cannot have broken it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,7 +193,7 @@ impl Memories {
 impl Memory {
     /// What a success left.
     pub fn succeeded(&mut self, principal: Option<Remembered>, absence: Absence) {
-        (self.principal, self.absence) = (principal, absence);
+        (self.principal, self.absence) = (principal.map(Box::new), absence);
         (self.failures, self.failing_since) = (0, None);
     }
 
@@ -227,7 +270,7 @@ mod tests {
         let objects: Vec<String> = (0..2_000).map(|number| format!("uid-{number}")).collect();
         let living: HashSet<String> = objects.iter().take(10).cloned().collect();
         for uid in &objects {
-            memories.change(uid, Memory::failed);
+            memories.change(uid, |memory| memory.failed());
             if memories.are_too_many_for(living.len()) {
                 memories.keep(&living);
             }

@@ -26,23 +26,23 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
-/// What was made for the targets that were not let go, by their UID.
+/// What was made for the targets that were not let go, by their UID. That is all targets, so it is kept small.
 #[derive(Debug, Default)]
-pub struct Departed(Mutex<HashMap<String, Left>>);
+pub struct Departed(Mutex<HashMap<Box<str>, Box<Left>>>);
 
 /// What a target leaves behind: enough to find it and to remove it.
 #[derive(Clone, Debug)]
 pub struct Left {
     /// Name of its store.
-    pub store: String,
+    pub store: Box<str>,
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Box<str>,
     /// Its name.
-    pub name: String,
-    principal_id: Option<String>,
-    keys: Vec<(String, Timestamp)>,
+    pub name: Box<str>,
+    principal_id: Option<Box<str>>,
+    keys: Box<[(Box<str>, Timestamp)]>,
     form: Option<PolicyForm>,
-    intent: Option<KeyIntent>,
+    intent: Option<Box<KeyIntent>>,
     key_created_at: Option<Timestamp>,
     tries: u32,
     not_before: Option<Instant>,
@@ -52,7 +52,7 @@ impl Departed {
     /// Remembers what was made for a target.
     pub fn remember(&self, target: &BackupTarget, status: &BackupTargetStatus) {
         if status.made_something() {
-            self.left().insert(target.uid().unwrap_or_default(), Left::of(target, status));
+            self.left().insert(target.uid().unwrap_or_default().into(), Box::new(Left::of(target, status)));
         }
     }
 
@@ -64,7 +64,7 @@ impl Departed {
     /// How many targets of a store are gone and not removed yet: the store has to stay for them.
     #[must_use]
     pub fn count(&self, store: &str, seen: &HashSet<String>) -> usize {
-        self.left().iter().filter(|(uid, left)| left.store == store && !seen.contains(*uid)).count()
+        self.left().iter().filter(|(uid, left)| *left.store == *store && !seen.contains(&***uid)).count()
     }
 
     /// Those that are gone and whose turn it is.
@@ -72,8 +72,8 @@ impl Departed {
         let now = Instant::now();
         let is_due = |left: &Left| left.not_before.is_none_or(|not_before| not_before <= now);
         let left = self.left();
-        let due = left.iter().filter(|(uid, left)| !seen.contains(*uid) && is_due(left));
-        due.map(|(uid, left)| (uid.clone(), left.clone())).collect()
+        let due = left.iter().filter(|(uid, left)| !seen.contains(&***uid) && is_due(left));
+        due.map(|(uid, left)| (uid.to_string(), (**left).clone())).collect()
     }
 
     /// Tries it again later.
@@ -85,7 +85,7 @@ impl Departed {
         }
     }
 
-    fn left(&self) -> MutexGuard<'_, HashMap<String, Left>> {
+    fn left(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Left>>> {
         // The map is whole after every line that holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,13 +94,13 @@ impl Departed {
 impl Left {
     fn of(target: &BackupTarget, status: &BackupTargetStatus) -> Self {
         Self {
-            store: target.spec.store_ref.resolved().into_owned(),
-            namespace: target.namespace().unwrap_or_default(),
-            name: target.name_any(),
-            principal_id: status.principal_id.clone(),
-            keys: status.keys.iter().map(|key| (key.id.clone(), key.created_at)).collect(),
+            store: target.spec.store_ref.resolved().into(),
+            namespace: target.namespace().unwrap_or_default().into(),
+            name: target.name_any().into(),
+            principal_id: status.principal_id.as_deref().map(Into::into),
+            keys: status.keys.iter().map(|key| (key.id.as_str().into(), key.created_at)).collect(),
             form: status.policy.as_ref().map(|policy| policy.form),
-            intent: status.key_intent.clone(),
+            intent: status.key_intent.clone().map(Box::new),
             key_created_at: status.key_created_at,
             tries: 0,
             not_before: None,
@@ -109,8 +109,8 @@ impl Left {
 
     /// The target, as far as its removal needs it.
     pub fn target(&self, uid: &str) -> BackupTarget {
-        let record = |(id, created_at): &(String, Timestamp)| KeyRecord {
-            id: id.clone(),
+        let record = |(id, created_at): &(Box<str>, Timestamp)| KeyRecord {
+            id: id.to_string(),
             created_at: *created_at,
             fingerprint: String::new(),
             superseded_at: None,
@@ -121,20 +121,20 @@ impl Left {
         };
         let status = BackupTargetStatus {
             principal: Some(names::principal(uid)),
-            principal_id: self.principal_id.clone(),
+            principal_id: self.principal_id.as_deref().map(str::to_owned),
             keys: self.keys.iter().map(record).collect(),
             policy: self.form.map(|form| PolicyStatus { digest: String::new(), form }),
-            key_intent: self.intent.clone(),
+            key_intent: self.intent.as_deref().cloned(),
             key_created_at: self.key_created_at,
             ..BackupTargetStatus::default()
         };
         let metadata = ObjectMeta {
             uid: Some(uid.to_owned()),
-            namespace: Some(self.namespace.clone()),
-            name: Some(self.name.clone()),
+            namespace: Some(self.namespace.to_string()),
+            name: Some(self.name.to_string()),
             ..ObjectMeta::default()
         };
-        let store_ref = StoreRef { name: self.store.clone() };
+        let store_ref = StoreRef { name: self.store.to_string() };
         BackupTarget {
             metadata,
             spec: BackupTargetSpec { store_ref, ..BackupTargetSpec::default() },

@@ -35,7 +35,7 @@ pub struct PolicyDocument(Arc<Written>);
 struct Written {
     body: Body,
     text: String,
-    digest: String,
+    sha256: [u8; 32],
     /// Worked out when it is first asked for.
     meaning: OnceLock<Meaning>,
 }
@@ -76,8 +76,8 @@ impl PolicyDocument {
         // Variables and their escapes are known since this version; the alphabet of prefixes keeps them out.
         let body = Body { version: "2012-10-17", statement };
         let text = serde_json::to_string(&body).expect("strings, lists and maps serialise");
-        let digest = hex(&Sha256::digest(&text));
-        Self(Arc::new(Written { body, text, digest, meaning: OnceLock::new() }))
+        let sha256 = Sha256::digest(&text).into();
+        Self(Arc::new(Written { body, text, sha256, meaning: OnceLock::new() }))
     }
 
     /// The canonical text, without white space.
@@ -114,10 +114,16 @@ impl PolicyDocument {
         self.0.body.statement.is_empty()
     }
 
-    /// SHA-256 of the canonical text, in hex.
+    /// SHA-256 of the canonical text.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.sha256
+    }
+
+    /// The same in hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        self.0.digest.clone()
+        hex(&self.0.sha256)
     }
 
     /// Its size as AWS counts it: characters that are not white space.

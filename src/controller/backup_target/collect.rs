@@ -85,7 +85,7 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
     let connection = pinned(context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
     let (terms, target) = (connection.terms(&store.spec)?, left.target(uid));
     let user = decide::user_spec(&target, &terms, &connection.account_id, &context.cluster_id);
-    let turn = Turn { urgency: Urgency::Revocation, namespace: left.namespace.as_str().into(), end: None };
+    let turn = Turn { urgency: Urgency::Revocation, namespace: (*left.namespace).into(), end: None };
     let iam = connection.iam.for_turn(turn);
     let questions = Questions { keys: Vec::new(), managed_policy: true };
     let mut state = State {

@@ -487,7 +487,7 @@ impl Reconcile<'_> {
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
         let lasts = self.resync.mul_f64(0.85);
         let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
-        let known = self.context.recall(&self.uid).principal.filter(fresh)?;
+        let known = self.context.recall(&self.uid).principal.filter(|known| fresh(known))?;
         let at = known.at;
         Some((known.principal(wanted(goal))?, at))
     }
