@@ -158,6 +158,16 @@ pub enum Truth {
 }
 
 impl Truth {
+    /// What a condition says.
+    #[must_use]
+    pub fn of(condition: &Condition) -> Self {
+        match condition.status.as_str() {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+
     /// As a condition's status.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -12,26 +12,31 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
-use crate::api::{
-    BackupStore, BackupTarget, GROUP,
-    backup_store::{BackupStoreSpec, BackupStoreStatus},
-    backup_target::{BackupTargetSpec, BackupTargetStatus, StoreRef},
+use crate::{
+    api::{
+        BackupStore, BackupTarget, GROUP,
+        backup_store::{BackupStoreSpec, BackupStoreStatus},
+        backup_target::{BackupTargetSpec, BackupTargetStatus, StoreRef},
+    },
+    names::{STORE_FINALIZER, TARGET_FINALIZER},
 };
 
 /// An object with the metadata that this operator uses, or why it cannot be read. One that cannot be read is known all the
 /// same, and does not break the list that it is in.
 #[derive(Clone, Debug)]
-pub struct Lean<K>(pub Result<K, Unreadable>);
-
-/// An object that this version of the operator cannot read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unreadable {
+pub struct Lean<K: Kind> {
     /// Which object it is.
     pub metadata: ObjectMeta,
+    parts: Result<(K::Spec, Option<K::Status>), Unreadable>,
+}
+
+/// Why this version of the operator cannot read an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
     /// What is wrong with it, and where.
     pub error: String,
     /// The store that it names, if that much of it can be read.
@@ -41,9 +46,9 @@ pub struct Unreadable {
 /// A kind of this operator.
 pub trait Kind: Resource<DynamicType = ()> {
     /// What users write.
-    type Spec: DeserializeOwned;
+    type Spec: DeserializeOwned + Clone + fmt::Debug;
     /// What the operator writes.
-    type Status: DeserializeOwned;
+    type Status: DeserializeOwned + Clone + fmt::Debug;
     /// Puts an object together.
     fn whole(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
 }
@@ -64,7 +69,7 @@ impl Kind for BackupStore {
     }
 }
 
-/// Metadata without what others wrote into it, apart from finalizers, which are written as a whole list.
+/// Metadata without what others wrote into it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
@@ -75,7 +80,8 @@ pub struct Metadata {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
-    finalizers: Option<Vec<String>>,
+    #[serde(deserialize_with = "of_ours_and_one_more")]
+    finalizers: Vec<String>,
     #[serde(deserialize_with = "of_our_group")]
     annotations: BTreeMap<String, String>,
     #[serde(deserialize_with = "of_our_group")]
@@ -120,7 +126,7 @@ impl From<Metadata> for ObjectMeta {
             generation: lean.generation,
             creation_timestamp: lean.creation_timestamp,
             deletion_timestamp: lean.deletion_timestamp,
-            finalizers: lean.finalizers,
+            finalizers: Some(lean.finalizers),
             annotations: Some(lean.annotations),
             labels: Some(lean.labels),
             ..Self::default()
@@ -128,28 +134,48 @@ impl From<Metadata> for ObjectMeta {
     }
 }
 
-/// For the API server it is the object itself.
-impl<K: Kind> Resource for Lean<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
+/// For the API server, what is kept of an object is the object itself; `true` where it is to send no more than metadata.
+macro_rules! stands_for {
+    ($kept:ty, $object:ty, $metadata_alone:literal $(, $K:ident: $Kind:path)?) => {
+        impl$(<$K: $Kind>)? kube::Resource for $kept {
+            type DynamicType = ();
+            type Scope = <$object as kube::Resource>::Scope;
 
-    fn kind((): &()) -> Cow<'_, str> {
-        K::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        K::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        K::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        K::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, K::meta)
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.as_mut().map_or_else(|unreadable| &mut unreadable.metadata, K::meta_mut)
+            fn metadata_api() -> bool {
+                $metadata_alone
+            }
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                <$object as kube::Resource>::kind(&())
+            }
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                <$object as kube::Resource>::group(&())
+            }
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                <$object as kube::Resource>::version(&())
+            }
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                <$object as kube::Resource>::plural(&())
+            }
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(crate) use stands_for;
+
+stands_for!(Lean<K>, K, false, K: Kind);
+
+impl<K: Kind> Lean<K> {
+    /// The object.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn open(self) -> Result<K, Unreadable> {
+        self.parts.map(|(spec, status)| K::whole(self.metadata, spec, status))
     }
 }
 
@@ -169,10 +195,7 @@ impl<'de, K: Kind> Deserialize<'de> for Lean<K> {
         let metadata = ObjectMeta::from(parts.metadata);
         let store = serde_json::from_value(parts.spec["storeRef"].clone()).ok();
         let read = read("spec", parts.spec).and_then(|spec| Ok((spec, read("status", parts.status)?)));
-        Ok(Self(match read {
-            Ok((spec, status)) => Ok(K::whole(metadata, spec, status)),
-            Err(error) => Err(Unreadable { metadata, error, store }),
-        }))
+        Ok(Self { metadata, parts: read.map_err(|error| Unreadable { error, store }) })
     }
 }
 
@@ -216,6 +239,39 @@ fn of_our_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
     deserializer.deserialize_any(OfOurGroup)
 }
 
+/// Of finalizers, those of this operator and one of all others: it tells that there are some.
+fn of_ours_and_one_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct OursAndOneMore;
+    impl<'de> Visitor<'de> for OursAndOneMore {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("finalizers")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let is_ours = |name: &str| [TARGET_FINALIZER, STORE_FINALIZER].contains(&name);
+            let mut kept = Vec::<String>::new();
+            while let Some(name) = list.next_element::<Cow<'de, str>>()? {
+                let is_known = if is_ours(&name) {
+                    kept.iter().any(|known| *known == name)
+                } else {
+                    kept.iter().any(|known| !is_ours(known))
+                };
+                if !is_known {
+                    kept.push(name.into_owned());
+                }
+            }
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_any(OursAndOneMore)
+}
+
 #[cfg(test)]
 mod tests {
     use kube::ResourceExt;
@@ -236,15 +292,33 @@ mod tests {
             "annotations": {"note": "long", "backup-target.dev/verify-at": "now", "backup-target.device/x": "y"},
             "managedFields": [{"manager": "kubectl"}], "finalizers": ["other.dev/x", "backup-target.dev/principal"],
         });
-        let lean = target(&metadata, &json!({"bucket": "my-backups"}), &Value::Null).0.unwrap();
+        let lean = target(&metadata, &json!({"bucket": "my-backups"}), &Value::Null).open().unwrap();
         assert_eq!((lean.name_any().as_str(), lean.metadata.generation), ("dataset-1", Some(2)));
         assert_eq!(lean.labels().keys().collect::<Vec<_>>(), ["backup-target.dev/target"]);
         assert_eq!(lean.annotations().keys().collect::<Vec<_>>(), ["backup-target.dev/verify-at"]);
-        assert_eq!(lean.finalizers().len(), 2, "they are written as a whole");
         assert_eq!((lean.managed_fields().len(), lean.spec.bucket.as_str()), (0, "my-backups"));
         assert_eq!(lean.status, None);
         let empty = json!({"name": "x", "labels": null, "annotations": null, "finalizers": null});
-        assert!(target(&empty, &json!({"bucket": "my-backups"}), &json!({})).0.is_ok());
+        assert!(target(&empty, &json!({"bucket": "my-backups"}), &json!({})).open().is_ok());
+    }
+
+    #[test]
+    fn of_finalizers_are_kept_ours_and_that_there_are_others() {
+        let ours = "backup-target.dev/principal";
+        let others: Vec<String> = (0..10_000).map(|number| format!("other.dev/{number}")).collect();
+        let and_ours = [others.as_slice(), &[ours.to_owned()]].concat();
+        let table = [
+            (json!(null), vec![]),
+            (json!([]), vec![]),
+            (json!([ours, ours]), vec![ours]),
+            (json!(and_ours), vec!["other.dev/0", ours]),
+            (json!(others), vec!["other.dev/0"]),
+        ];
+        for (finalizers, kept) in table {
+            let metadata = json!({"name": "x", "finalizers": finalizers});
+            let lean = target(&metadata, &json!({"bucket": "my-backups"}), &Value::Null);
+            assert_eq!(lean.finalizers(), kept);
+        }
     }
 
     #[test]
@@ -256,13 +330,14 @@ mod tests {
             (json!({}), json!({}), "spec: missing field `bucket`"),
             (json!(null), json!({}), "spec: "),
         ] {
-            let unreadable = target(&metadata, &spec, &status).0.unwrap_err();
+            let lean = target(&metadata, &spec, &status);
+            assert_eq!(lean.metadata.generation, Some(3));
+            let unreadable = lean.open().unwrap_err();
             assert!(unreadable.error.starts_with(says), "{}", unreadable.error);
-            assert_eq!(unreadable.metadata.generation, Some(3));
             assert_eq!(unreadable.store, None);
         }
         let newer = json!({"bucket": "b", "capabilities": ["Teleport"], "storeRef": {"name": "fast"}});
-        let unreadable = target(&metadata, &newer, &Value::Null).0.unwrap_err();
+        let unreadable = target(&metadata, &newer, &Value::Null).open().unwrap_err();
         assert_eq!(unreadable.store, Some(StoreRef { name: "fast".to_owned() }));
     }
 

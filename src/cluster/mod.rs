@@ -2,6 +2,7 @@
 
 mod error;
 mod events;
+mod finalizers;
 pub mod lean;
 mod lease;
 mod own_secret;

@@ -78,8 +78,8 @@ impl Cluster {
 }
 
 /// The object, if it can be read.
-pub(super) fn open<K>(what: &'static str, lean: Lean<K>) -> Result<K, Error> {
-    lean.0.map_err(|unreadable| {
+pub(super) fn open<K: lean::Kind>(what: &'static str, lean: Lean<K>) -> Result<K, Error> {
+    lean.open().map_err(|unreadable| {
         tracing::debug!(what, error = unreadable.error, "an object cannot be read");
         Error::new(what, Kind::Unreadable)
     })

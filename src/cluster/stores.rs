@@ -63,14 +63,12 @@ impl Cluster {
     /// # Errors
     /// [`Kind::Conflict`] when the store changed meanwhile.
     pub async fn hold_store(&self, store: &BackupStore, hold: bool) -> Result<(), Error> {
-        let others = store.finalizers().iter().filter(|finalizer| *finalizer != names::STORE_FINALIZER);
-        let ours = hold.then(|| names::STORE_FINALIZER.to_owned());
-        let finalizers: Vec<String> = others.cloned().chain(ours).collect();
+        let stores = self.stores();
+        let others = self.other_finalizers(&stores, store, names::STORE_FINALIZER).await?;
         let patch = json!({ "metadata": {
             "resourceVersion": store.metadata.resource_version,
-            "finalizers": finalizers,
+            "finalizers": others.and(hold.then_some(names::STORE_FINALIZER)),
         }});
-        let stores = self.stores();
         self.within(
             "set the finalizer of the BackupStore",
             stores.patch(&store.name_any(), &by_us(), &Patch::Merge(&patch)),

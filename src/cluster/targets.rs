@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Cluster, Error, Kind, Lean, by_us, status::open};
+use super::{Cluster, Error, Kind, Lean, by_us, finalizers::Others, status::open};
 use crate::{
     api::{
         BackupTarget,
@@ -49,12 +49,11 @@ impl Cluster {
     /// # Errors
     /// [`Kind::Conflict`] when the target changed meanwhile.
     pub async fn claim(&self, target: &BackupTarget, intent: &KeyIntent) -> Result<BackupTarget, Error> {
-        let mut finalizers = target.finalizers().to_vec();
-        finalizers.push(names::TARGET_FINALIZER.to_owned());
+        let others = self.others_on(target).await?;
         let intent = serde_json::to_string(intent).unwrap_or_default();
         let patch = json!({ "metadata": {
             "resourceVersion": target.metadata.resource_version,
-            "finalizers": finalizers,
+            "finalizers": others.and(Some(names::TARGET_FINALIZER)),
             "annotations": { names::INTENT_ANNOTATION: intent },
         }});
         self.patch_target(target, "put the finalizer on the BackupTarget", &patch).await
@@ -65,16 +64,23 @@ impl Cluster {
     /// # Errors
     /// [`Kind::Conflict`] when the target changed meanwhile.
     pub async fn release(&self, target: &BackupTarget) -> Result<(), Error> {
-        let finalizers: Vec<&String> =
-            target.finalizers().iter().filter(|finalizer| *finalizer != names::TARGET_FINALIZER).collect();
-        let patch = json!({ "metadata": {
-            "resourceVersion": target.metadata.resource_version,
-            "finalizers": finalizers,
-        }});
-        match self.patch_target(target, "take the finalizer off the BackupTarget", &patch).await {
+        let released = async {
+            let others = self.others_on(target).await?;
+            let patch = json!({ "metadata": {
+                "resourceVersion": target.metadata.resource_version,
+                "finalizers": others.and(None),
+            }});
+            self.patch_target(target, "take the finalizer off the BackupTarget", &patch).await
+        };
+        match released.await {
             Err(error) if error.kind == Kind::NotFound => Ok(()),
             other => other.map(|_| ()),
         }
+    }
+
+    async fn others_on(&self, target: &BackupTarget) -> Result<Others<'_>, Error> {
+        let api = self.targets(&target.namespace().unwrap_or_default());
+        self.other_finalizers(&api, target, names::TARGET_FINALIZER).await
     }
 
     async fn patch_target(

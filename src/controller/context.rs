@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{
     sync::watch,
@@ -15,6 +16,7 @@ use tokio::{
 
 use super::{
     absence::Absence,
+    brief::Brief,
     cache::{Memories, Memory, Remembered},
     departed::Departed,
     places::{self, Full},
@@ -120,7 +122,7 @@ impl Context {
     pub async fn slot(&self, target: &SeenTarget) -> Option<Place> {
         let metadata = target.meta();
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let mut pool = self.pool_of(target.readable()?);
+        let mut pool = self.pool_of(metadata, target.readable()?);
         loop {
             let _waiting = self.telemetry.metrics.waiting(&pool.store);
             let mut place = self.slots.join(pool.clone(), namespace, self.slots_of(&pool)).ok()?;
@@ -132,7 +134,7 @@ impl Context {
                     return None;
                 }
                 let now = self.seen.in_view(metadata);
-                pool = now.as_deref().and_then(Seen::readable).map_or(pool, |now| self.pool_of(now));
+                pool = now.as_deref().and_then(Seen::readable).map_or(pool, |now| self.pool_of(metadata, now));
             }
         }
     }
@@ -145,23 +147,22 @@ impl Context {
         }
     }
 
-    fn pool_of(&self, target: &BackupTarget) -> Pool {
-        let store_name = target.spec.store_ref.resolved();
-        let store = self.seen.store(&store_name);
+    fn pool_of(&self, metadata: &ObjectMeta, target: &Brief) -> Pool {
+        let store = self.seen.store(&target.store);
         let store = store.as_deref().and_then(Seen::readable);
         let rules = store.map(|store| store.spec.allow.as_slice());
-        let namespace = self.namespace_of(target, rules.unwrap_or_default());
+        let namespace = self.namespace_of(metadata, rules.unwrap_or_default());
         let urgency = urgency(Sight {
             target,
             rules: rules.zip(namespace.as_ref()),
-            held_against: self.memories.held_against(target.metadata.uid.as_deref().unwrap_or_default()),
+            held_against: self.memories.held_against(metadata.uid.as_deref().unwrap_or_default()),
         });
-        Pool { store: self.seen.known(&store_name).to_owned(), urgency }
+        Pool { store: self.seen.known(&target.store).to_owned(), urgency }
     }
 
     /// The namespace of a target, when what those rules look at is known.
-    fn namespace_of(&self, target: &BackupTarget, rules: &[AllowRule]) -> Option<Namespace> {
-        let name = target.metadata.namespace.clone().unwrap_or_default();
+    fn namespace_of(&self, target: &ObjectMeta, rules: &[AllowRule]) -> Option<Namespace> {
+        let name = target.namespace.clone().unwrap_or_default();
         let labels =
             if allow::need_namespace(rules) { self.seen.namespaces.labels_of(&name)? } else { BTreeMap::new() };
         let (uid, cluster) = (self.seen.namespaces.uid_of(&name).unwrap_or_default(), self.cluster_id.clone());
@@ -174,15 +175,13 @@ impl Context {
         let most = store.spec.iam.max_principals?;
         let (name, rules) = (store.name_any(), store.spec.allow.as_slice());
         // Where that is not known, the place is kept for it: the limit is firm.
-        let is_served = |other: &BackupTarget| {
-            let claim = Claim::parse(other.metadata.name.as_deref().unwrap_or_default(), &other.spec);
+        let is_served = |other: &ObjectMeta, claim: &Claim| {
             let namespace = self.namespace_of(other, rules);
-            namespace.is_none_or(|namespace| {
-                claim.is_ok_and(|claim| matches!(allow::decide(&claim, &namespace, rules, &[]), Verdict::Allowed(_)))
-            })
+            namespace
+                .is_none_or(|namespace| matches!(allow::decide(claim, &namespace, rules, &[]), Verdict::Allowed(_)))
         };
         let all = self.seen.all_of(&name);
-        places::full(target, all.iter().map(AsRef::as_ref), self.principals_of(&name), most, is_served)
+        places::full(&target.metadata, all.iter().map(AsRef::as_ref), self.principals_of(&name), most, is_served)
     }
 
     /// The targets of a store that were told to wait for a place, and for which there is one now.
@@ -193,8 +192,7 @@ impl Context {
         let Some(most) = most else { return Vec::new() };
         let all = self.seen.all_of(store);
         let next = places::next(all.iter().map(AsRef::as_ref), self.principals_of(store), most);
-        let namespace = |target: &BackupTarget| target.namespace().unwrap_or_default();
-        next.iter().map(|target| ObjectRef::new(&target.name_any()).within(&namespace(target))).collect()
+        next.iter().map(|target| ObjectRef::from_obj(*target)).collect()
     }
 
     /// How many principals a store has, those included whose targets are gone.

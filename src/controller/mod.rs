@@ -3,6 +3,7 @@
 pub mod absence;
 pub mod backup_store;
 pub mod backup_target;
+pub mod brief;
 pub mod cache;
 pub mod census;
 pub mod connection;

@@ -3,8 +3,11 @@
 //! Who has a principal keeps it; then the oldest target comes first, in whatever namespace it is. One that waits for something
 //! else than a place holds none, and neither does one that no rule serves, since anybody can make many of those.
 
-use super::{rivals::seniority, seen::SeenTarget};
-use crate::api::{BackupTarget, backup_target::BackupTargetStatus, condition::reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+
+use super::{brief::Standing, rivals::seniority, seen::SeenTarget};
+use crate::{access::Claim, api::condition::reason};
 
 /// A store that has no place for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +21,15 @@ pub struct Full {
 /// Whether a target has to wait for a place, of the targets of its store and so many principals there; `None` when there is one.
 /// `is_served` says whether the rules would serve a target that was not looked at yet.
 pub fn full<'a>(
-    target: &BackupTarget,
+    target: &ObjectMeta,
     all: impl IntoIterator<Item = &'a SeenTarget>,
     taken: usize,
     most: u32,
-    is_served: impl Fn(&BackupTarget) -> bool,
+    is_served: impl Fn(&ObjectMeta, &Claim) -> bool,
 ) -> Option<Full> {
     let is_before = |other: &&SeenTarget| {
-        waiting(other)
-            .is_some_and(|waiting| seniority(waiting) < seniority(target) && (is_told(other) || is_served(waiting)))
+        let counts = |claim| is_told(other) || is_served(other.meta(), claim);
+        seniority(other.meta()) < seniority(target) && waiting(other).is_some_and(counts)
     };
     let before = all.into_iter().filter(is_before).count();
     let has_room = usize::try_from(most).is_ok_and(|most| taken + before < most);
@@ -34,23 +37,28 @@ pub fn full<'a>(
 }
 
 /// Those whose turn it is, of all that were told to wait.
-pub fn next<'a>(all: impl IntoIterator<Item = &'a SeenTarget>, taken: usize, most: u32) -> Vec<&'a BackupTarget> {
-    let mut told: Vec<_> = all.into_iter().filter(|target| is_told(target)).filter_map(waiting).collect();
-    told.sort_by_key(|target| seniority(target));
+pub fn next<'a>(all: impl IntoIterator<Item = &'a SeenTarget>, taken: usize, most: u32) -> Vec<&'a SeenTarget> {
+    let mut told: Vec<_> = all.into_iter().filter(|target| is_told(target) && waiting(target).is_some()).collect();
+    told.sort_by_key(|target| seniority(target.meta()));
     told.truncate(usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(taken));
     told
 }
 
-/// The target, if it has no principal and may be waiting for one.
-fn waiting(seen: &SeenTarget) -> Option<&BackupTarget> {
-    let is_new = seen.told.ready.as_ref().is_none_or(|(_, why)| why == reason::PENDING);
-    let target = seen.readable().filter(|_| is_new || is_told(seen))?;
-    let has_one = target.status.as_ref().is_some_and(BackupTargetStatus::made_something);
-    (!has_one && !target.spec.suspend && target.metadata.deletion_timestamp.is_none()).then_some(target)
+/// What a target asks for that has no principal and may be waiting for one.
+fn waiting(seen: &SeenTarget) -> Option<&Claim> {
+    let target = seen.readable()?;
+    let is_new = target.ready.as_ref().is_none_or(|(_, why)| **why == *reason::PENDING);
+    match &target.standing {
+        Standing::Wants(claim) if is_new || is_told(seen) => {
+            (!target.has_anything && !target.is_suspended && !target.is_deleting).then_some(claim)
+        }
+        _ => None,
+    }
 }
 
 fn is_told(seen: &SeenTarget) -> bool {
-    seen.told.ready.as_ref().is_some_and(|(_, why)| why == reason::LIMIT_EXCEEDED)
+    let ready = seen.readable().and_then(|target| target.ready.as_ref());
+    ready.is_some_and(|(_, why)| **why == *reason::LIMIT_EXCEEDED)
 }
 
 #[cfg(test)]
@@ -80,9 +88,8 @@ mod tests {
     }
 
     fn place(target: &SeenTarget, all: &[SeenTarget], taken: usize, most: u32) -> Option<u32> {
-        let target = target.readable().expect("readable");
-        let serves = |other: &BackupTarget| other.metadata.namespace.as_deref() != Some("stranger");
-        full(target, all, taken, most, serves).map(|full| full.before)
+        let serves = |other: &ObjectMeta, _: &Claim| other.namespace.as_deref() != Some("stranger");
+        full(target.meta(), all, taken, most, serves).map(|full| full.before)
     }
 
     #[test]
@@ -119,7 +126,7 @@ mod tests {
         ];
         let names = |taken, most| {
             let next = next(&all, taken, most);
-            next.iter().filter_map(|target| target.metadata.namespace.clone()).collect::<Vec<_>>()
+            next.iter().filter_map(|target| target.meta().namespace.clone()).collect::<Vec<_>>()
         };
         assert_eq!(names(3, 4), ["a"]);
         assert_eq!(names(3, 9), ["a", "b"]);

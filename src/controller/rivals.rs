@@ -4,38 +4,32 @@
 //! are made in one moment may both be served: what has credentials keeps them.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{
-    access::{Access, Claim, allow::Rival},
-    api::BackupTarget,
-};
+use super::brief::{Brief, Standing};
+use crate::{access::allow::Rival, api::BackupTarget};
 
 /// Of other targets, those of the same namespace and store that come before this one.
-pub fn rivals<'a>(target: &BackupTarget, others: impl IntoIterator<Item = &'a BackupTarget>) -> Vec<Rival> {
-    let is_other = |other: &&BackupTarget| {
-        other.metadata.uid != target.metadata.uid
-            && other.metadata.namespace == target.metadata.namespace
-            && other.spec.store_ref.resolved() == target.spec.store_ref.resolved()
+pub fn rivals<'a>(target: &BackupTarget, others: impl IntoIterator<Item = (&'a ObjectMeta, &'a Brief)>) -> Vec<Rival> {
+    let (metadata, store) = (&target.metadata, target.spec.store_ref.resolved());
+    let is_other = |(other, brief): &(&ObjectMeta, &Brief)| {
+        other.uid != metadata.uid && other.namespace == metadata.namespace && *brief.store == *store
     };
-    others.into_iter().filter(is_other).filter_map(|other| rival(target, other)).collect()
+    let others = others.into_iter().filter(is_other);
+    others.filter_map(|(other, brief)| rival(brief, seniority(other) < seniority(metadata))).collect()
 }
 
-fn rival(target: &BackupTarget, other: &BackupTarget) -> Option<Rival> {
-    let status = other.status.as_ref();
-    let given = status.filter(|status| status.made_something()).and_then(|status| status.access.as_ref());
-    // One whose memory cannot be read comes by its age, as does the operator's work on it.
-    if let Some(given) = given.and_then(|given| Access::from_record(given).ok()) {
-        return Some(Rival::Has(given));
+fn rival(other: &Brief, is_senior: bool) -> Option<Rival> {
+    match &other.standing {
+        Standing::Has(access) => Some(Rival::Has(access.clone())),
+        Standing::Wants(claim) if is_senior && !other.is_deleting => Some(Rival::Wants((**claim).clone())),
+        Standing::Wants(_) | Standing::Neither => None,
     }
-    let waits = other.metadata.deletion_timestamp.is_none() && seniority(other) < seniority(target);
-    let name = other.metadata.name.as_deref().unwrap_or_default();
-    Claim::parse(name, &other.spec).ok().filter(|_| waits).map(Rival::Wants)
 }
 
 /// None of it is the tenant's to choose once the object is there.
 #[must_use]
-pub fn seniority(target: &BackupTarget) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
-    let metadata = &target.metadata;
+pub fn seniority(metadata: &ObjectMeta) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
     let created = metadata.creation_timestamp.as_ref().map(|created| created.0);
     (created, metadata.namespace.as_deref(), metadata.name.as_deref())
 }
@@ -48,10 +42,11 @@ mod tests {
     use super::*;
     use crate::{
         access::{
-            Verdict,
+            Access, Claim, Verdict,
             allow::{self, Namespace},
         },
         api::backup_store::AllowRule,
+        controller::brief::tests::any_target,
     };
 
     fn target(name: &str, second: i64, fields: &Value) -> BackupTarget {
@@ -77,10 +72,15 @@ mod tests {
         serde_json::from_value(rule).expect("a rule")
     }
 
+    fn rivals_of(target: &BackupTarget, all: &[BackupTarget]) -> Vec<Rival> {
+        let all: Vec<_> = all.iter().map(|other| (&other.metadata, Brief::from(other.clone()))).collect();
+        rivals(target, all.iter().map(|(metadata, brief)| (*metadata, brief)))
+    }
+
     fn is_served(target: &BackupTarget, all: &[BackupTarget], rules: &[AllowRule]) -> bool {
         let namespace = Namespace { name: "team-a".to_owned(), ..Namespace::default() };
         let claim = Claim::parse(target.metadata.name.as_deref().expect("a name"), &target.spec).expect("valid");
-        matches!(allow::decide(&claim, &namespace, rules, &rivals(target, all)), Verdict::Allowed(_))
+        matches!(allow::decide(&claim, &namespace, rules, &rivals_of(target, all)), Verdict::Allowed(_))
     }
 
     #[test]
@@ -114,10 +114,27 @@ mod tests {
         let all = [target("a", 1, &served("a/")), target("b", 2, &json!({}))];
         let namespace = Namespace { name: "team-a".to_owned(), ..Namespace::default() };
         let claim = Claim::parse("b", &all[1].spec).expect("valid");
-        let Verdict::Refused { why } = allow::decide(&claim, &namespace, &[rule(1)], &rivals(&all[1], &all)) else {
+        let Verdict::Refused { why } = allow::decide(&claim, &namespace, &[rule(1)], &rivals_of(&all[1], &all)) else {
             panic!("there is no room");
         };
         assert!(why.contains("serves 1 targets of namespace team-a (maxTargets)"), "{why}");
+    }
+
+    /// The same from whole objects.
+    fn rival_of_whole(target: &BackupTarget, other: &BackupTarget) -> Option<Rival> {
+        let store = |target: &BackupTarget| target.spec.store_ref.resolved().into_owned();
+        let (here, there) = (&target.metadata, &other.metadata);
+        if here.uid == there.uid || here.namespace != there.namespace || store(target) != store(other) {
+            return None;
+        }
+        let given = other.status.as_ref().and_then(|status| status.access.as_ref());
+        if let Some(given) = given.and_then(|given| Access::from_record(given).ok()) {
+            return Some(Rival::Has(given));
+        }
+        let age = |metadata: &ObjectMeta| metadata.creation_timestamp.as_ref().map(|created| created.0);
+        let is_senior = (age(there), &there.name) < (age(here), &here.name);
+        let claim = Claim::parse(there.name.as_deref().expect("a name"), &other.spec).ok()?;
+        (is_senior && there.deletion_timestamp.is_none()).then_some(Rival::Wants(claim))
     }
 
     proptest! {
@@ -134,6 +151,14 @@ mod tests {
             let served = new.filter(|target| is_served(target, &all, &[rule(most)])).count();
             let room = usize::try_from(most).expect("few").saturating_sub(had);
             prop_assert_eq!(served, room.min(made.len() - had));
+        }
+
+        #[test]
+        fn targets_in_brief_are_the_same_rivals_as_whole_ones(
+            target in any_target(), all in proptest::collection::vec(any_target(), 0..6),
+        ) {
+            let whole: Vec<Rival> = all.iter().filter_map(|other| rival_of_whole(&target, other)).collect();
+            prop_assert_eq!(rivals_of(&target, &all), whole);
         }
     }
 }

@@ -3,50 +3,41 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Namespace, Secret},
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::{Resource, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use serde::{Deserialize, Deserializer};
 
+use super::brief::Brief;
 use crate::{
     api::{
-        BackupStore, BackupTarget, Tier,
-        backup_target::{BackupTargetStatus, StoreRef},
-        condition::{self, LEAST_PRIVILEGE, READY},
+        BackupStore, BackupTarget,
+        backup_store::BackupStoreSpec,
+        backup_target::StoreRef,
+        condition::{self, READY, Truth},
     },
-    cluster::lean::{self, Lean, Unreadable},
+    cluster::lean::{self, Lean, Unreadable, stands_for},
     names::{self, TARGET_LABEL},
 };
 
-/// An object as the watches keep it: without what others wrote into its metadata, and without what its status only tells.
+/// An object as the watches keep it.
 #[derive(Clone, Debug)]
-pub struct Seen<K> {
+pub struct Seen<K: Kept> {
+    metadata: ObjectMeta,
     /// What is kept of it, or why it cannot be read.
-    pub object: Result<K, Unreadable>,
-    /// What its conditions say.
-    pub told: Told,
-}
-
-/// What conditions and annotations say, in short.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Status and reason of the condition `Ready`.
-    pub ready: Option<(String, String)>,
-    /// Types and status of the conditions of tiers, and of `LeastPrivilege`.
-    pub tiers: Vec<(&'static str, String)>,
-    /// What a store's administrator says about keys that somebody else switched off.
-    pub reactivate_at: Option<Timestamp>,
+    pub object: Result<K::Form, Box<Unreadable>>,
 }
 
 /// A kind that is kept.
-pub trait Kept: lean::Kind {
-    /// Takes out what is not needed of its status, and gives back its conditions.
-    fn trim(&mut self) -> Vec<Condition>;
+pub trait Kept: lean::Kind + Sized {
+    /// What is kept of an object of that kind.
+    type Form: From<Self> + Clone + fmt::Debug + Send + Sync + 'static;
 }
 
 /// A target, as the watches see it.
@@ -55,75 +46,69 @@ pub type SeenTarget = Seen<BackupTarget>;
 pub type SeenStore = Seen<BackupStore>;
 
 impl Kept for BackupTarget {
-    fn trim(&mut self) -> Vec<Condition> {
-        let Some(status) = self.status.take() else { return Vec::new() };
-        self.status = Some(BackupTargetStatus {
-            principal: status.principal,
-            policy: status.policy,
-            access_key_id: status.access_key_id,
-            key_created_at: status.key_created_at,
-            applied: status.applied,
-            access: status.access,
-            previous_access: status.previous_access,
-            keys: status.keys,
-            ..BackupTargetStatus::default()
-        });
-        status.conditions
-    }
+    type Form = Brief;
 }
 
 impl Kept for BackupStore {
-    fn trim(&mut self) -> Vec<Condition> {
-        self.status.as_mut().map(|status| std::mem::take(&mut status.conditions)).unwrap_or_default()
+    type Form = StoreInBrief;
+}
+
+/// A store in brief: there are few, and rules are asked often.
+#[derive(Clone, Debug)]
+pub struct StoreInBrief {
+    /// What its administrator wrote.
+    pub spec: BackupStoreSpec,
+    /// The account that it is pinned to.
+    pub account_id: Option<String>,
+    /// Whether its credentials work.
+    pub ready: Option<Truth>,
+    /// What its administrator says about keys that somebody else switched off.
+    pub reactivate_at: Option<Timestamp>,
+}
+
+impl From<BackupStore> for StoreInBrief {
+    fn from(store: BackupStore) -> Self {
+        let reactivate_at = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
+        let reactivate_at = reactivate_at.and_then(|time| time.parse().ok());
+        let status = store.status.unwrap_or_default();
+        let ready = condition::find(&status.conditions, READY).map(Truth::of);
+        Self { spec: store.spec, account_id: status.account_id, ready, reactivate_at }
     }
 }
 
-impl Told {
-    fn by(conditions: Vec<Condition>) -> Self {
-        let ready = condition::find(&conditions, READY).map(|ready| (ready.status.clone(), ready.reason.clone()));
-        let tier = |told: Condition| Some((of_a_tier(&told.type_)?, told.status));
-        Self { ready, tiers: conditions.into_iter().filter_map(tier).collect(), reactivate_at: None }
-    }
-}
-
-fn of_a_tier(type_: &str) -> Option<&'static str> {
-    Tier::ALL.iter().map(|tier| tier.name()).chain([LEAST_PRIVILEGE]).find(|known| *known == type_)
-}
-
-impl<K> Seen<K> {
+impl<K: Kept> Seen<K> {
     /// The object, if it can be read.
     #[must_use]
-    pub fn readable(&self) -> Option<&K> {
+    pub fn readable(&self) -> Option<&K::Form> {
         self.object.as_ref().ok()
     }
 }
 
 impl SeenTarget {
-    /// The store that it names, if that much of it can be read.
+    /// The name of the store that it means, if that much of it can be read.
     #[must_use]
-    pub fn store_ref(&self) -> Option<&StoreRef> {
+    pub fn store(&self) -> Option<Cow<'_, str>> {
         match &self.object {
-            Ok(target) => Some(&target.spec.store_ref),
-            Err(unreadable) => unreadable.store.as_ref(),
+            Ok(target) => Some(Cow::Borrowed(&target.store)),
+            Err(unreadable) => unreadable.store.as_ref().map(StoreRef::resolved),
         }
     }
 }
 
 impl<K: Kept> From<Lean<K>> for Seen<K> {
     fn from(lean: Lean<K>) -> Self {
-        let (mut object, mut told) = (lean.0, Told::default());
-        if let Ok(object) = &mut object {
-            told = Told::by(object.trim());
-        }
-        let mut seen = Self { object, told };
-        let metadata = seen.meta_mut();
-        let ours = |finalizer: &String| [names::TARGET_FINALIZER, names::STORE_FINALIZER].contains(&finalizer.as_str());
-        let finalizers = metadata.finalizers.take();
-        metadata.finalizers = finalizers.map(|all| all.into_iter().filter(ours).take(1).collect());
-        let said = metadata.annotations.take().and_then(|mut all| all.remove(names::REACTIVATE_KEYS_ANNOTATION));
-        metadata.labels = None;
-        seen.told.reactivate_at = said.and_then(|time| time.parse().ok());
-        seen
+        let seen = lean.metadata.clone();
+        let metadata = ObjectMeta {
+            name: seen.name,
+            namespace: seen.namespace,
+            uid: seen.uid,
+            resource_version: seen.resource_version,
+            generation: seen.generation,
+            creation_timestamp: seen.creation_timestamp,
+            deletion_timestamp: seen.deletion_timestamp,
+            ..ObjectMeta::default()
+        };
+        Self { metadata, object: lean.open().map(K::Form::from).map_err(Box::new) }
     }
 }
 
@@ -133,30 +118,7 @@ impl<'de, K: Kept> Deserialize<'de> for Seen<K> {
     }
 }
 
-/// For the API server it is the object itself.
-impl<K: Kept> Resource for Seen<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        K::kind(&())
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        K::group(&())
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        K::version(&())
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        K::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        self.object.as_ref().map_or_else(|unreadable| &unreadable.metadata, K::meta)
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.object.as_mut().map_or_else(|unreadable| &mut unreadable.metadata, K::meta_mut)
-    }
-}
+stands_for!(Seen<K>, K, false, K: Kept);
 
 /// A Secret that says it belongs to some target: only to which.
 #[derive(Clone, Debug)]
@@ -216,40 +178,9 @@ fn name_and_labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
     Ok(ObjectMeta { name, resource_version, deletion_timestamp, labels, ..ObjectMeta::default() })
 }
 
-/// Both are read as metadata alone: what is in a Secret never comes here.
-macro_rules! as_metadata {
-    ($seen:ty, $object:ty) => {
-        impl Resource for $seen {
-            type DynamicType = ();
-            type Scope = <$object as Resource>::Scope;
-
-            fn metadata_api() -> bool {
-                true
-            }
-            fn kind((): &()) -> Cow<'_, str> {
-                <$object as Resource>::kind(&())
-            }
-            fn group((): &()) -> Cow<'_, str> {
-                <$object as Resource>::group(&())
-            }
-            fn version((): &()) -> Cow<'_, str> {
-                <$object as Resource>::version(&())
-            }
-            fn plural((): &()) -> Cow<'_, str> {
-                <$object as Resource>::plural(&())
-            }
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-
-as_metadata!(SeenSecret, Secret);
-as_metadata!(SeenNamespace, Namespace);
+// Of both, metadata alone is read: what is in a Secret never comes here.
+stands_for!(SeenSecret, Secret, true);
+stands_for!(SeenNamespace, Namespace, true);
 
 #[cfg(test)]
 mod tests {
@@ -263,30 +194,56 @@ mod tests {
     }
 
     #[test]
-    fn of_a_target_is_kept_what_matters() {
-        let condition = |type_: &str, status: &str, reason: &str| json!({"type": type_, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    fn of_the_metadata_of_a_target_is_kept_which_one_it_is() {
         let object = json!({
             "metadata": {
                 "name": "dataset-1", "namespace": "backups", "uid": "u", "resourceVersion": "7", "generation": 2, "labels": many(),
                 "annotations": {"backup-target.dev/verify-at": "now"}, "managedFields": [many()],
                 "finalizers": ["other.dev/x", "backup-target.dev/principal", "other.dev/y"],
+                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
             },
             "spec": {"bucket": "my-backups", "storeRef": {"name": "fast"}},
-            "status": {
-                "accessKeyId": "AKIA", "keyCreatedAt": "2026-01-01T00:00:00Z", "applied": {"generation": 2, "rclone": "d"},
-                "conditions": [
-                    condition("Ready", "True", "Provisioned"), condition("BaseAccess", "True", "Verified"),
-                    condition("LeastPrivilege", "Unknown", "Pending"), condition("Stalled", "False", "x"),
-                ],
-            },
         });
         let seen: SeenTarget = serde_json::from_str(&object.to_string()).unwrap();
-        assert_eq!((seen.labels().len(), seen.annotations().len(), seen.managed_fields().len()), (0, 0, 0));
-        assert_eq!(seen.finalizers(), ["backup-target.dev/principal"]);
-        assert_eq!(seen.told.ready, Some(("True".to_owned(), "Provisioned".to_owned())));
-        assert_eq!(seen.told.tiers, [("BaseAccess", "True".to_owned()), ("LeastPrivilege", "Unknown".to_owned())]);
-        let status = seen.readable().unwrap().status.as_ref().unwrap();
-        assert!(status.key_created_at.is_some() && status.applied.is_some() && status.conditions.is_empty());
+        let (metadata, time) = (seen.meta(), |day: &str| format!("2026-01-0{day}T00:00:00Z").parse().map(Time).ok());
+        let kept = ObjectMeta {
+            name: Some("dataset-1".to_owned()),
+            namespace: Some("backups".to_owned()),
+            uid: Some("u".to_owned()),
+            resource_version: Some("7".to_owned()),
+            generation: Some(2),
+            creation_timestamp: time("1"),
+            deletion_timestamp: time("2"),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(*metadata, kept);
+        assert_eq!(seen.store().as_deref(), Some("fast"));
+    }
+
+    #[test]
+    fn of_a_target_that_cannot_be_read_is_kept_which_store_it_means() {
+        let object = json!({
+            "metadata": {"name": "dataset-1"},
+            "spec": {"bucket": "my-backups", "capabilities": ["Teleport"], "storeRef": {"name": "fast#x"}},
+        });
+        let seen: SeenTarget = serde_json::from_str(&object.to_string()).unwrap();
+        assert_eq!((seen.readable(), seen.store().as_deref()), (None, Some("fast")));
+    }
+
+    #[test]
+    fn of_a_store_is_kept_what_matters_to_targets() {
+        let object = json!({
+            "metadata": {"name": "fast", "annotations": {"backup-target.dev/reactivate-keys": "2026-01-01T00:00:00Z"}},
+            "spec": {"region": "eu-central-1", "allow": []},
+            "status": {"accountId": "111122223333", "conditions": [{
+                "type": "Ready", "status": "True", "reason": "CredentialsValid", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]},
+        });
+        let seen: SeenStore = serde_json::from_str(&object.to_string()).unwrap();
+        let store = seen.readable().unwrap();
+        assert_eq!((store.ready, store.account_id.as_deref()), (Some(Truth::True), Some("111122223333")));
+        assert_eq!(store.reactivate_at, "2026-01-01T00:00:00Z".parse().ok());
     }
 
     #[test]

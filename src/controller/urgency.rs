@@ -7,12 +7,13 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use super::brief::Brief;
 use crate::{
     access::{
         Access,
         allow::{self, Namespace},
     },
-    api::{BackupTarget, backup_store::AllowRule},
+    api::backup_store::AllowRule,
     fair::Urgency,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Sight<'a> {
     /// The target, as the watch sees it.
-    pub target: &'a BackupTarget,
+    pub target: &'a Brief,
     /// The rules of its store, and its namespace, when they are known.
     pub rules: Option<(&'a [AllowRule], &'a Namespace)>,
     /// The rules that what it was given was held against last, in short.
@@ -30,25 +31,22 @@ pub struct Sight<'a> {
 /// How urgent the work on a target is.
 #[must_use]
 pub fn urgency(sight: Sight<'_>) -> Urgency {
-    let target = sight.target;
-    let applied = target.status.as_ref().and_then(|status| status.applied.as_ref());
-    if target.metadata.deletion_timestamp.is_some() || loses_something(sight) {
+    if sight.target.is_deleting || loses_something(sight) {
         Urgency::Revocation
-    } else if applied.map(|applied| applied.generation) != target.metadata.generation {
-        Urgency::Change
-    } else {
+    } else if sight.target.is_applied {
         Urgency::Drift
+    } else {
+        Urgency::Change
     }
 }
 
 /// Whether the rules do not allow any more what the target was given, and it has not been held against them yet.
 fn loses_something(sight: Sight<'_>) -> bool {
-    let (Some(status), Some((rules, namespace))) = (&sight.target.status, sight.rules) else { return false };
-    let mut given = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
-    let is_cut = |access: Access| allow::limit(&access, namespace, rules).is_none_or(|limited| limited != access);
-    let works = status.policy.is_some();
-    works
-        && given.any(|record| Access::from_record(record).map_or(true, is_cut))
+    let Some((rules, namespace)) = sight.rules else { return false };
+    let is_cut = |access: &Access| allow::limit(access, namespace, rules).is_none_or(|limited| limited != *access);
+    let target = sight.target;
+    target.has_policy
+        && (target.is_unclear || target.given().any(is_cut))
         && sight.held_against != Some(digest(rules, &namespace.labels))
 }
 
@@ -70,9 +68,11 @@ pub fn asked(rules: &[AllowRule], labels: &BTreeMap<String, String>) -> BTreeMap
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{api::BackupTarget, controller::brief::tests::any_target};
 
     fn target(fields: &Value) -> BackupTarget {
         let mut object = json!({
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_the_rules_take_away_is_a_revocation_from_its_first_moment() {
-        let (given, here) = (given(), namespace());
+        let (given, here) = (Brief::from(given()), namespace());
         let table = [
             ("nothing changed", rules(&["ObjectAcls"], &["team-a"]), Urgency::Drift),
             ("a rule more", [rules(&["ObjectAcls"], &["team-a"]), rules(&[], &["team-b"])].concat(), Urgency::Drift),
@@ -128,14 +128,15 @@ mod tests {
     fn what_cannot_be_read_is_lost() {
         let (mut given, here, rules) = (given(), namespace(), rules(&["ObjectAcls"], &["team-a"]));
         given.status.as_mut().and_then(|status| status.access.as_mut()).expect("an access").bucket = "?".into();
-        let sight = Sight { target: &given, rules: Some((&rules, &here)), held_against: None };
+        let sight = Sight { target: &given.into(), rules: Some((&rules, &here)), held_against: None };
         assert_eq!(urgency(sight), Urgency::Revocation);
     }
 
     #[test]
     fn deletions_go_first_then_changes_then_looks() {
         let mut given = given();
-        let unseen = |target: &BackupTarget| urgency(Sight { target, rules: None, held_against: None });
+        let unseen =
+            |target: &BackupTarget| urgency(Sight { target: &target.clone().into(), rules: None, held_against: None });
         assert_eq!(unseen(&target(&json!({}))), Urgency::Change);
         assert_eq!(unseen(&given), Urgency::Drift);
         given.metadata.generation = Some(2);
@@ -151,7 +152,32 @@ mod tests {
         let mut withheld = given();
         withheld.status.as_mut().expect("a status").policy = None;
         for target in [never, withheld] {
-            assert!(!loses_something(Sight { target: &target, rules: Some((&[], &here)), held_against: None }));
+            assert!(!loses_something(Sight { target: &target.into(), rules: Some((&[], &here)), held_against: None }));
+        }
+    }
+
+    /// The same from the whole object.
+    fn urgency_of_whole(target: &BackupTarget, rules: &[AllowRule], here: &Namespace) -> Urgency {
+        let status = target.status.clone().unwrap_or_default();
+        let records = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
+        let mut given = records.map(Access::from_record);
+        let is_cut = |access: Access| allow::limit(&access, here, rules) != Some(access);
+        let loses = status.policy.is_some() && given.any(|given| given.map_or(true, is_cut));
+        let applied = status.applied.map(|applied| applied.generation);
+        match target.metadata.deletion_timestamp.is_some() || loses {
+            true => Urgency::Revocation,
+            false if applied == target.metadata.generation => Urgency::Drift,
+            false => Urgency::Change,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_target_in_brief_is_as_urgent_as_the_whole_one(target in any_target(), allows in any::<bool>()) {
+            let (rules, here) = (rules(if allows { &["ObjectAcls"] } else { &[] }, &["team-a"]), namespace());
+            let brief = Brief::from(target.clone());
+            let sight = Sight { target: &brief, rules: Some((&rules, &here)), held_against: None };
+            prop_assert_eq!(urgency(sight), urgency_of_whole(&target, &rules, &here));
         }
     }
 }

@@ -24,23 +24,24 @@ use super::{
     watches::{Changes, touched},
 };
 
-/// Keeps what is seen of targets, and wakes their stores; when one is gone, there may be a place for another.
+/// Keeps what is seen of targets, and wakes their stores; when one is gone, there may be a place for another. Their versions, which
+/// the watch goes on by, nobody needs behind it: each would be kept several times, with what is kept and with what is to be done.
 pub fn kept_targets(
     events: impl Stream<Item = Event<SeenTarget>> + Send + 'static,
     keep: Writer<SeenTarget>,
     wake: UnboundedSender<String>,
     freed: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
-    let kept = reflector(keep, events.map(Ok)).inspect(move |event| {
+    let events = events.map(Ok).modify(|target| target.meta_mut().resource_version = None);
+    let kept = reflector(keep, events).inspect(move |event| {
         let Ok(event) = event else { return };
         if let Event::Apply(target) | Event::InitApply(target) | Event::Delete(target) = event
             && let Some(target) = target.readable()
         {
-            let store = target.spec.store_ref.resolved();
             let freed = freed.iter().filter(|_| matches!(event, Event::Delete(_)));
             for wake in freed.chain([&wake]) {
                 // Nobody listens any more when the operator ends.
-                let _ = wake.unbounded_send(store.clone().into_owned());
+                let _ = wake.unbounded_send(target.store.to_string());
             }
         }
     });
@@ -57,9 +58,8 @@ pub fn kept_stores(
 ) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
     let (mut changes, mut due) = (Changes::default(), Vec::new());
     let view = |store: &SeenStore| {
-        let account = store.readable().and_then(|store| store.status.as_ref()?.account_id.clone());
-        let ready = store.told.ready.as_ref().map(|(status, _)| status.clone());
-        (store.meta().generation, store.meta().uid.clone(), account, ready, store.told.reactivate_at)
+        let told = store.readable().map(|store| (store.account_id.clone(), store.ready, store.reactivate_at));
+        (store.meta().generation, store.meta().uid.clone(), told)
     };
     let kept = reflector(keep, events.map(Ok)).then(move |event: watcher::Result<Event<SeenStore>>| {
         if let Ok(event) = &event {
@@ -94,7 +94,7 @@ pub fn targets_of_stores(
     all: Store<SeenTarget>,
 ) -> impl Stream<Item = ObjectRef<SeenTarget>> + Send {
     woken.flat_map(move |store| {
-        let uses = |target: &SeenTarget| target.store_ref().is_some_and(|named| named.resolved() == store);
+        let uses = |target: &SeenTarget| target.store().is_some_and(|meant| *meant == *store);
         stream::iter(refs(&all, uses))
     })
 }

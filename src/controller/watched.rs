@@ -15,11 +15,7 @@ use super::{
     seen::{SeenStore, SeenTarget},
     time::now,
 };
-use crate::{
-    access::allow::Rival,
-    api::{BackupTarget, backup_target::StoreRef},
-    telemetry::metrics::Census,
-};
+use crate::{access::allow::Rival, api::BackupTarget, telemetry::metrics::Census};
 
 /// What stands for all stores that are not there.
 const NO_STORE: &str = "";
@@ -85,9 +81,7 @@ impl Watched {
     /// How many targets use a store. One that cannot be read may use any: whether those count is for the caller to say.
     #[must_use]
     pub fn targets_of(&self, store: &str, with_unreadable: bool) -> usize {
-        let uses = |target: &SeenTarget| {
-            target.readable().map_or(with_unreadable, |target| target.spec.store_ref.resolved() == store)
-        };
+        let uses = |target: &SeenTarget| target.readable().map_or(with_unreadable, |target| *target.store == *store);
         self.targets.iter().map(|targets| targets.state_filter(uses).len()).sum()
     }
 
@@ -95,16 +89,15 @@ impl Watched {
     /// labels are an administrator's, and those of a target are a tenant's. Who has a store that there is not, nobody knows.
     #[must_use]
     pub fn is_ours(&self, target: &SeenTarget) -> bool {
-        let is_known = |store: &StoreRef| self.stores.get(&ObjectRef::new(&store.resolved())).is_some();
-        !self.is_one_of_several || target.store_ref().is_none_or(is_known)
+        let is_known = |store: &str| self.stores.get(&ObjectRef::new(store)).is_some();
+        !self.is_one_of_several || target.store().is_none_or(|store| is_known(&store))
     }
 
     /// How many targets of a store have a principal: those that only wait, which anybody can make, cost no look at IAM.
     #[must_use]
     pub fn principals_of(&self, store: &str) -> usize {
         let has_one = |target: &SeenTarget| {
-            let target = target.readable().filter(|target| target.spec.store_ref.resolved() == store);
-            target.and_then(|target| target.status.as_ref()?.principal.as_ref()).is_some()
+            target.readable().is_some_and(|target| *target.store == *store && target.has_principal)
         };
         self.targets.iter().map(|targets| targets.state_filter(has_one).len()).sum()
     }
@@ -112,8 +105,7 @@ impl Watched {
     /// All targets of a store that can be read.
     #[must_use]
     pub fn all_of(&self, store: &str) -> Vec<Arc<SeenTarget>> {
-        let uses =
-            |target: &SeenTarget| target.readable().is_some_and(|target| target.spec.store_ref.resolved() == store);
+        let uses = |target: &SeenTarget| target.readable().is_some_and(|target| *target.store == *store);
         self.targets.iter().flat_map(|targets| targets.state_filter(uses)).collect()
     }
 
@@ -121,7 +113,7 @@ impl Watched {
     #[must_use]
     pub fn rivals(&self, target: &BackupTarget) -> Vec<Rival> {
         let all: Vec<_> = self.targets.iter().flat_map(Store::state).collect();
-        rivals(target, all.iter().filter_map(|other| other.readable()))
+        rivals(target, all.iter().filter_map(|other| Some((other.meta(), other.readable()?))))
     }
 
     /// Counts everything that the watches see.
@@ -130,16 +122,13 @@ impl Watched {
         let mut count = Census::default();
         for seen in self.targets.iter().flat_map(Store::state).filter(|seen| self.is_ours(seen)) {
             match seen.readable() {
-                Some(target) => {
-                    let store = target.spec.store_ref.resolved();
-                    census::count_target(&mut count, target, &seen.told, self.known(&store), now());
-                }
+                Some(target) => census::count_target(&mut count, target, self.known(&target.store), now()),
                 None => census::count_unreadable(&mut count),
             }
         }
         for seen in self.stores.state() {
             if let Some(store) = seen.readable() {
-                census::count_store(&mut count, store, &seen.told);
+                census::count_store(&mut count, seen.meta().name.as_deref().unwrap_or_default(), store);
             }
         }
         count

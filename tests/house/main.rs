@@ -20,6 +20,7 @@ const PURE: [&str; 24] = [
     "src/names.rs",
     "src/fair.rs",
     "src/controller/absence.rs",
+    "src/controller/brief.rs",
     "src/controller/census.rs",
     "src/controller/looks.rs",
     "src/controller/rivals.rs",

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use backup_target_operator::api::{BackupTarget, condition::READY};
+use backup_target_operator::{
+    api::{BackupTarget, condition::READY},
+    names::TARGET_FINALIZER,
+};
 use k8s_openapi::api::{
     events::v1::Event,
     rbac::v1::{Role, RoleBinding},
@@ -32,6 +35,7 @@ tests![
     a_store_stays_while_targets_use_it,
     a_finalizer_that_is_taken_off_comes_back,
     a_tenant_cannot_take_the_finalizer_off,
+    finalizers_of_others_stay_as_they_are,
 ];
 
 async fn a_deleted_target_leaves_nothing_but_its_objects(world: Arc<World>) -> Result<()> {
@@ -200,6 +204,24 @@ async fn a_finalizer_that_is_taken_off_comes_back(world: Arc<World>) -> Result<(
         space.until("dataset-1", "held again", |target| !target.finalizers().is_empty() && target.spec.suspend).await?;
     ensure!(status(&after).keys == status(&before).keys, "what it knows of its keys is kept");
     space.delete_target("dataset-1").await?;
+    space.until_gone("dataset-1").await?;
+    ensure!(space.users().await?.is_empty());
+    Ok(())
+}
+
+/// The operator keeps none of them, and writes them all.
+async fn finalizers_of_others_stay_as_they_are(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let others: Vec<String> = (0..300).map(|number| format!("example.com/held-{number}")).collect();
+    let metadata = json!({"name": "dataset-1", "finalizers": others});
+    create(&space.targets(), json!({"metadata": metadata, "spec": space.target_spec(json!({}))})).await?;
+    let held = space.until_ready("dataset-1").await?;
+    let with_ours = [others.as_slice(), &[TARGET_FINALIZER.to_owned()]].concat();
+    ensure!(held.finalizers() == with_ours, "{:?}", held.finalizers());
+    space.delete_target("dataset-1").await?;
+    space.until("dataset-1", "let go", |target| target.finalizers() == others).await?;
+    let patch = json!({"metadata": {"finalizers": null}});
+    space.targets().patch("dataset-1", &PatchParams::default(), &Patch::Merge(patch)).await?;
     space.until_gone("dataset-1").await?;
     ensure!(space.users().await?.is_empty());
     Ok(())
