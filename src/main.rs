@@ -8,7 +8,8 @@ use std::{
 use backup_target_operator::commands::{self, Arguments, Command, Failure};
 use clap::Parser;
 
-#[tokio::main]
+/// As many threads on every machine: the operator mostly waits, and each thread keeps memory of its own.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => commands::run::run(arguments).await.map_err(Failure::from),

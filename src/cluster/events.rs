@@ -56,10 +56,11 @@ impl Cluster {
             let series = json!({ "series": { "count": happened.times, "lastObservedTime": MicroTime(now) } });
             self.within(what, events.patch(&happened.name, &PatchParams::default(), &Patch::Merge(&series))).await
         };
-        match written {
-            Ok(_) => self.published.keep(happened),
-            Err(_) => tracing::warn!(reason = note.reason, "an event could not be published"),
+        if written.is_err() {
+            tracing::warn!(reason = note.reason, "an event could not be published");
+            return;
         }
+        self.published.keep(happened);
     }
 }
 
@@ -102,14 +103,12 @@ impl Published {
     /// The event that says this of the object, as it is after it happened now.
     fn once_more(&self, about: &ObjectReference, note: &Note, now: Timestamp) -> Happened {
         let what = digest(about, note);
-        let before = self.forget(what);
-        match before.filter(|before| now.duration_since(before.last).unsigned_abs() < SAME_WITHIN) {
-            Some(before) => Happened { times: before.times + 1, last: now, ..before },
-            None => {
-                let object = about.name.as_deref().unwrap_or(OPERATOR);
-                Happened { what, name: format!("{object}.{:x}", now.as_nanosecond()), times: 1, last: now }
-            }
+        let is_recent = |before: &Happened| now.duration_since(before.last).unsigned_abs() < SAME_WITHIN;
+        if let Some(before) = self.forget(what).filter(is_recent) {
+            return Happened { times: before.times + 1, last: now, ..before };
         }
+        let object = about.name.as_deref().unwrap_or(OPERATOR);
+        Happened { what, name: format!("{object}.{:x}", now.as_nanosecond()), times: 1, last: now }
     }
 
     fn keep(&self, happened: Happened) {

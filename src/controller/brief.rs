@@ -15,6 +15,7 @@ use crate::{
 const COUNTED: usize = Tier::ALL.len() + 1;
 
 /// A target in brief.
+#[expect(clippy::struct_excessive_bools, reason = "facts of which none follows from another")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brief {
     /// The store that is meant.

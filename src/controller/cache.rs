@@ -270,7 +270,7 @@ mod tests {
         let objects: Vec<String> = (0..2_000).map(|number| format!("uid-{number}")).collect();
         let living: HashSet<String> = objects.iter().take(10).cloned().collect();
         for uid in &objects {
-            memories.change(uid, |memory| memory.failed());
+            memories.change(uid, Memory::failed);
             if memories.are_too_many_for(living.len()) {
                 memories.keep(&living);
             }
