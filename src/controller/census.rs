@@ -45,9 +45,13 @@ pub fn count_store(census: &mut Census, name: &str, store: &StoreInBrief) {
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::controller::brief::tests::any_target;
+    use crate::{
+        api::{BackupStore, BackupTarget},
+        controller::brief::tests::any_target,
+    };
 
     proptest! {
         #[test]
@@ -72,5 +76,60 @@ mod tests {
             let oldest = keys.filter_map(|status| Some(now.duration_since(status.key_created_at?).as_secs())).max();
             prop_assert_eq!(census.oldest_keys.get("default").copied(), oldest);
         }
+    }
+
+    fn told(ready: Option<(&str, &str)>) -> Value {
+        let condition = |(status, reason): (&str, &str)| json!({"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        json!({"conditions": ready.map(condition).into_iter().collect::<Vec<_>>()})
+    }
+
+    fn target(ready: Option<(&str, &str)>) -> Brief {
+        let target: BackupTarget = serde_json::from_value(json!({
+            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
+            "metadata": {"name": "dataset-1", "namespace": "team-a"}, "spec": {"bucket": "b-1"}, "status": told(ready),
+        }))
+        .expect("a target");
+        target.into()
+    }
+
+    #[test]
+    fn targets_are_counted_by_what_is_told_of_them() {
+        let mut census = Census::default();
+        let (ready, stalled) = (Some(("True", reason::PROVISIONED)), Some(("False", reason::ON_HOLD)));
+        for (store, told) in
+            [("default", ready), ("default", ready), ("default", stalled), ("default", None), ("fast", ready)]
+        {
+            count_target(&mut census, &target(told), store, Timestamp::UNIX_EPOCH);
+        }
+        count_unreadable(&mut census);
+        let counted = [
+            ("", "Unknown", reason::UNREADABLE, 1),
+            ("default", "False", reason::ON_HOLD, 1),
+            ("default", "True", reason::PROVISIONED, 2),
+            ("default", "Unknown", reason::PENDING, 1),
+            ("fast", "True", reason::PROVISIONED, 1),
+        ];
+        let counted = counted.map(|(store, ready, reason, count)| {
+            (OfTargets { store: store.to_owned(), ready: ready.to_owned(), reason: reason.to_owned() }, count)
+        });
+        assert_eq!(census.targets, counted.into());
+    }
+
+    #[test]
+    fn a_store_works_when_it_says_so_and_tells_how_many_it_may_have() {
+        let mut census = Census::default();
+        let (well, ill) = (Some(("True", reason::CREDENTIALS_VALID)), Some(("False", reason::ACCESS_DENIED)));
+        for (name, ready, most) in [("well", well, Some(7)), ("ill", ill, None), ("new", None, None)] {
+            let store: BackupStore = serde_json::from_value(json!({
+                "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": name},
+                "spec": {"region": "eu-central-1", "iam": {"maxPrincipals": most}}, "status": told(ready),
+            }))
+            .expect("a store");
+            count_store(&mut census, name, &store.into());
+        }
+        let stores = [("well", true), ("ill", false), ("new", false)].map(|(name, works)| (name.to_owned(), works));
+        assert_eq!(census.stores, stores.into());
+        assert_eq!(census.most_principals, [("well".to_owned(), 7)].into());
+        assert_eq!(census.principals.len(), 3, "one that has none says so");
     }
 }

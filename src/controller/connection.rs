@@ -181,3 +181,70 @@ pub fn cluster_reason(kind: cluster::Kind) -> &'static str {
         _ => reason::KUBERNETES_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{clock::Skew, error::Hanging};
+
+    const STAYS: Retry = Retry::Stalled;
+    const PASSES: Retry = Retry::Backoff;
+
+    #[test]
+    fn each_failure_of_a_store_has_a_reason_and_may_pass_or_not() {
+        use store::Kind;
+        let skew = Skew { minutes_ahead: 9, too_much: true };
+        let table = [
+            (Kind::Denied, reason::ACCESS_DENIED, STAYS),
+            (Kind::InvalidCredentials, reason::INVALID_CREDENTIALS, STAYS),
+            (Kind::ClockSkewed(skew), reason::CLOCK_SKEWED, STAYS),
+            (Kind::LimitExceeded, reason::LIMIT_EXCEEDED, STAYS),
+            (Kind::DeleteConflict(Hanging::Login), reason::PRINCIPAL_CONFLICT, STAYS),
+            (Kind::Refused("Odd".into()), reason::STORE_ERROR, STAYS),
+            (Kind::Throttled, reason::THROTTLED, PASSES),
+            (Kind::Unreachable, reason::STORE_UNREACHABLE, PASSES),
+            (Kind::Unreadable, reason::STORE_ERROR, PASSES),
+            (Kind::AlreadyExists, reason::STORE_ERROR, PASSES),
+            (Kind::NotFound, reason::STORE_ERROR, PASSES),
+            (Kind::Busy, reason::STORE_ERROR, PASSES),
+            (Kind::NotLeading, reason::STORE_ERROR, PASSES),
+            (Kind::Overdue, reason::TIMED_OUT, PASSES),
+        ];
+        for (kind, reason, retry) in table {
+            let error = Error::Store(store::Error { kind, action: "sts:GetCallerIdentity" });
+            assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn each_failure_of_kubernetes_has_a_reason_and_may_pass_or_not() {
+        use cluster::Kind;
+        let table = [
+            (Kind::Forbidden, reason::FORBIDDEN, PASSES),
+            (Kind::QuotaExceeded, reason::QUOTA_EXCEEDED, STAYS),
+            (Kind::NotAdmitted, reason::NOT_ADMITTED, STAYS),
+            (Kind::Conflict, reason::KUBERNETES_ERROR, PASSES),
+            (Kind::Unreachable, reason::KUBERNETES_ERROR, PASSES),
+        ];
+        for (kind, reason, retry) in table {
+            let error = Error::Cluster(cluster::Error { kind, what: "read the Secret" });
+            assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_administrator_writes_stays_until_it_is_mended() {
+        let invalid = Invalid { field: "spec.region", problem: "it is none".into() };
+        let text = || "x".to_owned();
+        let table = [
+            (Error::Invalid(invalid), reason::INVALID_SPEC, STAYS),
+            (Error::AccountChanged { store: text(), pinned: text(), found: text() }, reason::ACCOUNT_CHANGED, STAYS),
+            (Error::CredentialsNotFound { namespace: text(), name: text() }, reason::CREDENTIALS_NOT_FOUND, STAYS),
+            (Error::Pending, reason::PENDING, PASSES),
+            (Error::NotReady(text()), reason::STORE_NOT_READY, PASSES),
+        ];
+        for (error, reason, retry) in table {
+            assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
+        }
+    }
+}

@@ -121,3 +121,128 @@ fn apart(conditions: &mut Conditions<'_>, store: &BackupStore, cluster_id: &str)
 fn iam_path(store: &BackupStore, cluster_id: &str) -> String {
     store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(cluster_id))
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{api::condition, store as access};
+
+    const ACCOUNT: &str = "111111111111";
+    const RESYNC: Duration = Duration::from_mins(10);
+
+    /// A store, but for what is said of its spec.
+    fn store(fields: &Value) -> BackupStore {
+        let mut spec = json!({"region": "r"});
+        spec.as_object_mut().expect("a spec").extend(fields.as_object().expect("fields").clone());
+        serde_json::from_value(json!({
+            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore",
+            "metadata": {"name": "default", "generation": 3}, "spec": spec,
+        }))
+        .expect("a store")
+    }
+
+    fn told(store: &BackupStore, answer: Result<&Identity, &Error>) -> BackupStoreStatus {
+        let facts = Facts {
+            store,
+            cluster_id: "prod",
+            resync: RESYNC,
+            targets: 7,
+            principals: 400,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        report(facts, answer)
+    }
+
+    fn says<'a>(status: &'a BackupStoreStatus, type_: &str) -> Option<(&'a str, &'a str)> {
+        condition::find(&status.conditions, type_).map(|told| (told.status.as_str(), told.reason.as_str()))
+    }
+
+    fn identity(skew: Option<Skew>) -> Identity {
+        Identity { account_id: ACCOUNT.to_owned(), skew }
+    }
+
+    #[test]
+    fn credentials_that_work_make_a_store_ready() {
+        let skew = Skew { minutes_ahead: 3, too_much: false };
+        for (skew, reason) in [(None, reason::CREDENTIALS_VALID), (Some(skew), reason::CLOCK_SKEWED)] {
+            let told = told(&store(&json!({})), Ok(&identity(skew)));
+            assert_eq!(says(&told, READY), Some(("True", reason)));
+            assert_eq!((says(&told, RECONCILING), says(&told, STALLED)), (None, None));
+            assert_eq!((told.account_id.as_deref(), told.targets), (Some(ACCOUNT), Some(7)));
+            assert_eq!(told.observed_generation, Some(3));
+            assert_eq!(told.drift_interval.map(Duration::from), Some(drift_interval(&store(&json!({})), 400, RESYNC)));
+        }
+    }
+
+    #[test]
+    fn credentials_that_do_not_work_keep_the_account_that_the_store_is_pinned_to() {
+        let of_store = |kind| Error::Store(access::Error { kind, action: "sts:GetCallerIdentity" });
+        let missing = Error::CredentialsNotFound { namespace: "operator".into(), name: "keys".into() };
+        let table = [
+            (of_store(access::Kind::Unreachable), reason::STORE_UNREACHABLE, RECONCILING, STALLED),
+            (of_store(access::Kind::InvalidCredentials), reason::INVALID_CREDENTIALS, STALLED, RECONCILING),
+            (missing, reason::CREDENTIALS_NOT_FOUND, STALLED, RECONCILING),
+        ];
+        for (error, reason, is, is_not) in table {
+            let mut store = store(&json!({}));
+            assert_eq!(told(&store, Err(&error)).account_id, None, "nothing is pinned yet");
+            store.status = Some(told(&store, Ok(&identity(None))));
+            let told = told(&store, Err(&error));
+            assert_eq!((says(&told, READY), says(&told, is)), (Some(("False", reason)), Some(("True", reason))));
+            assert_eq!(says(&told, is_not), None);
+            assert_eq!(told.account_id.as_deref(), Some(ACCOUNT));
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_deleted_waits_for_its_targets() {
+        let mut going = store(&json!({}));
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let told = told(&going, Ok(&identity(None)));
+        assert_eq!(says(&told, READY), Some(("False", reason::IN_USE)));
+        assert_eq!(says(&told, RECONCILING), Some(("True", reason::IN_USE)));
+        assert_eq!(told.account_id, None, "nothing is pinned any more");
+    }
+
+    #[test]
+    fn a_boundary_counts_where_the_operator_cannot_change_it() {
+        let iam = |fields: Value| store(&json!({"iam": fields}));
+        let boundary = |path: &str| format!("arn:aws:iam::{ACCOUNT}:policy{path}limits");
+        let own = names::default_path("prod");
+        let table = [
+            (iam(json!({})), "False", reason::NO_PERMISSIONS_BOUNDARY),
+            (iam(json!({"permissionsBoundary": boundary("/")})), "True", reason::PERMISSIONS_BOUNDARY),
+            (iam(json!({"permissionsBoundary": boundary(&own)})), "False", reason::BOUNDARY_WITHIN_PATH),
+            (
+                iam(json!({"permissionsBoundary": boundary("/a/"), "path": "/a/"})),
+                "False",
+                reason::BOUNDARY_WITHIN_PATH,
+            ),
+            (iam(json!({"permissionsBoundary": boundary(&own), "path": "/a/"})), "True", reason::PERMISSIONS_BOUNDARY),
+        ];
+        for (store, status, reason) in table {
+            let told = told(&store, Ok(&identity(None)));
+            assert_eq!(says(&told, BOUNDED), Some((status, reason)));
+            assert_eq!(told.iam_path.as_deref(), Some(store.spec.iam.path.as_deref().unwrap_or(&own)));
+        }
+    }
+
+    #[test]
+    fn folders_of_which_one_is_the_way_to_the_other_are_told() {
+        let rules = |folder: &str| {
+            json!({"allow": [
+                {"namespaces": {"matchLabels": {"tenant": "true"}}, "buckets": ["b-1"], "prefixes": [folder]},
+                {"namespaces": {"names": ["infra"]}, "buckets": ["b-1"], "prefixes": ["platform/", "platform/x/"]},
+            ]})
+        };
+        let apart = told(&store(&rules("tenants/{namespace}/")), Ok(&identity(None)));
+        assert_eq!(says(&apart, FOLDERS_APART), Some(("True", reason::FOLDERS_APART)));
+        let meet = told(&store(&rules("{namespace}/")), Ok(&identity(None)));
+        assert_eq!(says(&meet, FOLDERS_APART), Some(("False", reason::FOLDERS_MEET)));
+        let message = condition::find(&meet.conditions, FOLDERS_APART).map(|told| told.message.as_str());
+        assert!(message.is_some_and(|message| message.ends_with("; and 1 more")), "{message:?}");
+    }
+}

@@ -242,3 +242,88 @@ fn blocked_message(blocked: &Blocked) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::backup_target::fixtures::{in_the_way, invalid};
+
+    const STAYS: Retry = Retry::Stalled;
+    const PASSES: Retry = Retry::Backoff;
+
+    fn store(kind: store::Kind) -> Error {
+        store::Error { kind, action: "iam:PutUserPolicy" }.into()
+    }
+
+    fn cluster(kind: cluster::Kind) -> Error {
+        cluster::Error { kind, what: "write the Secret" }.into()
+    }
+
+    fn of_store(cause: connection::Error) -> Error {
+        Error::of_store(cause, "default")
+    }
+
+    #[test]
+    fn each_error_has_a_reason_and_knows_whether_it_passes() {
+        let proof = Failure { reason: reason::PROPAGATING, message: String::new(), retry: PASSES };
+        let table = [
+            (Error::Invalid(invalid()), reason::INVALID_SPEC, STAYS),
+            (Error::StoreNotFound("default".into()), reason::STORE_NOT_FOUND, PASSES),
+            (Error::NotProven(proof.clone()), proof.reason, PASSES),
+            (Error::NotProven(Failure { retry: STAYS, ..proof }), reason::PROPAGATING, STAYS),
+            (Error::Overtaken, reason::PENDING, PASSES),
+            (Error::Altered { name: "s".into(), what: "its labels" }, reason::CONTESTED, STAYS),
+            (Error::TimedOut, reason::TIMED_OUT, PASSES),
+            (store(store::Kind::Denied), reason::ACCESS_DENIED, STAYS),
+            (store(store::Kind::Unreachable), reason::STORE_UNREACHABLE, PASSES),
+            (cluster(cluster::Kind::QuotaExceeded), reason::QUOTA_EXCEEDED, STAYS),
+            (cluster(cluster::Kind::NotAdmitted), reason::NOT_ADMITTED, STAYS),
+            (cluster(cluster::Kind::Forbidden), reason::FORBIDDEN, PASSES),
+        ];
+        let blocked = in_the_way().map(|(blocked, reason)| (Error::Blocked(blocked), reason, STAYS));
+        for (error, reason, retry) in table.into_iter().chain(blocked) {
+            assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
+        }
+    }
+
+    /// Account ids, and where its credentials are, are for the store's administrator.
+    #[test]
+    fn users_are_told_no_more_of_a_store_than_its_reason() {
+        let changed = connection::Error::AccountChanged {
+            store: "default".into(),
+            pinned: "111111111111".into(),
+            found: "222222222222".into(),
+        };
+        let missing = connection::Error::CredentialsNotFound { namespace: "operator".into(), name: "keys".into() };
+        let table = [
+            (connection::Error::Pending, reason::PENDING, PASSES),
+            (connection::Error::NotReady(reason::ACCESS_DENIED.into()), reason::STORE_NOT_READY, PASSES),
+            (connection::Error::Invalid(invalid()), reason::STORE_NOT_READY, PASSES),
+            (changed, reason::ACCOUNT_CHANGED, STAYS),
+            (missing, reason::CREDENTIALS_NOT_FOUND, STAYS),
+        ];
+        for (cause, reason, retry) in table {
+            let error = of_store(cause);
+            assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
+            let told = error.to_string();
+            assert!(["1111", "operator", "keys", "it is none"].iter().all(|secret| !told.contains(secret)), "{told}");
+        }
+        assert!(of_store(connection::Error::Pending).to_string().contains("BackupStore default"));
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_taken_for_undone() {
+        use store::Kind::{AlreadyExists, Denied, Throttled, Unreachable, Unreadable};
+        for kind in [AlreadyExists, Throttled, Unreachable, Unreadable] {
+            assert!(!store(kind.clone()).is_definite(), "{kind:?}");
+        }
+        assert!(store(Denied).is_definite() && Error::TimedOut.is_definite());
+        assert!(cluster(cluster::Kind::Conflict).is_definite() && !cluster(cluster::Kind::Unreachable).is_definite());
+    }
+
+    #[test]
+    fn only_what_is_the_targets_own_says_that_it_does_not_stand() {
+        assert!(!Error::Invalid(invalid()).leaves_ready() && !Error::Blocked(Blocked::Suspended).leaves_ready());
+        assert!(store(store::Kind::Denied).leaves_ready() && Error::TimedOut.leaves_ready());
+    }
+}
