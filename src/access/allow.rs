@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
-use super::{Access, Claim, Prefix};
+use super::{Access, BucketName, Claim, Prefix};
 use crate::api::{
     Capability,
     backup_store::{AllowRule, NamespaceRule},
@@ -67,14 +68,55 @@ pub enum Verdict {
     Partly {
         /// What it covers.
         grant: Grant,
-        /// What it does not, in words for people.
-        missing: Vec<String>,
+        /// What it does not.
+        missing: Vec<Missing>,
     },
     /// No rule covers the place.
     Refused {
         /// What no rule covers, in words for people.
         why: String,
     },
+}
+
+/// What is asked for and no rule covers. Its text is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The folder.
+    Place {
+        /// Its bucket.
+        bucket: BucketName,
+        /// The folder in it.
+        prefix: Prefix,
+    },
+    /// A capability.
+    Capability(Capability),
+    /// To list the way to the folder.
+    AncestorListing,
+    /// That the credentials outlive the target.
+    Retain,
+    /// A longer overlap than the rule's.
+    KeyOverlap {
+        /// The longest that the rule allows.
+        most: Duration,
+    },
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place { bucket, prefix } => write!(f, "{prefix} of bucket {bucket}"),
+            Self::Capability(capability) => write!(f, "capability {capability}"),
+            Self::AncestorListing => f.write_str("ancestorListing: Allow"),
+            Self::Retain => f.write_str("deletionPolicy: Retain"),
+            Self::KeyOverlap { most } => write!(f, "keyOverlap beyond {}h", most.as_secs().div_ceil(3600)),
+        }
+    }
+}
+
+/// What is missing, one after the other.
+#[must_use]
+pub fn listed(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Holds the rules against a claim. One rule must cover all of it; of several, the first counts. Rules that serve as many
@@ -147,23 +189,23 @@ pub fn have_limits(rules: &[AllowRule]) -> bool {
     rules.iter().any(|rule| rule.max_targets.is_some())
 }
 
-fn hold_against(claim: &Claim, rule: &AllowRule) -> (Grant, Vec<String>) {
+fn hold_against(claim: &Claim, rule: &AllowRule) -> (Grant, Vec<Missing>) {
     let mut missing = Vec::new();
     let (capabilities, refused): (BTreeSet<Capability>, BTreeSet<Capability>) =
         claim.capabilities.iter().copied().partition(|c| rule.capabilities.contains(c));
-    missing.extend(refused.iter().map(|capability| format!("capability {capability}")));
+    missing.extend(refused.into_iter().map(Missing::Capability));
 
     let listing = claim.ancestor_listing.unwrap_or(allows_listing(rule));
     if listing && !allows_listing(rule) {
-        missing.push("ancestorListing: Allow".to_owned());
+        missing.push(Missing::AncestorListing);
     }
     if claim.retain && !rule.retain {
-        missing.push("deletionPolicy: Retain".to_owned());
+        missing.push(Missing::Retain);
     }
     let max_key_overlap = rule.max_key_overlap.map_or(DEFAULT_MAX_OVERLAP, Duration::from);
     let overlap = claim.key_overlap.unwrap_or(DEFAULT_OVERLAP.min(max_key_overlap));
     if overlap > max_key_overlap {
-        missing.push(format!("keyOverlap beyond {}h", max_key_overlap.as_secs().div_ceil(3600)));
+        missing.push(Missing::KeyOverlap { most: max_key_overlap });
     }
     let claimed = Access {
         bucket: claim.bucket.clone(),
@@ -320,10 +362,8 @@ mod tests {
         let Verdict::Partly { grant, missing } = decide(&claim, &namespace("team-a"), &[base_rule()], &[]) else {
             panic!("the rule covers the place only");
         };
-        assert_eq!(
-            missing,
-            ["capability ObjectAcls", "ancestorListing: Allow", "deletionPolicy: Retain", "keyOverlap beyond 2h"]
-        );
+        let named = "capability ObjectAcls, ancestorListing: Allow, deletionPolicy: Retain, keyOverlap beyond 2h";
+        assert_eq!(listed(&missing), named);
         assert_eq!(grant.access.capabilities, [Capability::MultipartUploads].into());
         assert!(!grant.retain && !grant.access.ancestor_listing);
         assert_eq!(grant.key_overlap, Duration::from_hours(2));

@@ -110,8 +110,7 @@ impl Engine<'_> {
     /// Writes the probe object, after removing what a broken proof left. What is not ours stays.
     async fn put(&self, put: &Probe, get: &Probe, delete: &Probe) -> Reading {
         let reading = self.ask(put).await;
-        let is_taken = matches!(&reading, Reading::Inconclusive(code) if code == "PreconditionFailed");
-        if is_taken && self.ask(get).await.is_allowed() && self.ask(delete).await.is_allowed() {
+        if reading == Reading::Taken && self.ask(get).await.is_allowed() && self.ask(delete).await.is_allowed() {
             return self.ask(put).await;
         }
         reading

@@ -220,7 +220,7 @@ impl Finding {
             | Reading::Unreachable
             | Reading::NotTried(_) => Standing::NotYet(self),
             Reading::Unsupported => Standing::Unsupported(self),
-            Reading::Inconclusive(_) => Standing::Unknown(self),
+            Reading::Taken | Reading::Impossible | Reading::Inconclusive(_) => Standing::Unknown(self),
         }
     }
 }
@@ -285,9 +285,10 @@ impl fmt::Display for Finding {
             Reading::Unreachable => {
                 write!(f, "no usable answer to {probe}; check the store's endpoints and the network; trying again")
             }
-            Reading::Inconclusive(code) if code.is_empty() => {
-                write!(f, "the answer to {probe} says nothing about the key's rights")
+            Reading::Taken => {
+                write!(f, "the answer to {probe} says nothing about the key's rights: something else is in its place")
             }
+            Reading::Impossible => write!(f, "the answer to {probe} says nothing about the key's rights"),
             Reading::Inconclusive(code) => {
                 write!(f, "the answer to {probe} says nothing about the key's rights ({code})")
             }
@@ -388,7 +389,8 @@ mod tests {
             (Reading::WrongRegion, "Broken", "region"),
             (Reading::Unsupported, "Unsupported", "does not know s3:GetObject"),
             (Reading::Inconclusive("Odd".into()), "Unknown", "(Odd)"),
-            (Reading::Inconclusive(String::new()), "Unknown", "says nothing"),
+            (Reading::Taken, "Unknown", "something else is in its place"),
+            (Reading::Impossible, "Unknown", "says nothing"),
         ];
         for (reading, standing, told) in table {
             let proof = proof(&[], with(Verb::Get, Expect::Works, &reading));
@@ -439,7 +441,7 @@ mod tests {
     fn what_a_store_left_unanswered_is_told_before_what_may_follow_from_it() {
         for silence in [Reading::Throttled, Reading::Unreachable] {
             let proof = proof(&[], |probe| match (probe.verb, probe.expect) {
-                (Verb::Put, Expect::Works) => Some(Reading::Inconclusive("PreconditionFailed".to_owned())),
+                (Verb::Put, Expect::Works) => Some(Reading::Taken),
                 (Verb::Delete, Expect::Works) => Some(silence.clone()),
                 _ => None,
             });

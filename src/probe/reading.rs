@@ -112,7 +112,11 @@ pub enum Reading {
     Throttled,
     /// No answer, not in time, or one that the server failed.
     Unreachable,
-    /// An answer that says nothing about rights, by its error code; empty for a success that could not be.
+    /// Something is where the probe object was to be written.
+    Taken,
+    /// A success that cannot be: the store did not look at what it was asked for.
+    Impossible,
+    /// An answer that says nothing about rights, by its error code.
     Inconclusive(String),
     /// It was not asked.
     NotTried(Skipped),
@@ -193,6 +197,7 @@ pub const AWS: Family = Family {
     answers: &[
         // InvalidDigest is not among them: a header can be found wrong before rights are looked at.
         (Verb::PutDamaged, "BadDigest", Reading::Allowed),
+        (Verb::Put, "PreconditionFailed", Reading::Taken),
         (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
         (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
         (Verb::SetAclOfMissing, "AccessControlListNotSupported", Reading::AclsDisabled),
@@ -202,8 +207,8 @@ pub const AWS: Family = Family {
     ],
     successes: &[
         (Verb::PutDamaged, Reading::Done),
-        (Verb::ListPartsOfMissing, Reading::Inconclusive(String::new())),
-        (Verb::AbortMissing, Reading::Inconclusive(String::new())),
+        (Verb::ListPartsOfMissing, Reading::Impossible),
+        (Verb::AbortMissing, Reading::Impossible),
     ],
     silent: &[],
 };
@@ -293,6 +298,8 @@ mod tests {
             (Verb::PutDamaged, "BadDigest", Reading::Allowed),
             (Verb::PutDamaged, "InvalidDigest", Reading::Inconclusive("InvalidDigest".into())),
             (Verb::Put, "BadDigest", Reading::Inconclusive("BadDigest".into())),
+            (Verb::Put, "PreconditionFailed", Reading::Taken),
+            (Verb::PutDamaged, "PreconditionFailed", Reading::Inconclusive("PreconditionFailed".into())),
             (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
             (Verb::Get, "NoSuchKey", Reading::Inconclusive("NoSuchKey".into())),
             (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
@@ -313,7 +320,7 @@ mod tests {
     fn success_is_not_always_what_it_seems() {
         assert_eq!(AWS.read(Verb::List, &Answer::Success), Reading::Allowed);
         assert_eq!(AWS.read(Verb::PutDamaged, &Answer::Success), Reading::Done);
-        assert_eq!(AWS.read(Verb::AbortMissing, &Answer::Success), Reading::Inconclusive(String::new()));
+        assert_eq!(AWS.read(Verb::AbortMissing, &Answer::Success), Reading::Impossible);
         assert_eq!(AWS.read(Verb::Get, &Answer::Silence), Reading::Unreachable);
         for answer in [Answer::Foreign, Answer::Gibberish] {
             assert!(matches!(AWS.read(Verb::Get, &answer), Reading::Inconclusive(_)), "{answer:?}");

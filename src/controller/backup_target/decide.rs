@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     access::{
         Access, Claim, Grant, Invalid, PolicyDocument, Terms, Verdict,
-        allow::{self, Namespace, Rival},
+        allow::{self, Missing, Namespace, Rival},
         claim::{RemoteName, object_name},
         rclone::RcloneConf,
     },
@@ -76,7 +76,7 @@ pub struct Provide {
     /// What the rules grant.
     pub grant: Grant,
     /// What was asked for and is not granted.
-    pub missing: Vec<String>,
+    pub missing: Vec<Missing>,
     /// The field of the spec that breaks a rule: what was given before is kept within its limits, and nothing else is done.
     pub invalid: Option<Invalid>,
     /// What the key reaches once this is provided, without the right to create a bucket that is there; `None` when a suspended
@@ -199,7 +199,7 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
     };
     if !missing.is_empty() && facts.status.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
-        let why = format!("no rule allows {}", missing.join(", "));
+        let why = format!("no rule allows {}", allow::listed(&missing));
         return Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
     }
     if let Some(full) = facts.full {
@@ -326,14 +326,14 @@ impl Facts<'_> {
         };
         match self.verdict(&kept) {
             Verdict::Allowed(grant) | Verdict::Partly { grant, .. } => {
-                let missing = vec![format!("{} of bucket {}", claim.prefix, claim.bucket)];
+                let missing = vec![Missing::Place { bucket: claim.bucket.clone(), prefix: claim.prefix.clone() }];
                 Goal::Provide(Box::new(self.provide(kept, grant, missing, true)))
             }
             Verdict::Refused { .. } => withhold,
         }
     }
 
-    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<String>, suspended: bool) -> Provide {
+    fn provide(&self, claim: Claim, grant: Grant, missing: Vec<Missing>, suspended: bool) -> Provide {
         let given = self.before().ok().flatten();
         let unreadable = self.unreadable_field();
         let before = given.as_ref().and_then(|given| self.limited(given));

@@ -12,7 +12,10 @@ use super::{
     verification,
 };
 use crate::{
-    access::Access,
+    access::{
+        Access,
+        allow::{self, Missing},
+    },
     api::{
         BackupTarget, Capability, Tier,
         backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
@@ -236,7 +239,7 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
 }
 
 fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
-    let retain = if goal.missing.iter().any(|missing| missing.contains("Retain")) {
+    let retain = if goal.missing.contains(&Missing::Retain) {
         "; when this target is deleted, its credentials are deleted"
     } else {
         ""
@@ -244,7 +247,7 @@ fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
     let message = format!(
         "no rule of the store allows {}; what else was given stays in place: ask for less, or ask the store's administrator for \
          a rule in spec.allow{retain}",
-        goal.missing.join(", ")
+        allow::listed(&goal.missing)
     );
     stalled(conditions, reason::NOT_ALLOWED, &message);
 }
