@@ -181,7 +181,7 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
     activate(plan, goal, &ours, state, fresh);
     match write {
         Some(WriteSecret { name, key: SecretKey::Unpublished(why) }) => {
-            publish_new(plan, goal, &name, why, state, fresh)
+            publish_new(plan, goal, &name, why, state, fresh);
         }
         Some(write) => publish(plan, proof, write),
         None => {}
