@@ -322,7 +322,4 @@ pub struct BackupStoreStatus {
     /// How many BackupTargets use this store; brought up to date at most every half minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<i64>,
-    /// How many of them have a principal, those that are being removed among them; brought up to date as `targets` is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principals: Option<i64>,
 }

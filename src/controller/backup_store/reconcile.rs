@@ -122,12 +122,8 @@ async fn tell(context: &Context, store: &BackupStore, status: &BackupStoreStatus
     if *status == before {
         return None;
     }
-    let uncounted = BackupStoreStatus {
-        targets: before.targets,
-        principals: before.principals,
-        drift_interval: before.drift_interval,
-        ..status.clone()
-    };
+    let uncounted =
+        BackupStoreStatus { targets: before.targets, drift_interval: before.drift_interval, ..status.clone() };
     let only_count = uncounted == before && before.drift_interval.is_some();
     if only_count && let Some(wait) = context.count_written_within(&store.name_any(), COUNT_EVERY) {
         return Some(wait);

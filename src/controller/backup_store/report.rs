@@ -85,7 +85,6 @@ pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStor
         iam_path: Some(iam_path(store, cluster_id)),
         drift_interval: Some(drift_interval(store, facts.principals, facts.resync).into()),
         targets: Some(i64::try_from(facts.targets).unwrap_or(i64::MAX)),
-        principals: Some(i64::try_from(facts.principals).unwrap_or(i64::MAX)),
     }
 }
 
