@@ -61,8 +61,9 @@ const AN_HOUR: i64 = 3_600;
 
 /// How often a right is missed before it is given back.
 const REFUSALS: usize = 3;
-/// How many answers of the store tell the wrong time before its clock is mended.
-const ANSWERS: usize = 8;
+/// How many answers of the store tell the wrong time before its clock is mended: fewer than a deletion asks for, so that the right
+/// time is heard, too.
+const ANSWERS: usize = 4;
 /// How many answers tell the right one before the clock jumps.
 const BEFORE_IT_JUMPS: usize = 3;
 const SOON: Duration = Duration::from_secs(30);
