@@ -32,6 +32,7 @@ pub fn kept_targets(
     wake: UnboundedSender<String>,
     freed: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = Result<SeenTarget, watcher::Error>> + Send {
+    let all = keep.as_reader();
     let events = events.map(Ok).modify(|target| target.meta_mut().resource_version = None);
     let kept = reflector(keep, events).inspect(move |event| {
         let Ok(event) = event else { return };
@@ -45,7 +46,7 @@ pub fn kept_targets(
             }
         }
     });
-    kept.applied_objects()
+    once_kept(kept, all)
 }
 
 /// Keeps what is seen of stores, and wakes their targets when a store came or went, when its rules changed, whether it is ready, or
@@ -56,7 +57,7 @@ pub fn kept_stores(
     context: Arc<Context>,
     wake: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = Result<SeenStore, watcher::Error>> + Send {
-    let (mut changes, mut due) = (Changes::default(), Vec::new());
+    let (mut changes, mut due, all) = (Changes::default(), Vec::new(), keep.as_reader());
     let view = |store: &SeenStore| {
         let told = store.readable().map(|store| (store.account_id.clone(), store.ready, store.reactivate_at));
         (store.meta().generation, store.meta().uid.clone(), told)
@@ -85,7 +86,27 @@ pub fn kept_stores(
             event
         }
     });
-    kept.applied_objects()
+    once_kept(kept, all)
+}
+
+/// Objects that came or changed, once they are kept: those of a list are, when the whole list is there. Who is woken before finds no
+/// object, and nothing wakes it again.
+fn once_kept<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    all: Store<K>,
+) -> impl Stream<Item = watcher::Result<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    events.flat_map(move |event| {
+        let listed = if matches!(event, Ok(Event::InitDone)) { all.state() } else { Vec::new() };
+        let changed = match event {
+            Ok(Event::Apply(object)) => Some(Ok(object)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        };
+        stream::iter(listed.into_iter().map(|object| Ok((*object).clone())).chain(changed))
+    })
 }
 
 /// The targets of a store that was woken.
@@ -156,4 +177,38 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     all.state_filter(wanted).iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn target(name: &str) -> SeenTarget {
+        let object = json!({"metadata": {"name": name, "namespace": "team-a", "uid": name}, "spec": {"bucket": "b-1"}});
+        serde_json::from_value(object).expect("a target")
+    }
+
+    #[tokio::test]
+    async fn whoever_is_woken_is_kept() {
+        let keep = Writer::default();
+        let all = keep.as_reader();
+        let list = |names: [&str; 2]| {
+            let listed = names.map(|name| Event::InitApply(target(name)));
+            [Event::Init].into_iter().chain(listed).chain([Event::InitDone])
+        };
+        let events = list(["a", "b"]).chain([Event::Apply(target("c"))]).chain(list(["c", "d"]));
+        let (wake, _woken) = futures::channel::mpsc::unbounded();
+        let woken = kept_targets(stream::iter(events), keep, wake, Vec::new());
+        let woken = woken.map(|object| {
+            let object = object.expect("no error");
+            assert!(all.get(&ObjectRef::from_obj(&object)).is_some(), "{} is not kept yet", object.name_any());
+            object.name_any()
+        });
+        let mut names: Vec<String> = woken.collect().await;
+        names[..2].sort();
+        names[3..].sort();
+        assert_eq!(names, ["a", "b", "c", "c", "d"]);
+    }
 }
