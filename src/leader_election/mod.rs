@@ -1,7 +1,7 @@
 //! Of several replicas one works: the one that holds the Lease.
 //!
 //! A replica renews every three seconds. When that has failed for ten, it stops at once, five seconds before
-//! others may take over ([`lease::LEASE_DURATION`]). One that goes gives the Lease back, and the next takes over at once.
+//! others may take over (`LEASE_DURATION` in `lease.rs`). One that goes gives the Lease back, and the next takes over at once.
 //! What a replica had under way when it was cut off is what a crash leaves, and every step is made for that: keys are created
 //! after an intent that was written with a precondition, so of two that both believe to lead only one can write it.
 
