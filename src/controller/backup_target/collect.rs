@@ -1,6 +1,6 @@
 //! Collects what targets left behind that went without being let go.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::{sync::watch, time::sleep};
@@ -17,7 +17,7 @@ use crate::{
     access::claim::object_name,
     api::condition::reason,
     cluster::Note,
-    controller::{absence::Absence, connection::pinned, context::Context, departed::Left},
+    controller::{connection::pinned, context::Context, departed::Left},
     names,
     probe::Reach,
     store::{
@@ -88,18 +88,10 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
     let turn = Turn { urgency: Urgency::Revocation, namespace: (*left.namespace).into(), end: None };
     let iam = connection.iam.for_turn(turn);
     let questions = Questions { keys: Vec::new(), managed_policy: true };
+    let principal = iam.observe(&user, &questions).await?;
     let mut state = State {
-        status: target.status.clone().unwrap_or_default(),
-        finalizer: false,
-        first_intent: None,
-        principal: iam.observe(&user, &questions).await?,
-        secrets: BTreeMap::new(),
-        absence: Absence::default(),
         in_hand: context.unpublished_keys.get(uid),
-        opened: None,
-        is_applied: false,
-        contested_until: None,
-        forgotten: Vec::new(),
+        ..State::new(target.status.clone().unwrap_or_default(), principal)
     };
     let was_there = state.principal != Principal::Absent;
     let clock = iam.clock();

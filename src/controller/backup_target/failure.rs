@@ -64,19 +64,7 @@ mod tests {
     use crate::{api::backup_target::BackupTargetStatus, store};
 
     fn begins(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
-        let state = State {
-            status: BackupTargetStatus::default(),
-            finalizer: true,
-            first_intent: None,
-            principal: Principal::Absent,
-            secrets: std::collections::BTreeMap::new(),
-            absence: crate::controller::absence::Absence::default(),
-            in_hand: None,
-            opened: None,
-            is_applied: true,
-            contested_until: None,
-            forgotten: Vec::new(),
-        };
+        let state = State::new(BackupTargetStatus::default(), Principal::Absent);
         may_begin(step, &state, before, is_late) == Begin::Yes
     }
 

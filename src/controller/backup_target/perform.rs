@@ -11,7 +11,7 @@ use super::{
     events::{self, About},
     failure,
     plan::{PutPolicy, SecretKey, Step, WriteSecret},
-    record::{Moment, Outcome},
+    record::{Moment, Outcome, Written},
     state::State,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     controller::unpublished_keys::UnpublishedKeys,
     names::ObjectName,
     probe::{self, Depth, Proof, Reach},
-    store::{Principal, UserSpec, aws::Iam},
+    store::{CreatedKey, Principal, UserSpec, aws::Iam},
 };
 
 /// What steps are done with.
@@ -163,11 +163,11 @@ impl<'a> Performer<'a> {
     async fn write_secret(&self, write: &WriteSecret, state: &State) -> Result<Outcome, Error> {
         let Goal::Provide(goal) = self.goal else { return Ok(Outcome::Done) };
         match &write.key {
-            SecretKey::Published(key) => self.write_content(goal, &write.name, key, state).await,
+            SecretKey::Published(key) => self.write_content(goal, &write.name, key, None, state).await,
             SecretKey::Unpublished(_) => {
                 let created = state.pending(self.now()).ok_or(Error::Overtaken)?;
                 self.tools.unpublished_keys.about_to_be_written(&self.uid());
-                self.write_content(goal, &write.name, &created.key, state).await
+                self.write_content(goal, &write.name, &created.key, Some(created.clone()), state).await
             }
         }
     }
@@ -177,11 +177,12 @@ impl<'a> Performer<'a> {
         goal: &Provide,
         name: &ObjectName,
         key: &AccessKey,
+        new_key: Option<CreatedKey>,
         state: &State,
     ) -> Result<Outcome, Error> {
         let (cluster, rclone_conf) = (self.tools.cluster, goal.rclone.render(key)?);
         let new = NewSecret { target: &self.target, name, rclone_conf: &rclone_conf };
-        let written = match state.secret(name.as_str()).ours() {
+        let secret = match state.secret(name.as_str()).ours() {
             Some(before) if before.must_be_recreated => {
                 cluster.check_secret(&new, Some(before)).await?;
                 cluster.delete_secret(&self.target, name, before).await?;
@@ -190,7 +191,7 @@ impl<'a> Performer<'a> {
             Some(before) => cluster.replace_secret(&new, before).await?,
             None => cluster.create_secret(&new).await?,
         };
-        Ok(Outcome::SecretWritten { secret: Box::new(written), sent: rclone_conf })
+        Ok(Outcome::SecretWritten(Box::new(Written { secret, sent: rclone_conf, new_key })))
     }
 
     /// Asks the API server, with a key that is none, whether it would take the Secret.

@@ -37,15 +37,21 @@ pub enum Outcome {
         /// What it could do.
         proof: Proof,
     },
-    /// A Secret as it is now, and the rclone.conf that it was to have.
-    SecretWritten {
-        /// The Secret.
-        secret: Box<OwnedSecret>,
-        /// What was sent.
-        sent: SecretString,
-    },
+    /// A Secret as it is now.
+    SecretWritten(Box<Written>),
     /// A Secret that may not be touched, and is left.
     SecretLeft(cluster::Error),
+}
+
+/// A Secret that was written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The Secret as it is now.
+    pub secret: OwnedSecret,
+    /// The rclone.conf that was sent.
+    pub sent: SecretString,
+    /// The key in it, if it was not published before.
+    pub new_key: Option<CreatedKey>,
 }
 
 /// What the consequences of a step depend on, beside the state.
@@ -93,8 +99,8 @@ impl State {
                 }
             }
             Step::WriteSecret(write) => {
-                if let Outcome::SecretWritten { secret, sent } = outcome {
-                    return self.published(write, *secret, &sent, moment);
+                if let Outcome::SecretWritten(written) = outcome {
+                    return self.published(write, *written, moment);
                 }
             }
             Step::DeleteSecret(name) | Step::DisownSecret(name) => match outcome {
@@ -132,17 +138,15 @@ impl State {
     fn published(
         &mut self,
         write: &WriteSecret,
-        secret: OwnedSecret,
-        sent: &SecretString,
+        Written { secret, sent, new_key }: Written,
         moment: &Moment<'_>,
     ) -> Result<Option<Happened>, Error> {
-        let altered = altered(&secret, sent);
-        let pending = self.pending(moment.now).cloned();
+        let altered = altered(&secret, &sent);
         self.secret_written(&write.name, secret, moment);
         if let Some(what) = altered {
             return Err(Error::Altered { name: write.name.to_string(), what });
         }
-        let (SecretKey::Unpublished(why), Some(created)) = (&write.key, pending) else { return Ok(None) };
+        let (SecretKey::Unpublished(why), Some(created)) = (&write.key, new_key) else { return Ok(None) };
         self.key_published(&created.key, created.created_at, moment.overlap, moment.now);
         self.in_hand = None;
         let replaced = self.status.keys.iter().find(|record| record.superseded_at == Some(moment.now));

@@ -57,6 +57,24 @@ pub struct OpenedIntent {
 }
 
 impl State {
+    /// Nothing else is known than that.
+    #[must_use]
+    pub fn new(status: BackupTargetStatus, principal: Principal) -> Self {
+        Self {
+            status,
+            finalizer: false,
+            first_intent: None,
+            principal,
+            secrets: BTreeMap::new(),
+            absence: Absence::default(),
+            in_hand: None,
+            opened: None,
+            is_applied: false,
+            contested_until: None,
+            forgotten: Vec::new(),
+        }
+    }
+
     /// The intent to create a key whose outcome is not known.
     #[must_use]
     pub fn open_intent(&self) -> Option<&KeyIntent> {

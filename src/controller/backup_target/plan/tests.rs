@@ -28,7 +28,7 @@ use crate::{
             error::Error,
             events::Happened,
             failure,
-            record::{Moment, Outcome},
+            record::{Moment, Outcome, Written},
         },
     },
     probe::{self, Marks, Proof, sample},
@@ -189,7 +189,6 @@ fn published(access: &Access) -> State {
             ..BackupTargetStatus::default()
         },
         finalizer: true,
-        first_intent: None,
         principal: Principal::Ours(User {
             id: "AIDA".into(),
             tagged: true,
@@ -199,29 +198,12 @@ fn published(access: &Access) -> State {
             ..User::default()
         }),
         secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
-        absence: Absence::default(),
-        in_hand: None,
-        opened: None,
-        is_applied: true,
-        contested_until: None,
-        forgotten: Vec::new(),
+        ..fresh()
     }
 }
 
 fn fresh() -> State {
-    State {
-        status: BackupTargetStatus::default(),
-        finalizer: false,
-        first_intent: None,
-        principal: Principal::Absent,
-        secrets: BTreeMap::new(),
-        absence: Absence::default(),
-        in_hand: None,
-        opened: None,
-        is_applied: true,
-        contested_until: None,
-        forgotten: Vec::new(),
-    }
+    State { is_applied: true, ..State::new(BackupTargetStatus::default(), Principal::Absent) }
 }
 
 // === random states ===
@@ -427,12 +409,15 @@ fn outcome(state: &State, goal: &Goal, step: &Step, now: Timestamp, serial: &mut
         }
         Step::WriteSecret(write) => {
             let Goal::Provide(goal) = goal else { panic!("only a provided target has a Secret written") };
-            let key = match &write.key {
-                SecretKey::Published(key) => key,
-                SecretKey::Unpublished(_) => &state.pending(now).expect("there is a key to publish").key,
+            let (key, new_key) = match &write.key {
+                SecretKey::Published(key) => (key, None),
+                SecretKey::Unpublished(_) => {
+                    let created = state.pending(now).expect("there is a key to publish");
+                    (&created.key, Some(created.clone()))
+                }
             };
             let sent = goal.rclone.render(key).expect("renders");
-            Outcome::SecretWritten { secret: Box::new(owned(sent.expose_secret())), sent }
+            Outcome::SecretWritten(Box::new(Written { secret: owned(sent.expose_secret()), sent, new_key }))
         }
         _ => Outcome::Done,
     }
