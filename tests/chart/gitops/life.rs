@@ -55,7 +55,7 @@ async fn no_moment_of_a_targets_life_reads_wrong(world: Arc<World>) -> Result<()
     })
     .await?;
 
-    let states = life.states()?;
+    let states = life.states();
     for (state, seen) in states.iter().zip(look("BackupTarget", &states).await?) {
         let (kstatus, argo) = expected(state);
         let right = seen.kstatus.status == kstatus && seen.argo.status == argo;
@@ -102,7 +102,7 @@ async fn until(life: &Life, status: &str, wanted: i64) -> Result<()> {
 
 async fn until_seen(life: &Life, wanted: impl Fn(&Seen, &Value) -> bool) -> Result<()> {
     wait_until("the target's state", PATIENCE, async || {
-        let states = life.states()?;
+        let states = life.states();
         let last = states.last().context("nothing was seen")?;
         let seen = look("BackupTarget", std::slice::from_ref(last)).await?;
         ensure!(wanted(&seen[0], last), "{:?}: {}", seen[0], last["status"]);
