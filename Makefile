@@ -19,7 +19,7 @@ help: ## Say all this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: tools build ## The main job once, visibly: from kubectl apply to a backup that rclone restores
+demo: tools-demo build ## The main job once, visibly: from kubectl apply to a backup that rclone restores
 	@$(TESTBED) demo
 
 .PHONY: test
@@ -27,7 +27,7 @@ test: tools lint ## All tests: formatting, lints, units, properties, and the ope
 	$(CARGO) test --locked
 
 .PHONY: e2e
-e2e: tools node ## The image and the chart on a real node, a backup in a CronJob, failover, upgrade, removal; needs root
+e2e: tools-e2e node ## The image and the chart on a real node, a backup in a CronJob, failover, upgrade, removal; needs root
 	@$(CARGO) run --quiet --locked --example e2e
 
 .PHONY: sbom
@@ -37,7 +37,7 @@ sbom: $(TOOLS)/bin/cargo-cyclonedx ## A bill of materials (CycloneDX) of the ope
 	@echo 'It is target/sbom/backup-target-operator.cdx.json.'
 
 .PHONY: chaos
-chaos: tools build ## Faults by chance: pairs and schedules of them, SEED=n PLANS=n; a failed plan names its own seed
+chaos: tools-demo build ## Faults by chance: pairs and schedules of them, SEED=n PLANS=n; a failed plan names its own seed
 	CHAOS=1 SEED=$(SEED) PLANS=$(PLANS) $(CARGO) test --locked --test faults
 
 .PHONY: lint
@@ -48,7 +48,7 @@ lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation, licences and
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 .PHONY: up
-up: tools build ## Start the servers and the operator and leave them running, for play and debugging
+up: tools-demo build ## Start the servers and the operator and leave them running, for play and debugging
 	@$(TESTBED) up
 
 .PHONY: down
@@ -56,7 +56,7 @@ down: ## End what `make up` started
 	@$(TESTBED) down
 
 .PHONY: scale
-scale: tools ## A benchmark with the release build: TARGETS=1000 new targets at once, beside DECOYS=0 and BIG=0 Secrets; time and memory
+scale: tools-demo ## A benchmark with the release build: TARGETS=1000 new targets at once, beside DECOYS=0 and BIG=0 Secrets; time and memory
 	@$(CARGO) build --quiet --locked --release --bins --example testbed
 	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(or $(TARGETS),1000) $(or $(DECOYS),0) $(or $(BIG),0)
 
@@ -90,5 +90,5 @@ rclone-docs: ## Write the table of docs/rclone.md anew from tests/rclone
 	@WRITE_RCLONE_DOCS=1 $(CARGO) test --quiet --locked --test rclone
 
 .PHONY: rclone-6gib
-rclone-6gib: tools ## Upload a sparse file of 6 GiB with base access; needs 14 GiB of free memory
+rclone-6gib: tools-demo ## Upload a sparse file of 6 GiB with base access; needs 14 GiB of free memory
 	@$(CARGO) test --quiet --locked --test rclone -- --ignored --nocapture sparse
