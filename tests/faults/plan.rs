@@ -68,6 +68,8 @@ pub const MODES: [Mode; 8] = [
     Mode::Stale,
     Mode::NoAnswer,
 ];
+/// Within this time a key in doubt is settled, and a crash made good.
+const UNDER_ONE_FAULT: Duration = Duration::from_mins(3);
 /// Longer than a retry takes, and short enough for a test.
 const LATE: Duration = Duration::from_secs(3);
 /// The SDK tries three times; what fails only once is never seen by the operator.
@@ -93,6 +95,17 @@ impl Mode {
             Self::Stale => Fault::Stale,
             Self::NoAnswer => Fault::Hang,
         }
+    }
+}
+
+impl Plan {
+    /// How long it may take until all is well again: a key in doubt takes a minute, and a crash begins it anew. Each failure in a row
+    /// makes the operator wait twice as long before the next try, up to five minutes, and a tenth more by chance.
+    pub fn recovers_within(&self) -> Duration {
+        let fails = |each: &&Break| !each.mode.kills() && each.mode != Mode::AppliedLate;
+        let failures: usize = self.breaks.iter().filter(fails).map(Break::times).sum();
+        let waits: u32 = (0..failures.min(16)).map(|before| (1 << before.min(9)).min(300)).sum();
+        UNDER_ONE_FAULT + Duration::from_secs(waits.into()) * 11 / 10
     }
 }
 

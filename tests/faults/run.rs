@@ -21,8 +21,6 @@ use crate::{
 
 /// Without any fault a phase is over after this time.
 pub const UNDISTURBED: Duration = Duration::from_mins(1);
-/// A key in doubt takes a minute, and a crash begins it anew.
-const RECOVERS: Duration = Duration::from_mins(3);
 /// A call that still comes once the phase is over comes with the next resyncs.
 const REACHED: Duration = Duration::from_secs(10);
 /// When no further call of the kind comes within this time, none is left to break.
@@ -63,8 +61,9 @@ async fn try_plan(world: &Arc<World>, plan: &Plan, end: &Value) -> Result<Hit> {
     let armed: Vec<(&Break, Active)> = plan.breaks.iter().map(|each| (each, arm(&corner, each))).collect();
     // A late write takes effect when the proof has cleaned up behind itself; only the next one could.
     let late = plan.breaks.iter().any(|each| each.mode == Mode::AppliedLate && each.call.is_proof());
-    let life = Life { corner: &corner, phase: plan.phase, end, late };
-    let disturbed = life.lead(async |before| disturb(&corner, plan.phase, before, armed).await);
+    let within = plan.recovers_within();
+    let life = Life { corner: &corner, phase: plan.phase, end, late, within };
+    let disturbed = life.lead(async |before| disturb(&life, before, armed).await);
     let hit = Box::pin(disturbed).await?;
     if hit == Hit::Something {
         count(&world.tally.converged);
@@ -80,17 +79,19 @@ pub struct Life<'a> {
     pub end: &'a Value,
     /// Whether something may be left in the bucket.
     pub late: bool,
+    /// How long it may take until all is well again.
+    pub within: Duration,
 }
 
 impl Life<'_> {
     /// From the phase's beginning to the target's end. The disturbance begins with the phase, and is over when it returns.
     pub async fn lead<T>(&self, disturb: impl AsyncFnOnce(&Before) -> Result<T>) -> Result<T> {
-        let &Self { corner, phase, end, late } = self;
+        let &Self { corner, phase, late, .. } = self;
         let pod = if phase.has_pod() { Some(Pod::start(corner, phase).await?) } else { None };
         corner.aws.freeze();
         let before = phase.begin(corner).await?;
         let disturbed = disturb(&before).await?;
-        let recovered = recover(corner, phase, &before, end).await;
+        let recovered = recover(self, &before).await;
         if let Some(pod) = &pod {
             pod.all_is_back();
         }
@@ -114,15 +115,16 @@ fn arm(corner: &Corner, each: &Break) -> Active {
 }
 
 /// Waits for each fault to happen, and kills the operator where the plan says so.
-async fn disturb(corner: &Corner, phase: Phase, before: &Before, armed: Vec<(&Break, Active)>) -> Result<Hit> {
-    try_join_all(armed.iter().map(|(each, active)| disturb_once(corner, phase, before, each, active))).await?;
+async fn disturb(life: &Life<'_>, before: &Before, armed: Vec<(&Break, Active)>) -> Result<Hit> {
+    try_join_all(armed.iter().map(|(each, active)| disturb_once(life, before, each, active))).await?;
     // In a plan with several faults, one may keep the call of another from ever being made.
     Ok(if armed.iter().any(|(_, active)| active.hits() > 0) { Hit::Something } else { Hit::Nothing })
 }
 
-async fn disturb_once(corner: &Corner, phase: Phase, before: &Before, each: &Break, active: &Active) -> Result<()> {
+async fn disturb_once(life: &Life<'_>, before: &Before, each: &Break, active: &Active) -> Result<()> {
+    let &Life { corner, phase, within, .. } = life;
     let over_without = async {
-        phase.until_over(corner, before, RECOVERS).await?;
+        phase.until_over(corner, before, within).await?;
         let _ = timeout(REACHED, active.happened()).await;
         Ok::<(), anyhow::Error>(())
     };
@@ -156,13 +158,14 @@ async fn lull(active: &Active, times: usize) {
 }
 
 /// Without a person, the state of the reference run comes back, and orphans go even before that.
-async fn recover(corner: &Corner, phase: Phase, before: &Before, end: &Value) -> Result<()> {
+async fn recover(life: &Life<'_>, before: &Before) -> Result<()> {
+    let &Life { corner, phase, end, within, .. } = life;
     let orphans = async {
         let gone = oracles::orphans_go(corner).await;
         gone.inspect_err(|_| count(&corner.world.tally.leaks))
     };
     let over = async {
-        phase.until_over(corner, before, RECOVERS).await?;
+        phase.until_over(corner, before, within).await?;
         oracles::ends_as(corner, end).await
     };
     let (orphans, over) = futures::future::join(orphans, over).await;
