@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`api`] is what users write and read, [`access`] what a target may do, `controller` the pipelines. IO stands behind three
-//! doors: `cluster` (Kubernetes), [`store`] (principals, policies, keys) and [`probe`] (the object stores themselves).
+//! doors: `cluster` (Kubernetes), [`provider`] (principals, policies, keys) and [`probe`] (the object stores themselves).
 
 pub mod access;
 pub mod api;
@@ -19,5 +19,6 @@ pub mod fence;
 pub mod leader_election;
 pub mod names;
 pub mod probe;
-pub mod store;
+pub mod provider;
+pub(crate) mod sdk;
 pub mod telemetry;

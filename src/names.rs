@@ -90,11 +90,14 @@ pub mod tag {
     pub const HOLD: &str = "backup-target.dev/hold";
 }
 
-/// Name of a target's IAM user: from its UID, so that no name that a user chooses decides whose principal it is
+/// How the names of principals begin.
+pub const PRINCIPAL_PREFIX: &str = "btgt-";
+
+/// Name of a target's principal: from its UID, so that no name that a user chooses decides whose principal it is
 /// (docs/decisions/names.md). 41 characters; IAM allows 64.
 #[must_use]
 pub fn principal(uid: &str) -> String {
-    format!("btgt-{uid}")
+    format!("{PRINCIPAL_PREFIX}{uid}")
 }
 
 /// Path of a store's principals, when the store does not name one.

@@ -20,7 +20,7 @@ kind: BackupStore
 metadata: {name: default}
 spec:
   region: cn-north-1
-  iam: {path: /backup-target/prod/, permissionsBoundary: \"arn:aws-cn:iam::123456789012:policy/backup-boundary\"}
+  aws: {iamPath: /backup-target/prod/, permissionsBoundary: \"arn:aws-cn:iam::123456789012:policy/backup-boundary\"}
   allow:
     - {namespaces: {names: [backups]}, buckets: [my-backups], prefixes: [\"{namespace}/\"], capabilities: [MultipartUploads]}
 ";
@@ -94,7 +94,7 @@ fn buckets_are_pinned_to_the_account_where_it_is_known() {
     assert_eq!(policy(&["--account", "123456789012"], TARGET), (true, false));
     let both = format!("{STORE}---\n{TARGET}");
     assert_eq!(policy(&[], &both), (true, false), "the boundary says which it is");
-    let any = both.replace("  allow:", "  policy: {resourceAccount: Any}\n  allow:");
+    let any = both.replace("aws: {", "aws: {bucketOwner: Any, ");
     assert_eq!(policy(&[], &any), (false, false));
 }
 
@@ -199,8 +199,8 @@ fn every_fault_is_told_with_its_place() {
         let error = refused(&["-f", "-"], &TARGET.replacen(from, to, 1));
         assert!(error.starts_with("error: standard input, document 1") && error.contains(why), "{to}: {error}");
     }
-    let plain = STORE.replacen("spec:\n", "spec:\n  endpoints: {iam: 'http://iam.example.com'}\n", 1);
-    assert!(refused(&["-f", "-", "-o", "boundary"], &plain).contains("spec.endpoints.iam: it is without TLS"));
+    let plain = STORE.replacen("aws: {", "aws: {iamEndpoint: 'http://iam.example.com', ", 1);
+    assert!(refused(&["-f", "-", "-o", "boundary"], &plain).contains("spec.aws.iamEndpoint: it is without TLS"));
     let two = format!("{}---\n{}", TARGET.replace("my-b", "My-b"), TARGET.replace("prefix: b", "prefix: /b"));
     assert_eq!(refused(&["-f", "-"], &two).lines().filter(|line| line.starts_with("error: ")).count(), 2);
     assert!(refused(&["-f", "no/such/file.yaml"], "").contains("no/such/file.yaml cannot be read"));
@@ -222,7 +222,7 @@ fn a_policy_that_no_form_takes_is_refused_with_the_way_out() {
     let target = TARGET.replace("prefix: backups/dataset-1/", &format!("prefix: {prefix}, ancestorListing: Allow"));
     for output in ["policy", "rclone", "bucket-policy", "table"] {
         let error = refused(&["-f", "-", "-o", output], &target);
-        assert!(error.contains("a managed policy may have 6144") && error.contains("ancestorListing: Deny"), "{error}");
+        assert!(error.contains("it may have 6144") && error.contains("ancestorListing: Deny"), "{error}");
     }
     let managed = target.replace(&prefix, &"nine-char/".repeat(25));
     let text = rendered(&["-f", "-"], &managed);
@@ -277,7 +277,7 @@ fn a_store_gives_boundary_and_operator_policy() {
     let policy = rendered(&["-f", "-", "-o", "operator-policy"], STORE);
     assert!(policy.contains("arn:aws-cn:iam::123456789012:user/backup-target/prod/*"), "{policy}");
     assert!(policy.contains("policy/backup-boundary"), "{policy}");
-    let pathless = STORE.replace("path: /backup-target/prod/, ", "");
+    let pathless = STORE.replace("iamPath: /backup-target/prod/, ", "");
     assert!(refused(&["-f", "-", "-o", "operator-policy"], &pathless).contains("give --cluster-id"));
     rendered(&["-f", "-", "-o", "operator-policy", "--cluster-id", "c"], &pathless);
     let within = STORE.replace("policy/backup-boundary", "policy/backup-target/prod/boundary");
@@ -291,6 +291,9 @@ fn all_is_all_that_there_is() {
         assert!(text.contains(heading), "{heading}");
     }
     rendered(&["-f", "-", "-o", "all"], TARGET);
+    let seaweedfs = std::fs::read_to_string("examples/stores/seaweedfs.yaml").expect("readable");
+    let refused = refused(&["-f", "-", "-o", "operator-policy"], &seaweedfs);
+    assert!(refused.contains("its credentials are an administrator's"), "{refused}");
     rendered(&["-f", "-", "-o", "all"], STORE);
 }
 

@@ -243,7 +243,8 @@ fn covers_prefix(rule: &AllowRule, namespace: &Namespace, prefix: &Prefix) -> bo
 }
 
 /// A rule's prefix with its placeholders filled in; one that no target could claim matches nothing.
-pub(super) fn rule_prefix(text: &str, namespace: &Namespace) -> Option<Prefix> {
+#[must_use]
+pub fn rule_prefix(text: &str, namespace: &Namespace) -> Option<Prefix> {
     if text.is_empty() {
         return Some(Prefix::whole_bucket());
     }

@@ -4,7 +4,6 @@ pub mod allow;
 pub mod bucket;
 pub mod claim;
 pub mod meeting;
-pub mod operator;
 pub mod partition;
 pub mod policy;
 pub mod prefix;
@@ -31,7 +30,9 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn new(field: &'static str, problem: impl Into<String>) -> Self {
+    /// A field, and what is wrong with it.
+    #[must_use]
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
         Self { field, problem: problem.into() }
     }
 }

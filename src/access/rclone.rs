@@ -38,6 +38,8 @@ pub struct RcloneConf {
     pub remote: RemoteName,
     /// What the key may reach.
     pub access: Access,
+    /// What rclone calls the store.
+    pub provider: &'static str,
     /// Region of the bucket.
     pub region: Region,
     /// S3 endpoint, where it is not AWS's own.
@@ -98,8 +100,8 @@ impl RcloneConf {
     /// rclone refuses to upload over plain http with its AWS settings.
     fn provider(&self) -> &'static str {
         match &self.endpoint {
-            Some(endpoint) if endpoint.is_plain() => "Other",
-            _ => "AWS",
+            Some(endpoint) if endpoint.is_plain() && self.provider == "AWS" => "Other",
+            _ => self.provider,
         }
     }
 }
@@ -167,6 +169,7 @@ mod tests {
     fn conf(capabilities: &[Capability]) -> RcloneConf {
         RcloneConf {
             remote: RemoteName::parse("backup").expect("valid"),
+            provider: "AWS",
             access: Access {
                 bucket: BucketName::parse("my-backups").expect("valid"),
                 prefix: Prefix::parse("backups/dataset-1").expect("valid"),
@@ -180,7 +183,7 @@ mod tests {
     }
 
     fn endpoint(url: &str) -> Endpoint {
-        Endpoint::parse("spec.endpoints.s3", url).expect("valid")
+        Endpoint::parse("spec.endpoint", url).expect("valid")
     }
 
     fn key() -> AccessKey {

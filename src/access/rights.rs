@@ -42,7 +42,12 @@ pub enum When {
     OnTheWay,
     /// Only in the store's region.
     InRegion,
+    /// Only ACLs that show an object to nobody but its owner and the bucket's.
+    ForOwners,
 }
+
+/// The canned ACLs that show an object to nobody but its owner and the bucket's (Amazon S3 User Guide, acl-overview).
+pub const FOR_OWNERS: [&str; 2] = ["bucket-owner-full-control", "private"];
 
 const LIST_OBJECTS: &str = "API_ListObjectsV2";
 const PERMISSIONS: &str = "Amazon S3 User Guide, mpuoverview (permissions)";
@@ -118,8 +123,8 @@ const RIGHTS: [Right; 12] = [
         tier: Tier::Optional(Capability::ObjectAcls),
         action: "s3:PutObjectAcl",
         on: On::Objects,
-        when: When::Always,
-        why: "set the ACL of an object, also while uploading it",
+        when: When::ForOwners,
+        why: "set the ACL of an object, also while uploading it, to one that shows it to nobody else",
         source: "API_PutObjectAcl",
     },
     Right {

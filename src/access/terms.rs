@@ -3,7 +3,10 @@
 use std::{fmt, net::Ipv4Addr};
 
 use super::{Invalid, Partition};
-use crate::{api::backup_store::BackupStoreSpec, names::offending};
+use crate::{
+    api::backup_store::{BackupStoreSpec, Provider},
+    names::offending,
+};
 
 /// The terms of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +17,6 @@ pub struct Terms {
     pub region: Region,
     /// S3 endpoint, where it is not AWS's own.
     pub endpoint: Option<Endpoint>,
-    /// IAM path of the principals, if the store names one.
-    pub path: Option<IamPath>,
-    /// What bounds every principal.
-    pub boundary: Option<BoundaryArn>,
     /// The account that owns the buckets, unless any may, or none is known: names of buckets are global, and one that was
     /// deleted may belong to somebody else the next day.
     pub bucket_owner: Option<AccountId>,
@@ -31,38 +30,42 @@ impl Terms {
     /// # Errors
     /// The first field that breaks a rule. The API server refuses the same at apply.
     pub fn parse(spec: &BackupStoreSpec, caller: Option<&str>) -> Result<Self, Invalid> {
-        for (field, endpoint) in
-            [("spec.endpoints.iam", &spec.endpoints.iam), ("spec.endpoints.sts", &spec.endpoints.sts)]
-        {
-            let endpoint = endpoint.as_deref().map(|url| Endpoint::parse(field, url)).transpose()?;
-            if endpoint.is_some_and(|endpoint| endpoint.others_can_listen()) && !spec.endpoints.allow_insecure {
+        let endpoint = spec.endpoint.as_deref().map(|url| Endpoint::parse("spec.endpoint", url)).transpose()?;
+        if spec.provider != Provider::Aws && endpoint.is_none() {
+            return Err(Invalid::new("spec.endpoint", "give the URL of the store; only AWS is found without"));
+        }
+        for (field, url) in administrative(spec) {
+            if Endpoint::parse(field, url)?.others_can_listen() && !spec.allow_insecure {
                 return Err(Invalid::new(
                     field,
                     "it is without TLS, so that others can listen, and answer in its place: give an https:// URL, or set \
-                     spec.endpoints.allowInsecure to true",
+                     spec.allowInsecure to true",
                 ));
             }
         }
-        let endpoint = spec.endpoints.s3.as_deref().map(|url| Endpoint::parse("spec.endpoints.s3", url)).transpose()?;
-        let tls_only = spec.policy.secure_transport;
-        if tls_only && endpoint.as_ref().is_some_and(Endpoint::is_plain) {
-            return Err(Invalid::new(
-                "spec.policy.secureTransport",
-                "it needs an https:// endpoint in spec.endpoints.s3",
-            ));
+        if spec.tls_only && endpoint.as_ref().is_some_and(Endpoint::is_plain) {
+            return Err(Invalid::new("spec.tlsOnly", "it needs an https:// URL in spec.endpoint"));
         }
-        let boundary = spec.iam.permissions_boundary.as_deref().map(BoundaryArn::parse).transpose()?;
         let region = Region::parse(&spec.region)?;
         Ok(Self {
-            partition: Partition::of(region.as_str(), caller.or(boundary.as_ref().map(BoundaryArn::as_str))),
+            partition: Partition::of(region.as_str(), caller),
             region,
             endpoint,
-            path: spec.iam.path.as_deref().map(IamPath::parse).transpose()?,
-            boundary,
-            bucket_owner: bucket_owner(spec.policy.resource_account.as_deref(), caller)?,
-            tls_only,
+            bucket_owner: bucket_owner(spec.aws.bucket_owner.as_deref(), caller)?,
+            tls_only: spec.tls_only,
         })
     }
+}
+
+/// The endpoints, with their fields, that make keys or say whose an account is.
+fn administrative(spec: &BackupStoreSpec) -> impl Iterator<Item = (&'static str, &str)> {
+    let endpoints = match spec.provider {
+        Provider::Aws => {
+            [("spec.aws.iamEndpoint", &spec.aws.iam_endpoint), ("spec.aws.stsEndpoint", &spec.aws.sts_endpoint)]
+        }
+        Provider::SeaweedFs => [("spec.endpoint", &spec.endpoint), ("spec.endpoint", &None)],
+    };
+    endpoints.into_iter().filter_map(|(field, url)| Some((field, url.as_deref()?)))
 }
 
 /// The account that is asked for; of those who ask for none, the operator's own.
@@ -92,7 +95,7 @@ macro_rules! text {
     )+};
 }
 
-text!(Region, Endpoint, IamPath, BoundaryArn, AccountId);
+text!(Region, Endpoint, AccountId);
 
 /// Name of a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,56 +179,6 @@ fn is_host_and_port(text: &str) -> bool {
     is_host && port.is_some_and(|port| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// An IAM path: whole segments, between slashes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IamPath(String);
-
-impl IamPath {
-    fn parse(path: &str) -> Result<Self, Invalid> {
-        let refuse = |problem: String| Err(Invalid::new("spec.iam.path", problem));
-        if let Some(found) = offending(path, |c| c.is_ascii_alphanumeric() || "/.,+@=_-".contains(c)) {
-            return refuse(format!("an IAM path has letters, digits and / . , + @ = _ -; found {found}"));
-        }
-        let inner = path.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-        if path.len() > 512 || !inner.is_some_and(|inner| inner.split('/').all(|segment| !segment.is_empty())) {
-            return refuse("an IAM path begins and ends with '/', such as /backup-target/prod/".into());
-        }
-        Ok(Self(path.to_owned()))
-    }
-}
-
-/// ARN of a managed policy that serves as permissions boundary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundaryArn(String);
-
-impl BoundaryArn {
-    fn parse(arn: &str) -> Result<Self, Invalid> {
-        let parts: Vec<&str> = arn.splitn(6, ':').collect();
-        let fits = matches!(parts.as_slice(), ["arn", partition, "iam", "", account, policy]
-            if partition.strip_prefix("aws").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-                && (*account == "aws" || AccountId::is_one(account))
-                && policy.strip_prefix("policy/").is_some_and(|name| !name.is_empty() && !name.contains('\n')));
-        if !fits || arn.chars().count() > 2_048 {
-            let problem = "it is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary";
-            return Err(Invalid::new("spec.iam.permissionsBoundary", problem));
-        }
-        Ok(Self(arn.to_owned()))
-    }
-
-    /// The account that the policy is in; `None` for one of AWS's own.
-    #[must_use]
-    pub fn account(&self) -> Option<&str> {
-        self.0.split(':').nth(4).filter(|account| *account != "aws")
-    }
-
-    /// The path of the policy, with its slashes.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        let name = self.0.split_once(":policy").map_or("", |(_, name)| name);
-        &name[..=name.rfind('/').unwrap_or(0)]
-    }
-}
-
 /// Id of an AWS account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountId(String);
@@ -238,12 +191,14 @@ impl AccountId {
     pub fn parse(id: &str) -> Result<Self, Invalid> {
         if !Self::is_one(id) {
             let problem = "write an AWS account id of twelve digits, in quotes: \"123456789012\", or Any";
-            return Err(Invalid::new("spec.policy.resourceAccount", problem));
+            return Err(Invalid::new("spec.aws.bucketOwner", problem));
         }
         Ok(Self(id.to_owned()))
     }
 
-    fn is_one(id: &str) -> bool {
+    /// Whether it is twelve digits.
+    #[must_use]
+    pub fn is_one(id: &str) -> bool {
         id.len() == 12 && id.chars().all(|c| c.is_ascii_digit())
     }
 }
@@ -277,12 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boundary_tells_the_partition_where_the_region_does_not() {
-        let boundary = |arn: &str| serde_json::json!({"region": "local", "iam": {"permissionsBoundary": arn}});
-        let terms = parse(&boundary("arn:aws-cn:iam::123456789012:policy/team/b")).expect("valid");
-        assert_eq!(terms.partition.as_str(), "aws-cn");
-        let boundary = terms.boundary.expect("given");
-        assert_eq!((boundary.account(), boundary.path()), (Some("123456789012"), "/team/"));
+    fn the_account_tells_the_partition_where_the_region_does_not() {
         let caller = Some("arn:aws-us-gov:iam::123456789012:user/x");
         let asked = Terms::parse(&spec(&serde_json::json!({"region": "local"})), caller).expect("valid");
         assert_eq!(asked.partition.as_str(), "aws-us-gov");
@@ -291,28 +241,22 @@ mod tests {
     #[test]
     fn buckets_belong_to_the_stores_account_unless_another_is_written() {
         let caller = Some("arn:aws:iam::123456789012:user/operator");
-        let owner = |policy: serde_json::Value, caller| {
-            let terms = Terms::parse(&spec(&serde_json::json!({"policy": policy})), caller).expect("valid");
+        let owner = |aws: serde_json::Value, caller| {
+            let terms = Terms::parse(&spec(&serde_json::json!({"aws": aws})), caller).expect("valid");
             terms.bucket_owner.map(|owner| owner.to_string())
         };
         let (own, other) = ("123456789012", "999999999999");
         assert_eq!(owner(serde_json::json!({}), caller).as_deref(), Some(own));
-        assert_eq!(owner(serde_json::json!({"resourceAccount": other}), caller).as_deref(), Some(other));
-        assert_eq!(owner(serde_json::json!({"resourceAccount": "Any"}), caller), None);
+        assert_eq!(owner(serde_json::json!({"bucketOwner": other}), caller).as_deref(), Some(other));
+        assert_eq!(owner(serde_json::json!({"bucketOwner": "Any"}), caller), None);
         assert_eq!(owner(serde_json::json!({}), Some("not an ARN")), None);
         assert_eq!(owner(serde_json::json!({}), None), None);
     }
 
     #[test]
-    fn a_boundary_at_the_root_has_the_root_for_a_path() {
-        let boundary = BoundaryArn::parse("arn:aws:iam::aws:policy/ReadOnlyAccess").expect("valid");
-        assert_eq!((boundary.account(), boundary.path()), (None, "/"));
-    }
-
-    #[test]
     fn endpoints_have_scheme_host_and_port() {
         for good in ["https://s3.example.com", "http://10.0.0.1:9000/", "https://[fd00::1]:443", "https://[::1]/"] {
-            assert!(Endpoint::parse("spec.endpoints.s3", good).is_ok(), "{good}");
+            assert!(Endpoint::parse("spec.endpoint", good).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -328,7 +272,7 @@ mod tests {
             "https://[::1]9",
             "https://a//",
         ] {
-            assert!(Endpoint::parse("spec.endpoints.s3", bad).is_err(), "{bad}");
+            assert!(Endpoint::parse("spec.endpoint", bad).is_err(), "{bad}");
         }
     }
 
@@ -355,13 +299,17 @@ mod tests {
             ("http://[::1:1]", false),
             ("http://[::ffff:7f00:1]", false),
         ] {
-            for service in ["iam", "sts"] {
-                let endpoints = serde_json::json!({"endpoints": {service: url}});
-                assert_eq!(parse(&endpoints).is_ok(), taken, "{endpoints}");
-                let allowed = serde_json::json!({"endpoints": {service: url, "allowInsecure": true}});
+            for spec in [
+                serde_json::json!({"aws": {"iamEndpoint": url}}),
+                serde_json::json!({"aws": {"stsEndpoint": url}}),
+                serde_json::json!({"provider": "SeaweedFS", "endpoint": url}),
+            ] {
+                assert_eq!(parse(&spec).is_ok(), taken, "{spec}");
+                let mut allowed = spec.clone();
+                allowed["allowInsecure"] = true.into();
                 assert!(parse(&allowed).is_ok(), "{allowed}");
             }
-            assert!(parse(&serde_json::json!({"endpoints": {"s3": url}})).is_ok(), "no secret is sent to S3: {url}");
+            assert!(parse(&serde_json::json!({"endpoint": url})).is_ok(), "no secret is sent to AWS's S3: {url}");
         }
     }
 
@@ -370,24 +318,13 @@ mod tests {
         let table = [
             (serde_json::json!({"region": "EU"}), "spec.region", "found E at place 1"),
             (serde_json::json!({"region": ""}), "spec.region", "1 to 63"),
-            (serde_json::json!({"endpoints": {"s3": "x"}}), "spec.endpoints.s3", "scheme, host and port"),
-            (serde_json::json!({"endpoints": {"iam": "x"}}), "spec.endpoints.iam", "scheme, host and port"),
-            (serde_json::json!({"endpoints": {"sts": "x"}}), "spec.endpoints.sts", "scheme, host and port"),
-            (
-                serde_json::json!({"endpoints": {"sts": "http://x"}}),
-                "spec.endpoints.sts",
-                "spec.endpoints.allowInsecure",
-            ),
-            (serde_json::json!({"iam": {"path": "/a b/"}}), "spec.iam.path", "at place 3"),
-            (serde_json::json!({"iam": {"path": "//"}}), "spec.iam.path", "begins and ends"),
-            (serde_json::json!({"iam": {"path": "/a"}}), "spec.iam.path", "begins and ends"),
-            (serde_json::json!({"iam": {"permissionsBoundary": "x"}}), "spec.iam.permissionsBoundary", "ARN"),
-            (serde_json::json!({"policy": {"resourceAccount": "12"}}), "spec.policy.resourceAccount", "twelve digits"),
-            (
-                serde_json::json!({"policy": {"secureTransport": true}, "endpoints": {"s3": "http://x"}}),
-                "spec.policy.secureTransport",
-                "https://",
-            ),
+            (serde_json::json!({"endpoint": "x"}), "spec.endpoint", "scheme, host and port"),
+            (serde_json::json!({"provider": "SeaweedFS"}), "spec.endpoint", "only AWS is found without"),
+            (serde_json::json!({"aws": {"iamEndpoint": "x"}}), "spec.aws.iamEndpoint", "scheme, host and port"),
+            (serde_json::json!({"aws": {"stsEndpoint": "x"}}), "spec.aws.stsEndpoint", "scheme, host and port"),
+            (serde_json::json!({"aws": {"stsEndpoint": "http://x"}}), "spec.aws.stsEndpoint", "spec.allowInsecure"),
+            (serde_json::json!({"aws": {"bucketOwner": "12"}}), "spec.aws.bucketOwner", "twelve digits"),
+            (serde_json::json!({"tlsOnly": true, "endpoint": "http://x"}), "spec.tlsOnly", "https://"),
         ];
         for (json, field, why) in table {
             let error = parse(&json).expect_err("invalid");

@@ -31,8 +31,12 @@ use super::{Capability, backup_target::AncestorListing, duration::Duration, obje
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.provider == oldSelf.provider").message("provider cannot be changed: create another BackupStore"),
-    validation = Rule::new("!(has(self.policy) && has(self.policy.secureTransport) && self.policy.secureTransport && has(self.endpoints) && has(self.endpoints.s3) && self.endpoints.s3.startsWith('http://'))").message("policy.secureTransport needs an https:// endpoint in endpoints.s3"),
-    validation = Rule::new("(has(self.iam) && has(self.iam.path)) == (has(oldSelf.iam) && has(oldSelf.iam.path))").message("iam.path cannot be changed: principals live under it; create another BackupStore")
+    validation = Rule::new("self.provider == 'AWS' || has(self.endpoint)").message("give the URL of the store in endpoint; only AWS is found without"),
+    validation = Rule::new("self.provider == 'AWS' || !has(self.aws)").message("aws is for provider AWS only"),
+    validation = Rule::new("!(has(self.tlsOnly) && self.tlsOnly && has(self.endpoint) && self.endpoint.startsWith('http://'))").message("tlsOnly needs an https:// endpoint"),
+    validation = needs_tls("endpoint", "self.provider != 'AWS' && has(self.endpoint)"),
+    validation = needs_tls("aws.iamEndpoint", "has(self.aws) && has(self.aws.iamEndpoint)"),
+    validation = needs_tls("aws.stsEndpoint", "has(self.aws) && has(self.aws.stsEndpoint)")
 )]
 pub struct BackupStoreSpec {
     /// The family of the store. Cannot be changed.
@@ -44,22 +48,45 @@ pub struct BackupStoreSpec {
     #[x_kube(validation = Rule::new(r"self.matches('^[a-z0-9-]+$')").message("a region has lower-case letters, digits and '-', such as eu-central-1"))]
     pub region: String,
 
-    /// Endpoints, where they differ from the provider's own. Only an administrator can set them: signed requests go there.
-    #[serde(default, skip_serializing_if = "Endpoints::is_default")]
-    pub endpoints: Endpoints,
+    /// URL of S3, as the operator and backups reach it. Left out, it is AWS's own; every other provider needs it. Only an
+    /// administrator can set it: signed requests go there. Written into rclone.conf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = endpoint("s3"))]
+    pub endpoint: Option<String>,
+
+    /// Let the operator reach what makes keys without TLS (`http://`) on other hosts than its own. The secret of each new access
+    /// key then crosses the network in the clear.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_insecure: bool,
 
     /// The operator's own credentials for this store. Left out, the AWS default chain of the operator's pod is used: IAM roles
     /// for service accounts, EKS Pod Identity, environment variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
-    /// Where principals are created and what bounds them.
-    #[serde(default, skip_serializing_if = "IamSettings::is_default")]
-    pub iam: IamSettings,
+    /// The most requests in one second to what makes principals and keys. AWS does not say its limits and they hold for the whole
+    /// account, so the default leaves room for others. While all wait, revocations get 60 % of it, changes 30 % and routine checks
+    /// 10 %, and namespaces take turns. When many targets share a store, they are compared with it less often, so that this takes
+    /// no more than 30 % of it; `status.driftInterval` says how often.
+    #[serde(default = "default_rate", skip_serializing_if = "is_default_rate")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub requests_per_second: u16,
 
-    /// Conditions that every policy of this store carries.
-    #[serde(default, skip_serializing_if = "PolicyOptions::is_default")]
-    pub policy: PolicyOptions,
+    /// The most principals (on AWS: IAM users) that the operator keeps for this store. When there are so many, a new target waits
+    /// (`LimitExceeded`) until one goes: the oldest is served first, and one that has credentials keeps them, also when this is
+    /// lowered. Retained ones do not count. An AWS account has room for 5,000 users, whoever made them. Left out, there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 1))]
+    pub max_principals: Option<u32>,
+
+    /// Whether keys work over TLS only (`aws:SecureTransport`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_only: bool,
+
+    /// What only AWS has.
+    #[serde(default, skip_serializing_if = "AwsSettings::is_default")]
+    pub aws: AwsSettings,
 
     /// Who may claim what. A target needs one rule that covers all that it asks for; no rule, no claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,33 +100,11 @@ pub struct BackupStoreSpec {
 pub enum Provider {
     /// Amazon Web Services: IAM users and S3.
     #[default]
-    AWS,
-}
-
-/// Endpoints that differ from the provider's own.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = needs_tls("iam"), validation = needs_tls("sts"))]
-pub struct Endpoints {
-    /// S3, as backups reach it. Written into rclone.conf.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    #[x_kube(validation = endpoint("s3"))]
-    pub s3: Option<String>,
-    /// IAM, as the operator reaches it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    #[x_kube(validation = endpoint("iam"))]
-    pub iam: Option<String>,
-    /// STS, as the operator reaches it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    #[x_kube(validation = endpoint("sts"))]
-    pub sts: Option<String>,
-    /// Let the operator reach IAM and STS without TLS (`http://`) on other hosts than its own. The secret of each new access
-    /// key then crosses the network in the clear.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub allow_insecure: bool,
+    #[serde(rename = "AWS")]
+    Aws,
+    /// SeaweedFS 4 and newer, whose S3 gateway answers IAM requests (`-s3.iam.readOnly=false`). It needs `endpoint`.
+    #[serde(rename = "SeaweedFS")]
+    SeaweedFs,
 }
 
 /// Scheme, host and port: no path, and no credentials.
@@ -110,23 +115,17 @@ fn endpoint(service: &str) -> Rule {
     Rule::new(format!("{host} || {address}")).message(message.as_str())
 }
 
-/// IAM answers with secrets, and STS says whose account it is.
-fn needs_tls(service: &str) -> Rule {
+/// What makes keys answers with secrets, and STS says whose account it is.
+fn needs_tls(field: &str, is_given: &str) -> Rule {
     let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
     let loopback = format!(r"^http://(localhost|127(\\.{octet}){{3}}|\\[::1\\])(:[0-9]+)?/?$");
-    let is_plain = format!("has(self.{service}) && self.{service}.startsWith('http://')");
-    let is_allowed = format!("has(self.allowInsecure) && self.allowInsecure || self.{service}.matches('{loopback}')");
+    let is_plain = format!("{is_given} && self.{field}.startsWith('http://')");
+    let is_allowed = format!("has(self.allowInsecure) && self.allowInsecure || self.{field}.matches('{loopback}')");
     let message = format!(
-        "endpoints.{service} is without TLS, so that others can listen, and answer in its place: give an https:// URL, or set \
-         endpoints.allowInsecure to true"
+        "{field} is without TLS, so that others can listen, and answer in its place: give an https:// URL, or set allowInsecure to \
+         true"
     );
     Rule::new(format!("!({is_plain}) || {is_allowed}")).message(message.as_str())
-}
-
-impl Endpoints {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Where the operator's credentials are.
@@ -147,38 +146,6 @@ pub struct SecretRef {
     pub name: String,
 }
 
-/// Where principals are created and what bounds them.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IamSettings {
-    /// IAM path of all principals of this store. Cannot be changed. Default: `/backup-target/<cluster id>/`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 512))]
-    #[x_kube(
-        validation = Rule::new(r"self.matches('^(/[A-Za-z0-9.,+@=_-]+)+/$')").message("an IAM path begins and ends with '/', such as /backup-target/prod/"),
-        validation = Rule::new("self == oldSelf").message("iam.path cannot be changed: principals live under it; create another BackupStore")
-    )]
-    pub path: Option<String>,
-    /// ARN of a managed policy that bounds every principal, whatever its own policy says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 20, max = 2048))]
-    #[x_kube(validation = Rule::new(r"self.matches('^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$')").message("permissionsBoundary is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary"))]
-    pub permissions_boundary: Option<String>,
-    /// The most requests to IAM in one second. AWS does not say its limits and they hold for the whole account, so the
-    /// default leaves room for others. While all wait, revocations get 60 % of it, changes 30 % and routine checks 10 %, and
-    /// namespaces take turns. When many targets share a store, they are compared with IAM less often, so that this takes no
-    /// more than 30 % of it; `status.driftInterval` says how often.
-    #[serde(default = "default_rate", skip_serializing_if = "is_default_rate")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub requests_per_second: u16,
-    /// The most principals (IAM users) that the operator keeps for this store. When there are so many, a new target waits
-    /// (`LimitExceeded`) until one goes: the oldest is served first, and one that has credentials keeps them, also when this is
-    /// lowered. Retained ones do not count. An AWS account has room for 5,000 users, whoever made them. Left out, there is no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1))]
-    pub max_principals: Option<u32>,
-}
-
 const DEFAULT_RATE: u16 = 10;
 
 fn default_rate() -> u16 {
@@ -190,35 +157,43 @@ fn is_default_rate(rate: &u16) -> bool {
     *rate == DEFAULT_RATE
 }
 
-impl Default for IamSettings {
-    fn default() -> Self {
-        Self { path: None, permissions_boundary: None, requests_per_second: DEFAULT_RATE, max_principals: None }
-    }
-}
-
-impl IamSettings {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Conditions that every policy of a store carries.
+/// What only AWS has: where IAM users are, what bounds them, and whose buckets are.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PolicyOptions {
-    /// The AWS account that owns the buckets (`s3:ResourceAccount`): an account id, or `Any`. Default: the account of the
-    /// store's credentials. Names of buckets are global, so that with `Any` backups can flow into a bucket of the same name that
-    /// somebody else created before yours, or after yours was deleted.
+pub struct AwsSettings {
+    /// IAM path of all users of this store. Cannot be changed. Default: `/backup-target/<cluster id>/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 512))]
+    #[x_kube(
+        validation = Rule::new(r"self.matches('^(/[A-Za-z0-9.,+@=_-]+)+/$')").message("an IAM path begins and ends with '/', such as /backup-target/prod/"),
+        validation = Rule::new("self == oldSelf").message("aws.iamPath cannot be changed: users live under it; create another BackupStore")
+    )]
+    pub iam_path: Option<String>,
+    /// ARN of a managed policy that bounds every user, whatever its own policy says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 20, max = 2048))]
+    #[x_kube(validation = Rule::new(r"self.matches('^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$')").message("permissionsBoundary is the ARN of a managed policy, such as arn:aws:iam::123456789012:policy/backup-boundary"))]
+    pub permissions_boundary: Option<String>,
+    /// URL of IAM, as the operator reaches it, where it is not AWS's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = endpoint("iam"))]
+    pub iam_endpoint: Option<String>,
+    /// URL of STS, as the operator reaches it, where it is not AWS's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = endpoint("sts"))]
+    pub sts_endpoint: Option<String>,
+    /// The account that owns the buckets (`s3:ResourceAccount`): an account id, or `Any`. Default: the account of the store's
+    /// credentials. Names of buckets are global, so that with `Any` backups can flow into a bucket of the same name that somebody
+    /// else created before yours, or after yours was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{12}|Any)$')").message("resourceAccount is an AWS account id of twelve digits, in quotes, or Any"))]
-    pub resource_account: Option<String>,
-    /// Whether the key works over TLS only (`aws:SecureTransport`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub secure_transport: bool,
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{12}|Any)$')").message("bucketOwner is an AWS account id of twelve digits, in quotes, or Any"))]
+    pub bucket_owner: Option<String>,
 }
 
-impl PolicyOptions {
+impl AwsSettings {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -232,7 +207,7 @@ pub struct AllowRule {
     pub namespaces: NamespaceRule,
 
     /// Literal bucket names. Left out, the rule matches nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), inner(length(max = 63)))]
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
@@ -243,7 +218,7 @@ pub struct AllowRule {
     /// Folders within which a target may claim its prefix. Whole path segments count: `team-a/` does not cover `team-ab/`.
     /// As a segment, `{namespace}` stands for the target's namespace, `{namespaceUID}` for its UID, and `{cluster}` for the id of
     /// the cluster. `""` alone permits the whole bucket. Left out, the rule matches nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 512)))]
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
@@ -258,11 +233,11 @@ pub struct AllowRule {
     pub capabilities: Vec<Capability>,
 
     /// Whether a target may leave its credentials behind with `deletionPolicy: Retain`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retain: bool,
 
     /// Default of `ancestorListing` for targets that leave it out. With Deny, no target of this rule may have it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "AncestorListing::is_default")]
     pub ancestor_listing: AncestorListing,
 
     /// The longest `keyOverlap` that a target may ask for, and the longest that a replaced key in use is kept. Default: 168h.
@@ -271,8 +246,8 @@ pub struct AllowRule {
     #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+(h|m|s))+$') && duration(self) <= duration('8760h')").message("maxKeyOverlap is a duration in h, m and s of at most 8760h, such as 168h"))]
     pub max_key_overlap: Option<Duration>,
 
-    /// How many targets of one namespace this rule serves: the oldest first, and one that has credentials keeps them. An IAM
-    /// account has room for 5,000 users, so this keeps one team from using it up. Left out, there is no limit.
+    /// How many targets of one namespace this rule serves: the oldest first, and one that has credentials keeps them. Where a
+    /// store has room for only so many principals, this keeps one team from using it up. Left out, there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i32>", range(min = 1))]
     pub max_targets: Option<u32>,
@@ -307,14 +282,14 @@ pub struct BackupStoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The AWS account, pinned when the credentials first worked. When they later answer for another account, nothing is
-    /// changed or deleted there.
+    /// The account of the credentials, pinned when they first worked: on AWS, its id. When they later answer for another account,
+    /// nothing is changed or deleted there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// IAM path under which this store's principals live.
+    /// Where this store's principals live: on AWS, their IAM path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iam_path: Option<String>,
-    /// How often each target is compared with IAM.
+    /// How often each target is compared with the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s')").message("driftInterval is a duration such as 600s"))]

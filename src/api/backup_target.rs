@@ -117,8 +117,9 @@ pub struct BackupTargetSpec {
     pub ancestor_listing: Option<AncestorListing>,
 
     /// Permissions beyond base access (list, get, put, delete), which is always there. MultipartUploads: list and abort
-    /// unfinished uploads (uploading in parts needs no capability). ObjectAcls: set the ACL of single objects.
-    /// ListAllBuckets: list the account's buckets and find the bucket's region. CreateBucket: create the bucket.
+    /// unfinished uploads (uploading in parts needs no capability). ObjectAcls: set the ACL of single objects to private
+    /// or bucket-owner-full-control, and to nothing wider. ListAllBuckets: list the account's buckets and find the
+    /// bucket's region. CreateBucket: create the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -197,6 +198,13 @@ pub enum AncestorListing {
     /// Nothing above the prefix can be listed.
     #[default]
     Deny,
+}
+
+impl AncestorListing {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What happens to the credentials when the target is deleted.
@@ -364,8 +372,8 @@ pub struct Applied {
     /// Digest of the rclone.conf, apart from the key.
     pub rclone: String,
     /// ARN of the permissions boundary.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boundary: Option<String>,
+    #[serde(rename = "boundary", default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<String>,
 }
 
 /// When, and for which key and policy, the tiers were last tried with the key itself.

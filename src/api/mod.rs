@@ -4,10 +4,12 @@ pub mod backup_store;
 pub mod backup_target;
 pub mod condition;
 pub mod duration;
+pub mod reason;
 pub mod tier;
 
 pub use backup_store::BackupStore;
 pub use backup_target::BackupTarget;
+pub use reason::Reason;
 pub use tier::{Capability, Tier};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};

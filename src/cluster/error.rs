@@ -3,7 +3,6 @@
 /// A failed call to the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What went wrong.
     pub kind: Kind,
     /// What was tried, as an infinitive.
     pub what: &'static str,

@@ -19,15 +19,14 @@ use kube::{
 use serde_json::json;
 
 use super::Cluster;
-use crate::names::OPERATOR;
+use crate::{api::Reason, names::OPERATOR};
 
 /// Something to notice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Note {
     /// Whether somebody should have a look.
     pub warning: bool,
-    /// One of the reasons of [`crate::api::condition::reason`].
-    pub reason: String,
+    pub reason: Reason,
     /// What happened, for people.
     pub message: String,
 }
@@ -57,7 +56,7 @@ impl Cluster {
             self.within(what, events.patch(&happened.name, &PatchParams::default(), &Patch::Merge(&series))).await
         };
         if written.is_err() {
-            tracing::warn!(reason = note.reason, "an event could not be published");
+            tracing::warn!(reason = %note.reason, "an event could not be published");
             return;
         }
         self.published.keep(happened);
@@ -74,7 +73,7 @@ fn event(replica: &str, name: &str, about: ObjectReference, note: &Note, now: Ti
             ..ObjectMeta::default()
         },
         type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(note.reason.clone()),
+        reason: Some(note.reason.to_string()),
         note: Some(text),
         action: Some("Reconcile".to_owned()),
         event_time: Some(MicroTime(now)),
@@ -148,7 +147,7 @@ mod tests {
     }
 
     fn note(message: &str) -> Note {
-        Note { warning: true, reason: "DriftRepaired".to_owned(), message: message.to_owned() }
+        Note { warning: true, reason: Reason::DriftRepaired, message: message.to_owned() }
     }
 
     fn at(second: i64) -> Timestamp {

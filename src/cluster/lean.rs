@@ -45,7 +45,6 @@ pub struct Unreadable {
 
 /// A kind of this operator.
 pub trait Kind: Resource<DynamicType = ()> {
-    /// What users write.
     type Spec: DeserializeOwned + Clone + fmt::Debug;
     /// What the operator writes.
     type Status: DeserializeOwned + Clone + fmt::Debug;

@@ -11,7 +11,6 @@ use crate::access::rclone::{self, AccessKey};
 /// A Secret in the target's namespace.
 #[derive(Clone, Debug)]
 pub enum SecretState {
-    /// There is none.
     Absent,
     /// It does not belong to this target.
     Foreign {

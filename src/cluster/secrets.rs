@@ -23,11 +23,8 @@ const SCRATCH_NAME: &str = "backup-target-operator-check";
 
 /// A Secret to write.
 pub struct NewSecret<'a> {
-    /// Whose it is.
     pub target: &'a BackupTarget,
-    /// Its name.
     pub name: &'a ObjectName,
-    /// Its content.
     pub rclone_conf: &'a SecretString,
 }
 

@@ -1,4 +1,4 @@
-//! `leftovers`: IAM users under the stores' paths that belong to no BackupTarget of the cluster, such as those of a cluster that
+//! `leftovers`: principals of the stores that belong to no BackupTarget of the cluster, such as those of a cluster that
 //! was built anew. Only told: whether somebody still uses their keys is for a person to find out.
 
 use std::{collections::HashSet, fmt::Write, sync::Arc};
@@ -12,10 +12,9 @@ use crate::{
     cluster::Cluster,
     fence::Fence,
     names,
-    store::{
-        Error, Kind,
-        aws::Listed,
-        connect::{Connections, Settings},
+    provider::{
+        Error, Kind, Listed,
+        connections::{Connections, Settings},
     },
     telemetry::metrics::Metrics,
 };
@@ -53,7 +52,7 @@ pub async fn leftovers(arguments: &Arguments) -> Result<String, String> {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "BackupStore {store}: {} users, of which {} belong to no BackupTarget",
+            "BackupStore {store}: {} principals, of which {} belong to no BackupTarget",
             users.len(),
             left.len()
         );
@@ -66,44 +65,44 @@ pub async fn leftovers(arguments: &Arguments) -> Result<String, String> {
 async fn users(connections: &Connections, store: &BackupStore) -> Result<Vec<Listed>, String> {
     let status = store.status.clone().unwrap_or_default();
     let (Some(account), Some(path)) = (status.account_id, status.iam_path) else {
-        return Err("the operator has not said yet in which account and under which path its users are".to_owned());
+        return Err("the operator has not said yet in which account and where its principals are".to_owned());
     };
     let settings = Settings::parse(&store.spec).map_err(|invalid| invalid.to_string())?;
     let connection = connections.connect(&store.name_any(), settings).await.map_err(|error| in_words(&error))?;
-    if connection.account_id != account {
+    if connection.identity.account != account {
         return Err(format!(
-            "your AWS credentials belong to account {}, and its users live in {account}",
-            connection.account_id
+            "your credentials belong to account {}, and its principals live in {account}",
+            connection.identity.account
         ));
     }
-    connection.iam.users_under(&path).await.map_err(|error| in_words(&error))
+    connection.provider.principals(&path).await.map_err(|error| in_words(&error))
 }
 
 /// Of the credentials of whoever runs this, not of the operator's.
 fn in_words(error: &Error) -> String {
     match error.kind {
         Kind::Denied => {
-            format!("your AWS credentials may not call {}; it takes iam:ListUsers and iam:ListUserTags", error.action)
+            format!("your credentials may not call {}, which this takes; allow it", error.action)
         }
-        Kind::InvalidCredentials => "AWS does not accept your credentials, or there are none".to_owned(),
+        Kind::InvalidCredentials => "the store does not accept your credentials, or there are none".to_owned(),
         _ => error.to_string(),
     }
 }
 
 /// What is said of a user that belongs to no target.
 fn left_over(user: &Listed, targets: &HashSet<String>) -> Option<String> {
-    let tag = |key: &str| user.tags.get(key).map_or("?", String::as_str);
-    let uid = user.tags.get(names::tag::UID).map_or(user.name.trim_start_matches("btgt-"), String::as_str);
+    let tag = |key: &str| user.marks.get(key).map_or("?", String::as_str);
+    let uid = user.marks.get(names::tag::UID).map_or(user.name.trim_start_matches("btgt-"), String::as_str);
     if targets.contains(uid) {
         return None;
     }
-    let why = if user.tags.contains_key(names::tag::RETAINED) {
+    let why = if user.marks.contains_key(names::tag::RETAINED) {
         "was left behind on purpose (deletionPolicy: Retain)"
     } else {
-        "has no BackupTarget here: find out who uses its key, and delete the user if nobody does"
+        "has no BackupTarget here: find out who uses its key, and delete it if nobody does"
     };
     let (namespace, name, cluster) = (tag(names::tag::NAMESPACE), tag(names::tag::NAME), tag(names::tag::CLUSTER));
-    Some(format!("  IAM user {} of {namespace}/{name} in cluster {cluster} {why}\n", user.name))
+    Some(format!("  {} of {namespace}/{name} in cluster {cluster} {why}\n", user.name))
 }
 
 #[cfg(test)]
@@ -113,7 +112,7 @@ mod tests {
     fn user(uid: &str, more: &[(&str, &str)]) -> Listed {
         let tags = [(names::tag::UID, uid), (names::tag::NAMESPACE, "backups"), (names::tag::NAME, "a")];
         let tags = tags.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Listed { name: names::principal(uid), tags }
+        Listed { name: names::principal(uid), marks: tags }
     }
 
     #[test]
@@ -124,7 +123,7 @@ mod tests {
         assert!(told.contains("btgt-2 of backups/a in cluster c has no BackupTarget"), "{told}");
         let told = left_over(&user("3", &[(names::tag::RETAINED, "true")]), &targets).expect("it is told");
         assert!(told.contains("on purpose"), "{told}");
-        let stranger = Listed { name: "btgt-1".into(), tags: [].into() };
+        let stranger = Listed { name: "btgt-1".into(), marks: [].into() };
         assert_eq!(left_over(&stranger, &targets), None, "one that lost its tags is known by its name");
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     access::{Access, Claim},
     api::{
-        BackupTarget, Tier,
+        BackupTarget, Reason, Tier,
         backup_target::BackupTargetStatus,
         condition::{self, LEAST_PRIVILEGE, READY, Truth},
     },
@@ -41,7 +41,7 @@ pub struct Brief {
     /// Former folders that its key still reaches.
     pub former: Box<[Access]>,
     /// Status and reason of the condition `Ready`.
-    pub ready: Option<(Truth, Box<str>)>,
+    pub ready: Option<(Truth, Reason)>,
     counted: [Option<Truth>; COUNTED],
 }
 
@@ -100,7 +100,7 @@ impl From<BackupTarget> for Brief {
             is_unclear: given.any(|given| Access::from_record(given).is_err()),
             standing: Standing::of(&target, status),
             former: former.flat_map(Access::from_record).collect(),
-            ready: find(READY).map(|ready| (Truth::of(ready), ready.reason.as_str().into())),
+            ready: find(READY).map(|ready| (Truth::of(ready), Reason::of(ready).unwrap_or(Reason::Unreadable))),
             counted,
         }
     }
@@ -172,10 +172,9 @@ pub(super) mod tests {
         let (metadata, brief) = (seen.meta(), seen.readable().expect("readable"));
         let strings = [&metadata.name, &metadata.namespace, &metadata.uid, &metadata.resource_version];
         let strings: usize = strings.into_iter().flatten().map(String::capacity).sum();
-        let reason = brief.ready.as_ref().map_or(0, |(_, reason)| reason.len());
         let place = |access: &Access| access.bucket.as_str().len() + access.prefix.as_str().len();
         let given: usize = brief.given().map(|access| size_of::<Access>() + place(access)).sum();
-        size_of::<SeenTarget>() + strings + brief.store.len() + reason + given
+        size_of::<SeenTarget>() + strings + brief.store.len() + given
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
-    store::{Additions, Key, Policies, Principal, User},
+    provider::{Key, Observed, Principal, PrincipalSpec, Rights},
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -26,7 +26,6 @@ const LEEWAY: usize = 256;
 /// What is remembered of one object.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// The principal.
     pub principal: Option<Box<Remembered>>,
     /// Looks that did not show what may still appear.
     pub absence: Absence,
@@ -59,8 +58,7 @@ enum Found {
 #[derive(Clone, Debug)]
 struct AsWanted {
     id: Box<str>,
-    boundary: Option<Box<str>>,
-    tagged: bool,
+    bound: Option<Box<str>>,
     held: bool,
     retained: bool,
     keys: Box<[Key]>,
@@ -70,53 +68,51 @@ struct AsWanted {
 impl Remembered {
     /// Remembers a principal for which that document is wanted.
     #[must_use]
-    pub fn new(principal: Principal, at: Instant, wanted: Option<&PolicyDocument>) -> Self {
+    pub fn new(principal: Principal, at: Instant, spec: &PrincipalSpec, wanted: Option<&PolicyDocument>) -> Self {
         let found = match (principal, wanted) {
-            (Principal::Ours(user), Some(document)) if AsWanted::fits(&user, document) => {
-                Found::AsWanted(AsWanted::of(user, document))
+            (Principal::Ours(ours), Some(document)) if AsWanted::fits(&ours, spec, document) => {
+                Found::AsWanted(AsWanted::of(ours, spec, document))
             }
             (principal, _) => Found::Otherwise(Box::new(principal)),
         };
         Self { at, found }
     }
 
-    /// The principal, unless another document is wanted by now: then it has to be looked at anyway.
+    /// The principal, unless something else is wanted by now: then it has to be looked at anyway.
     #[must_use]
-    pub fn principal(self, wanted: Option<&PolicyDocument>) -> Option<Principal> {
+    pub fn principal(self, spec: &PrincipalSpec, wanted: Option<&PolicyDocument>) -> Option<Principal> {
         match self.found {
-            Found::AsWanted(known) => known.user(wanted?).map(Principal::Ours),
+            Found::AsWanted(known) => known.observed(spec, wanted?).map(Principal::Ours),
             Found::Otherwise(principal) => Some(*principal),
         }
     }
 }
 
 impl AsWanted {
-    fn fits(user: &User, document: &PolicyDocument) -> bool {
-        let policies = document.form().map(|form| Policies::with(document, form));
-        policies.as_ref() == Some(&user.policies) && user.additions == Additions::default()
+    fn fits(ours: &Observed, spec: &PrincipalSpec, document: &PolicyDocument) -> bool {
+        let wanted = spec.limits.form(document).map(|form| Rights::just(document, form));
+        wanted.as_ref() == Some(&ours.rights) && ours.deviations.is_empty()
     }
 
-    fn of(user: User, document: &PolicyDocument) -> Self {
+    fn of(ours: Observed, spec: &PrincipalSpec, document: &PolicyDocument) -> Self {
         Self {
-            id: user.id.into(),
-            boundary: user.boundary.map(Into::into),
-            tagged: user.tagged,
-            held: user.held,
-            retained: user.retained,
-            keys: user.keys.into(),
+            id: ours.id.into(),
+            bound: spec.bound.as_deref().map(Into::into),
+            held: ours.held,
+            retained: ours.retained,
+            keys: ours.keys.into(),
             policy: document.sha256(),
         }
     }
 
-    fn user(self, wanted: &PolicyDocument) -> Option<User> {
-        let form = wanted.form().filter(|_| wanted.sha256() == self.policy)?;
-        Some(User {
+    fn observed(self, spec: &PrincipalSpec, wanted: &PolicyDocument) -> Option<Observed> {
+        let is_as_wanted = wanted.sha256() == self.policy && spec.bound.as_deref() == self.bound.as_deref();
+        let form = spec.limits.form(wanted).filter(|_| is_as_wanted)?;
+        Some(Observed {
             id: self.id.into(),
-            boundary: self.boundary.map(Into::into),
-            tagged: self.tagged,
-            policies: Policies::with(wanted, form),
+            rights: Rights::just(wanted, form),
+            deviations: Vec::new(),
             keys: self.keys.into(),
-            additions: Additions::default(),
             held: self.held,
             retained: self.retained,
         })
@@ -166,7 +162,6 @@ impl Memories {
         change(self.lock().entry(uid.into()).or_default())
     }
 
-    /// Forgets an object.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }

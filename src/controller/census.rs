@@ -4,15 +4,14 @@ use jiff::Timestamp;
 
 use super::{brief::Brief, seen::StoreInBrief};
 use crate::{
-    api::condition::{Truth, reason},
+    api::{Reason, condition::Truth},
     telemetry::metrics::{Census, OfConditions, OfTargets},
 };
 
 /// Adds a target of a store.
 pub fn count_target(census: &mut Census, target: &Brief, store: &str, now: Timestamp) {
-    let told = target.ready.as_ref().map(|(ready, reason)| (*ready, &**reason));
-    let (ready, reason) = told.unwrap_or((Truth::Unknown, reason::PENDING));
-    let of = OfTargets { store: store.to_owned(), ready: ready.as_str().to_owned(), reason: reason.to_owned() };
+    let (ready, reason) = target.ready.unwrap_or((Truth::Unknown, Reason::Pending));
+    let of = OfTargets { store: store.to_owned(), ready: ready.as_str().to_owned(), reason: reason.to_string() };
     *census.targets.entry(of).or_default() += 1;
     for (condition, truth) in target.counted() {
         let of = OfConditions { condition: condition.to_owned(), status: truth.as_str().to_owned() };
@@ -30,14 +29,13 @@ pub fn count_target(census: &mut Census, target: &Brief, store: &str, now: Times
 
 /// Adds a target that cannot be read; which store it uses is not known.
 pub fn count_unreadable(census: &mut Census) {
-    let reason = reason::UNREADABLE.to_owned();
+    let reason = Reason::Unreadable.to_string();
     *census.targets.entry(OfTargets { store: String::new(), ready: "Unknown".to_owned(), reason }).or_default() += 1;
 }
 
-/// Adds a store.
 pub fn count_store(census: &mut Census, name: &str, store: &StoreInBrief) {
     census.principals.entry(name.to_owned()).or_default();
-    census.most_principals.extend(store.spec.iam.max_principals.map(|most| (name.to_owned(), i64::from(most))));
+    census.most_principals.extend(store.spec.max_principals.map(|most| (name.to_owned(), i64::from(most))));
     census.stores.insert(name.to_owned(), store.ready == Some(Truth::True));
 }
 
@@ -78,12 +76,12 @@ mod tests {
         }
     }
 
-    fn told(ready: Option<(&str, &str)>) -> Value {
-        let condition = |(status, reason): (&str, &str)| json!({"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    fn told(ready: Option<(&str, Reason)>) -> Value {
+        let condition = |(status, reason): (&str, Reason)| json!({"type": "Ready", "status": status, "reason": reason.as_str(), "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
         json!({"conditions": ready.map(condition).into_iter().collect::<Vec<_>>()})
     }
 
-    fn target(ready: Option<(&str, &str)>) -> Brief {
+    fn target(ready: Option<(&str, Reason)>) -> Brief {
         let target: BackupTarget = serde_json::from_value(json!({
             "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupTarget",
             "metadata": {"name": "dataset-1", "namespace": "team-a"}, "spec": {"bucket": "b-1"}, "status": told(ready),
@@ -95,7 +93,7 @@ mod tests {
     #[test]
     fn targets_are_counted_by_what_is_told_of_them() {
         let mut census = Census::default();
-        let (ready, stalled) = (Some(("True", reason::PROVISIONED)), Some(("False", reason::ON_HOLD)));
+        let (ready, stalled) = (Some(("True", Reason::Provisioned)), Some(("False", Reason::OnHold)));
         for (store, told) in
             [("default", ready), ("default", ready), ("default", stalled), ("default", None), ("fast", ready)]
         {
@@ -103,14 +101,14 @@ mod tests {
         }
         count_unreadable(&mut census);
         let counted = [
-            ("", "Unknown", reason::UNREADABLE, 1),
-            ("default", "False", reason::ON_HOLD, 1),
-            ("default", "True", reason::PROVISIONED, 2),
-            ("default", "Unknown", reason::PENDING, 1),
-            ("fast", "True", reason::PROVISIONED, 1),
+            ("", "Unknown", Reason::Unreadable, 1),
+            ("default", "False", Reason::OnHold, 1),
+            ("default", "True", Reason::Provisioned, 2),
+            ("default", "Unknown", Reason::Pending, 1),
+            ("fast", "True", Reason::Provisioned, 1),
         ];
         let counted = counted.map(|(store, ready, reason, count)| {
-            (OfTargets { store: store.to_owned(), ready: ready.to_owned(), reason: reason.to_owned() }, count)
+            (OfTargets { store: store.to_owned(), ready: ready.to_owned(), reason: reason.to_string() }, count)
         });
         assert_eq!(census.targets, counted.into());
     }
@@ -118,11 +116,11 @@ mod tests {
     #[test]
     fn a_store_works_when_it_says_so_and_tells_how_many_it_may_have() {
         let mut census = Census::default();
-        let (well, ill) = (Some(("True", reason::CREDENTIALS_VALID)), Some(("False", reason::ACCESS_DENIED)));
+        let (well, ill) = (Some(("True", Reason::CredentialsValid)), Some(("False", Reason::AccessDenied)));
         for (name, ready, most) in [("well", well, Some(7)), ("ill", ill, None), ("new", None, None)] {
             let store: BackupStore = serde_json::from_value(json!({
                 "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": name},
-                "spec": {"region": "eu-central-1", "iam": {"maxPrincipals": most}}, "status": told(ready),
+                "spec": {"region": "eu-central-1", "maxPrincipals": most}, "status": told(ready),
             }))
             .expect("a store");
             count_store(&mut census, name, &store.into());

@@ -8,14 +8,14 @@ use super::{context::Context, retry::Retry};
 use crate::{
     access::{Invalid, claim::object_name},
     api::{
-        BackupStore,
-        condition::{self, READY, reason},
+        BackupStore, Reason,
+        condition::{self, READY},
     },
     cluster,
     names::ObjectName,
-    store::{
+    provider::{
         self,
-        connect::{Connection, OperatorKey, Settings},
+        connections::{Connection, OperatorKey, Settings},
     },
 };
 
@@ -33,7 +33,7 @@ pub enum Error {
     NotReady(String),
     /// The credentials answer for another account.
     #[error(
-        "the credentials of BackupStore {store} belong to AWS account {found}, but its principals live in {pinned}; \
+        "the credentials of BackupStore {store} belong to account {found}, but its principals live in {pinned}; \
          nothing is changed or deleted until they belong to {pinned} again"
     )]
     AccountChanged {
@@ -50,14 +50,13 @@ pub enum Error {
          AWS_SECRET_ACCESS_KEY; create it"
     )]
     CredentialsNotFound {
-        /// The operator's namespace.
         namespace: String,
         /// Name of the Secret.
         name: String,
     },
     /// A call to the store failed.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] provider::Error),
     /// A call to Kubernetes failed.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -66,13 +65,13 @@ pub enum Error {
 impl Error {
     /// One of [`reason`]'s words.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Invalid(_) => reason::INVALID_SPEC,
-            Self::Pending => reason::PENDING,
-            Self::NotReady(_) => reason::STORE_NOT_READY,
-            Self::AccountChanged { .. } => reason::ACCOUNT_CHANGED,
-            Self::CredentialsNotFound { .. } => reason::CREDENTIALS_NOT_FOUND,
+            Self::Invalid(_) => Reason::InvalidSpec,
+            Self::Pending => Reason::Pending,
+            Self::NotReady(_) => Reason::StoreNotReady,
+            Self::AccountChanged { .. } => Reason::AccountChanged,
+            Self::CredentialsNotFound { .. } => Reason::CredentialsNotFound,
             Self::Store(error) => store_reason(&error.kind),
             Self::Cluster(error) => cluster_reason(error.kind),
         }
@@ -111,6 +110,10 @@ pub async fn pinned(context: &Context, store: &BackupStore) -> Result<Arc<Connec
 /// When its credentials are missing, do not work, or belong to another account, or its spec breaks a rule.
 pub async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Connection>, Error> {
     let settings = Settings::parse(&store.spec)?;
+    let pinned = store.status.as_ref().and_then(|status| status.iam_path.as_deref());
+    if let Some(moved) = pinned.and_then(|pinned| provider::moved(&store.spec, &context.cluster_id, pinned)) {
+        return Err(moved.into());
+    }
     let settings = match &store.spec.credentials {
         None => settings,
         Some(credentials) => {
@@ -120,10 +123,10 @@ pub async fn connect(context: &Context, store: &BackupStore) -> Result<Arc<Conne
     };
     let connection = context.connections.connect(&store.name_any(), settings).await?;
     match store.status.as_ref().and_then(|status| status.account_id.as_ref()) {
-        Some(pinned) if *pinned != connection.account_id => Err(Error::AccountChanged {
+        Some(pinned) if *pinned != connection.identity.account => Err(Error::AccountChanged {
             store: store.name_any(),
             pinned: pinned.clone(),
-            found: connection.account_id.clone(),
+            found: connection.identity.account.clone(),
         }),
         _ => Ok(connection),
     }
@@ -138,14 +141,15 @@ async fn key_in(context: &Context, secret: &ObjectName) -> Result<OperatorKey, E
 
 /// When to ask a store again that failed so.
 #[must_use]
-pub fn store_retry(kind: &store::Kind) -> Retry {
-    use store::Kind;
+pub fn store_retry(kind: &provider::Kind) -> Retry {
+    use provider::Kind;
     match kind {
         Kind::Denied
         | Kind::InvalidCredentials
         | Kind::ClockSkewed(_)
         | Kind::LimitExceeded
         | Kind::DeleteConflict(_)
+        | Kind::Unsupported
         | Kind::Refused(_) => Retry::Stalled,
         _ => Retry::Backoff,
     }
@@ -153,65 +157,70 @@ pub fn store_retry(kind: &store::Kind) -> Retry {
 
 /// The word of conditions for a store that failed so.
 #[must_use]
-pub fn store_reason(kind: &store::Kind) -> &'static str {
-    use store::Kind;
+pub fn store_reason(kind: &provider::Kind) -> Reason {
+    use provider::Kind;
     match kind {
-        Kind::Denied => reason::ACCESS_DENIED,
-        Kind::InvalidCredentials => reason::INVALID_CREDENTIALS,
-        Kind::ClockSkewed(_) => reason::CLOCK_SKEWED,
-        Kind::Throttled => reason::THROTTLED,
-        Kind::Unreachable => reason::STORE_UNREACHABLE,
-        Kind::LimitExceeded => reason::LIMIT_EXCEEDED,
-        Kind::Unreadable | Kind::AlreadyExists | Kind::NotFound | Kind::Busy | Kind::NotLeading | Kind::Refused(_) => {
-            reason::STORE_ERROR
-        }
-        Kind::DeleteConflict(_) => reason::PRINCIPAL_CONFLICT,
-        Kind::Overdue => reason::TIMED_OUT,
+        Kind::Denied => Reason::AccessDenied,
+        Kind::InvalidCredentials => Reason::InvalidCredentials,
+        Kind::ClockSkewed(_) => Reason::ClockSkewed,
+        Kind::Throttled => Reason::Throttled,
+        Kind::Unreachable => Reason::StoreUnreachable,
+        Kind::LimitExceeded => Reason::LimitExceeded,
+        Kind::Unreadable
+        | Kind::AlreadyExists
+        | Kind::NotFound
+        | Kind::Busy
+        | Kind::NotLeading
+        | Kind::Unsupported
+        | Kind::Refused(_) => Reason::StoreError,
+        Kind::DeleteConflict(_) => Reason::PrincipalConflict,
+        Kind::Overdue => Reason::TimedOut,
     }
 }
 
 /// The word of conditions for a Kubernetes API that failed so.
 #[must_use]
-pub fn cluster_reason(kind: cluster::Kind) -> &'static str {
+pub fn cluster_reason(kind: cluster::Kind) -> Reason {
     use cluster::Kind;
     match kind {
-        Kind::Forbidden => reason::FORBIDDEN,
-        Kind::QuotaExceeded => reason::QUOTA_EXCEEDED,
-        Kind::NotAdmitted => reason::NOT_ADMITTED,
-        _ => reason::KUBERNETES_ERROR,
+        Kind::Forbidden => Reason::Forbidden,
+        Kind::QuotaExceeded => Reason::QuotaExceeded,
+        Kind::NotAdmitted => Reason::NotAdmitted,
+        _ => Reason::KubernetesError,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{clock::Skew, error::Hanging};
+    use crate::provider::clock::Skew;
 
     const STAYS: Retry = Retry::Stalled;
     const PASSES: Retry = Retry::Backoff;
 
     #[test]
     fn each_failure_of_a_store_has_a_reason_and_may_pass_or_not() {
-        use store::Kind;
+        use provider::Kind;
         let skew = Skew { minutes_ahead: 9, too_much: true };
         let table = [
-            (Kind::Denied, reason::ACCESS_DENIED, STAYS),
-            (Kind::InvalidCredentials, reason::INVALID_CREDENTIALS, STAYS),
-            (Kind::ClockSkewed(skew), reason::CLOCK_SKEWED, STAYS),
-            (Kind::LimitExceeded, reason::LIMIT_EXCEEDED, STAYS),
-            (Kind::DeleteConflict(Hanging::Login), reason::PRINCIPAL_CONFLICT, STAYS),
-            (Kind::Refused("Odd".into()), reason::STORE_ERROR, STAYS),
-            (Kind::Throttled, reason::THROTTLED, PASSES),
-            (Kind::Unreachable, reason::STORE_UNREACHABLE, PASSES),
-            (Kind::Unreadable, reason::STORE_ERROR, PASSES),
-            (Kind::AlreadyExists, reason::STORE_ERROR, PASSES),
-            (Kind::NotFound, reason::STORE_ERROR, PASSES),
-            (Kind::Busy, reason::STORE_ERROR, PASSES),
-            (Kind::NotLeading, reason::STORE_ERROR, PASSES),
-            (Kind::Overdue, reason::TIMED_OUT, PASSES),
+            (Kind::Denied, Reason::AccessDenied, STAYS),
+            (Kind::InvalidCredentials, Reason::InvalidCredentials, STAYS),
+            (Kind::ClockSkewed(skew), Reason::ClockSkewed, STAYS),
+            (Kind::LimitExceeded, Reason::LimitExceeded, STAYS),
+            (Kind::DeleteConflict("a password hangs on it"), Reason::PrincipalConflict, STAYS),
+            (Kind::Unsupported, Reason::StoreError, STAYS),
+            (Kind::Refused("Odd".into()), Reason::StoreError, STAYS),
+            (Kind::Throttled, Reason::Throttled, PASSES),
+            (Kind::Unreachable, Reason::StoreUnreachable, PASSES),
+            (Kind::Unreadable, Reason::StoreError, PASSES),
+            (Kind::AlreadyExists, Reason::StoreError, PASSES),
+            (Kind::NotFound, Reason::StoreError, PASSES),
+            (Kind::Busy, Reason::StoreError, PASSES),
+            (Kind::NotLeading, Reason::StoreError, PASSES),
+            (Kind::Overdue, Reason::TimedOut, PASSES),
         ];
         for (kind, reason, retry) in table {
-            let error = Error::Store(store::Error { kind, action: "sts:GetCallerIdentity" });
+            let error = Error::Store(provider::Error { kind, action: "sts:GetCallerIdentity" });
             assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");
         }
     }
@@ -220,11 +229,11 @@ mod tests {
     fn each_failure_of_kubernetes_has_a_reason_and_may_pass_or_not() {
         use cluster::Kind;
         let table = [
-            (Kind::Forbidden, reason::FORBIDDEN, PASSES),
-            (Kind::QuotaExceeded, reason::QUOTA_EXCEEDED, STAYS),
-            (Kind::NotAdmitted, reason::NOT_ADMITTED, STAYS),
-            (Kind::Conflict, reason::KUBERNETES_ERROR, PASSES),
-            (Kind::Unreachable, reason::KUBERNETES_ERROR, PASSES),
+            (Kind::Forbidden, Reason::Forbidden, PASSES),
+            (Kind::QuotaExceeded, Reason::QuotaExceeded, STAYS),
+            (Kind::NotAdmitted, Reason::NotAdmitted, STAYS),
+            (Kind::Conflict, Reason::KubernetesError, PASSES),
+            (Kind::Unreachable, Reason::KubernetesError, PASSES),
         ];
         for (kind, reason, retry) in table {
             let error = Error::Cluster(cluster::Error { kind, what: "read the Secret" });
@@ -237,11 +246,11 @@ mod tests {
         let invalid = Invalid { field: "spec.region", problem: "it is none".into() };
         let text = || "x".to_owned();
         let table = [
-            (Error::Invalid(invalid), reason::INVALID_SPEC, STAYS),
-            (Error::AccountChanged { store: text(), pinned: text(), found: text() }, reason::ACCOUNT_CHANGED, STAYS),
-            (Error::CredentialsNotFound { namespace: text(), name: text() }, reason::CREDENTIALS_NOT_FOUND, STAYS),
-            (Error::Pending, reason::PENDING, PASSES),
-            (Error::NotReady(text()), reason::STORE_NOT_READY, PASSES),
+            (Error::Invalid(invalid), Reason::InvalidSpec, STAYS),
+            (Error::AccountChanged { store: text(), pinned: text(), found: text() }, Reason::AccountChanged, STAYS),
+            (Error::CredentialsNotFound { namespace: text(), name: text() }, Reason::CredentialsNotFound, STAYS),
+            (Error::Pending, Reason::Pending, PASSES),
+            (Error::NotReady(text()), Reason::StoreNotReady, PASSES),
         ];
         for (error, reason, retry) in table {
             assert_eq!((error.reason(), error.retry()), (reason, retry), "{error:?}");

@@ -35,7 +35,7 @@ use crate::{
     api::{BackupStore, BackupTarget, backup_store::AllowRule},
     cluster::Cluster,
     fair::Urgency,
-    store::connect::Connections,
+    provider::connections::Connections,
     telemetry::Telemetry,
 };
 
@@ -46,9 +46,7 @@ const FIRST_LIST: Duration = Duration::from_secs(30);
 
 /// Shared by all reconciles.
 pub struct Context {
-    /// The Kubernetes API.
     pub cluster: Cluster,
-    /// The stores' APIs.
     pub connections: Connections,
     /// What the watches see.
     pub seen: Watched,
@@ -172,7 +170,7 @@ impl Context {
     /// Whether a store has no place for the principal of a target that has none.
     #[must_use]
     pub fn full_for(&self, target: &BackupTarget, store: &BackupStore) -> Option<Full> {
-        let most = store.spec.iam.max_principals?;
+        let most = store.spec.max_principals?;
         let (name, rules) = (store.name_any(), store.spec.allow.as_slice());
         // Where that is not known, the place is kept for it: the limit is firm.
         let is_served = |other: &ObjectMeta, claim: &Claim| {
@@ -188,7 +186,7 @@ impl Context {
     #[must_use]
     pub fn next_in_line(&self, store: &str) -> Vec<ObjectRef<SeenTarget>> {
         let known = self.seen.store(store);
-        let most = known.as_deref().and_then(Seen::readable).and_then(|store| store.spec.iam.max_principals);
+        let most = known.as_deref().and_then(Seen::readable).and_then(|store| store.spec.max_principals);
         let Some(most) = most else { return Vec::new() };
         let all = self.seen.all_of(store);
         let next = places::next(all.iter().map(AsRef::as_ref), self.principals_of(store), most);
@@ -205,7 +203,7 @@ impl Context {
     fn slots_of(&self, pool: &Pool) -> usize {
         let known = self.seen.store(&pool.store);
         let known = known.as_deref().and_then(Seen::readable);
-        let rate = known.map_or(self.per_store, |known| usize::from(known.spec.iam.requests_per_second));
+        let rate = known.map_or(self.per_store, |known| usize::from(known.spec.requests_per_second));
         let slots = self.per_store.min(rate).max(1);
         if pool.urgency == Urgency::Drift { slots.div_ceil(3) } else { slots }
     }

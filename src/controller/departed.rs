@@ -35,9 +35,7 @@ pub struct Departed(Mutex<HashMap<Box<str>, Box<Left>>>);
 pub struct Left {
     /// Name of its store.
     pub store: Box<str>,
-    /// Its namespace.
     pub namespace: Box<str>,
-    /// Its name.
     pub name: Box<str>,
     principal_id: Option<Box<str>>,
     keys: Box<[(Box<str>, Timestamp)]>,

@@ -14,7 +14,10 @@ use super::{
     seen::{Kept, Seen},
     time::now,
 };
-use crate::api::condition::{Conditions, READY, RECONCILING, STALLED, Truth, reason};
+use crate::api::{
+    Reason,
+    condition::{Conditions, READY, RECONCILING, STALLED, Truth},
+};
 
 /// What is said of a field that cannot be read, at most, in characters.
 const LONGEST_DETAIL: usize = 300;
@@ -37,10 +40,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
-            Self::Unreadable(_) => reason::UNREADABLE,
-            Self::Panicked => reason::INTERNAL_ERROR,
+            Self::Unreadable(_) => Reason::Unreadable,
+            Self::Panicked => Reason::InternalError,
         }
     }
 }
@@ -109,12 +112,12 @@ mod tests {
     #[test]
     fn what_was_found_out_before_stands() {
         let mut before = Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH);
-        before.set(READY, Truth::True, reason::PROVISIONED, "");
-        before.set(RECONCILING, Truth::True, reason::PENDING, "");
-        before.set("BaseAccess", Truth::True, reason::VERIFIED, "");
+        before.set(READY, Truth::True, Reason::Provisioned, "");
+        before.set(RECONCILING, Truth::True, Reason::Pending, "");
+        before.set("BaseAccess", Truth::True, Reason::Verified, "");
         let told = conditions(&before.finish(), Some(2), &Fault::Panicked, now());
         let seen: Vec<_> = told.iter().map(|told| (told.type_.as_str(), told.status.as_str())).collect();
         assert_eq!(seen, [(READY, "Unknown"), (STALLED, "True"), ("BaseAccess", "True")]);
-        assert!(condition::find(&told, STALLED).is_some_and(|stalled| stalled.reason == reason::INTERNAL_ERROR));
+        assert!(condition::find(&told, STALLED).and_then(Reason::of) == Some(Reason::InternalError));
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::api::BackupStore;
+use crate::{api::BackupStore, provider};
 
-/// Requests to IAM that one look at a principal takes.
-const READS_PER_LOOK: u64 = 6;
 /// How much of a store's rate looks may take.
 const DRIFT_SHARE_TENTHS: u64 = 3;
 
@@ -21,8 +19,10 @@ pub fn drift_interval(store: &BackupStore, principals: usize, resync: Duration) 
 /// How long it takes to look at so many principals once with the share of the store's rate that looks may take.
 #[must_use]
 pub fn time_for_looks(store: &BackupStore, principals: usize) -> Duration {
-    let requests = u64::try_from(principals).unwrap_or(u64::MAX).saturating_mul(READS_PER_LOOK * 10);
-    Duration::from_secs(requests.div_ceil(u64::from(store.spec.iam.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
+    let requests = u64::try_from(principals)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(provider::limits(store.spec.provider).requests_per_look * 10);
+    Duration::from_secs(requests.div_ceil(u64::from(store.spec.requests_per_second.max(1)) * DRIFT_SHARE_TENTHS))
 }
 
 #[cfg(test)]
@@ -32,7 +32,7 @@ mod tests {
     fn store(rate: u16) -> BackupStore {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "default"},
-            "spec": {"region": "r", "iam": {"requestsPerSecond": rate}},
+            "spec": {"region": "r", "requestsPerSecond": rate},
         }))
         .expect("a store")
     }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use super::{brief::Standing, rivals::seniority, seen::SeenTarget};
-use crate::{access::Claim, api::condition::reason};
+use crate::{access::Claim, api::Reason};
 
 /// A store that has no place for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn next<'a>(all: impl IntoIterator<Item = &'a SeenTarget>, taken: usize, mos
 /// What a target asks for that has no principal and may be waiting for one.
 fn waiting(seen: &SeenTarget) -> Option<&Claim> {
     let target = seen.readable()?;
-    let is_new = target.ready.as_ref().is_none_or(|(_, why)| **why == *reason::PENDING);
+    let is_new = target.ready.is_none_or(|(_, why)| why == Reason::Pending);
     match &target.standing {
         Standing::Wants(claim) if is_new || is_told(seen) => {
             (!target.has_anything && !target.is_suspended && !target.is_deleting).then_some(claim)
@@ -57,8 +57,8 @@ fn waiting(seen: &SeenTarget) -> Option<&Claim> {
 }
 
 fn is_told(seen: &SeenTarget) -> bool {
-    let ready = seen.readable().and_then(|target| target.ready.as_ref());
-    ready.is_some_and(|(_, why)| **why == *reason::LIMIT_EXCEEDED)
+    let ready = seen.readable().and_then(|target| target.ready);
+    ready.is_some_and(|(_, why)| why == Reason::LimitExceeded)
 }
 
 #[cfg(test)]

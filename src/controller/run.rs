@@ -37,7 +37,7 @@ use super::{
 use crate::{
     cluster::{Cluster, managed_selector},
     fence::Fence,
-    store::connect::Connections,
+    provider::connections::Connections,
     telemetry::{Telemetry, health::Phase},
 };
 

@@ -5,8 +5,13 @@
 use kube::Resource;
 use tracing::{info, warn};
 
-use super::{backup_target::error::Error, connection::pinned, context::Context, seen::SeenTarget};
-use crate::{access::claim::object_name, names, store::CreatedKey};
+use super::{
+    backup_target::{decide, error::Error},
+    connection::pinned,
+    context::Context,
+    seen::SeenTarget,
+};
+use crate::{access::claim::object_name, names, provider::CreatedKey};
 
 /// Deletes the unpublished keys that nobody else can have.
 pub async fn revoke_unpublished_keys(context: &Context) {
@@ -25,13 +30,12 @@ async fn revoke(context: &Context, seen: &SeenTarget, created: &CreatedKey) -> R
     let now = context.cluster.target(namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
     let target = now.filter(|now| now.metadata.uid == seen.meta().uid).ok_or(Error::Overtaken)?;
     let mut status = target.status.clone().unwrap_or_default();
-    let (Some(intent), Some(user)) = (status.key_intent.take(), status.principal.clone()) else {
-        return Err(Error::Overtaken);
-    };
+    let intent = status.key_intent.take().ok_or(Error::Overtaken)?;
     let name = object_name("spec.storeRef.name", &target.spec.store_ref.resolved())?;
     let store = context.cluster.store(&name).await?.ok_or(Error::Overtaken)?;
     let connection = pinned(context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
-    connection.iam.delete_key(&user, &created.key.id).await?;
+    let spec = connection.provider.principal(decide::owner(&target, &context.cluster_id));
+    connection.provider.delete_key(&spec, &created.key.id).await?;
     // Its outcome is known, and nobody ever had the key.
     status.settled_intent = Some(intent.nonce);
     status.last_reissue = None;

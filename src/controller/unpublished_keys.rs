@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::store::CreatedKey;
+use crate::provider::CreatedKey;
 
 /// The unpublished keys, by the UID of their target.
 #[derive(Default)]

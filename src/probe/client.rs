@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use super::{
     probes::{Probe, Verb},
     reach::Reach,
-    reading::Answer,
+    reading::{Answer, Family},
 };
 use crate::{
     access::rclone::AccessKey,
-    store::{answers::Bounded, fenced::Fenced},
+    sdk::{bounded::Bounded, fenced::Fenced},
 };
 
 /// No request takes longer (docs/decisions/time-limits.md).
@@ -38,8 +38,10 @@ const MOST_UPLOADS: i32 = 10;
 
 /// A store, as a target's key sees it.
 pub(super) struct Client {
+    family: &'static Family,
     s3: aws_sdk_s3::Client,
-    sts: aws_sdk_sts::Client,
+    /// Where there is one.
+    sts: Option<aws_sdk_sts::Client>,
     bucket: String,
 }
 
@@ -47,9 +49,10 @@ pub(super) struct Client {
 type Outcome<T> = Result<T, Answer>;
 
 impl Client {
-    pub(super) fn new(reach: &Reach, bucket: &str, key: &AccessKey) -> Self {
+    pub(super) fn new(reach: &Reach, family: &'static Family, bucket: &str, key: &AccessKey) -> Self {
         let credentials = Credentials::new(&key.id, key.secret.expose_secret(), None, None, "target");
-        Self { s3: s3(reach, credentials.clone()), sts: sts(reach, credentials), bucket: bucket.to_owned() }
+        let sts = family.has_sts.then(|| sts(reach, credentials.clone()));
+        Self { family, s3: s3(reach, credentials), sts, bucket: bucket.to_owned() }
     }
 
     pub(super) async fn send(&self, probe: &Probe) -> Answer {
@@ -61,40 +64,49 @@ impl Client {
             Verb::PutDamaged => self.put_damaged(at).await,
             Verb::Get => self.get(at).await,
             Verb::GetMissing => self.open(at).await.map(drop),
-            Verb::Delete => within(self.s3.delete_object().bucket(&self.bucket).key(at).send()).await.map(drop),
+            Verb::Delete => self.within(self.s3.delete_object().bucket(&self.bucket).key(at).send()).await.map(drop),
             Verb::SetAcl | Verb::SetAclOfMissing => self.set_acl(at).await,
             Verb::ListUploads => self.list_uploads(at).await.map(drop),
             Verb::StartUpload => self.start_upload(at).await.map(drop),
             Verb::ListParts | Verb::ListPartsOfMissing => self.list_parts(at, NO_SUCH_UPLOAD).await,
             Verb::AbortUpload | Verb::AbortMissing => self.abort_upload(at, NO_SUCH_UPLOAD).await,
-            Verb::ListBuckets => within(self.s3.list_buckets().max_buckets(1).send()).await.map(drop),
-            Verb::LocateBucket => within(self.s3.get_bucket_location().bucket(&self.bucket).send()).await.map(drop),
-            Verb::Identify => within(self.sts.get_caller_identity().send()).await.map(drop),
+            Verb::ListBuckets => self.list_buckets().await,
+            Verb::LocateBucket => {
+                self.within(self.s3.get_bucket_location().bucket(&self.bucket).send()).await.map(drop)
+            }
+            Verb::Identify => match &self.sts {
+                Some(sts) => self.within(sts.get_caller_identity().send()).await.map(drop),
+                None => self.list_buckets().await,
+            },
         };
         outcome.err().unwrap_or(Answer::Success)
+    }
+
+    async fn list_buckets(&self) -> Outcome<()> {
+        self.within(self.s3.list_buckets().max_buckets(1).send()).await.map(drop)
     }
 
     /// The uploads of exactly that key.
     pub(super) async fn list_uploads(&self, key: &str) -> Outcome<Vec<String>> {
         let request = self.s3.list_multipart_uploads().bucket(&self.bucket).prefix(key).max_uploads(MOST_UPLOADS);
-        let uploads = within(request.send()).await?.uploads.unwrap_or_default();
+        let uploads = self.within(request.send()).await?.uploads.unwrap_or_default();
         let ours = |upload: MultipartUpload| upload.upload_id.filter(|_| upload.key.as_deref() == Some(key));
         Ok(uploads.into_iter().filter_map(ours).collect())
     }
 
     pub(super) async fn start_upload(&self, key: &str) -> Outcome<String> {
-        let answer = within(self.s3.create_multipart_upload().bucket(&self.bucket).key(key).send()).await?;
+        let answer = self.within(self.s3.create_multipart_upload().bucket(&self.bucket).key(key).send()).await?;
         answer.upload_id.ok_or(Answer::Gibberish)
     }
 
     pub(super) async fn list_parts(&self, key: &str, upload: &str) -> Outcome<()> {
         let request = self.s3.list_parts().bucket(&self.bucket).key(key).upload_id(upload).max_parts(1);
-        within(request.send()).await.map(drop)
+        self.within(request.send()).await.map(drop)
     }
 
     pub(super) async fn abort_upload(&self, key: &str, upload: &str) -> Outcome<()> {
         let request = self.s3.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload);
-        within(request.send()).await.map(drop)
+        self.within(request.send()).await.map(drop)
     }
 
     /// Without a folder the parameter is left out, as those do who list a whole bucket; one level of the root is asked for
@@ -103,18 +115,18 @@ impl Client {
         let prefix = (delimiter.is_some() || !folder.is_empty()).then_some(folder);
         let request = self.s3.list_objects_v2().bucket(&self.bucket).max_keys(1);
         let request = request.set_prefix(prefix.map(str::to_owned)).set_delimiter(delimiter.map(str::to_owned));
-        within(request.send()).await.map(drop)
+        self.within(request.send()).await.map(drop)
     }
 
     /// Where an object of that name is already, this fails instead of replacing it.
     async fn put(&self, key: &str) -> Outcome<()> {
         let request = self.s3.put_object().bucket(&self.bucket).key(key).if_none_match("*");
-        within(request.content_md5(MD5_OF_CONTENT).body(CONTENT.to_vec().into()).send()).await.map(drop)
+        self.within(request.content_md5(MD5_OF_CONTENT).body(CONTENT.to_vec().into()).send()).await.map(drop)
     }
 
     async fn put_damaged(&self, key: &str) -> Outcome<()> {
         let request = self.s3.put_object().bucket(&self.bucket).key(key);
-        within(request.content_md5(MD5_OF_NOTHING).body(CONTENT.to_vec().into()).send()).await.map(drop)
+        self.within(request.content_md5(MD5_OF_NOTHING).body(CONTENT.to_vec().into()).send()).await.map(drop)
     }
 
     async fn get(&self, key: &str) -> Outcome<()> {
@@ -122,12 +134,25 @@ impl Client {
     }
 
     async fn open(&self, key: &str) -> Outcome<GetObjectOutput> {
-        within(self.s3.get_object().bucket(&self.bucket).key(key).send()).await
+        self.within(self.s3.get_object().bucket(&self.bucket).key(key).send()).await
     }
 
     async fn set_acl(&self, key: &str) -> Outcome<()> {
         let request = self.s3.put_object_acl().bucket(&self.bucket).key(key);
-        within(request.acl(ObjectCannedAcl::BucketOwnerFullControl).send()).await.map(drop)
+        self.within(request.acl(ObjectCannedAcl::BucketOwnerFullControl).send()).await.map(drop)
+    }
+
+    /// Boxed, since the SDK's futures are large and every verb has one.
+    fn within<'a, T: 'a, E: ProvideErrorMetadata + Error + 'static>(
+        &'a self,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+    ) -> BoxFuture<'a, Outcome<T>> {
+        Box::pin(async move {
+            match timeout(CALL_DEADLINE, call).await {
+                Ok(result) => result.map_err(|error| answer(self.family, &error)),
+                Err(_) => Err(Answer::Silence),
+            }
+        })
     }
 }
 
@@ -142,25 +167,14 @@ async fn is_ours(answer: GetObjectOutput) -> Outcome<bool> {
     }
 }
 
-/// Boxed, since the SDK's futures are large and every verb has one.
-fn within<'a, T: 'a, E: ProvideErrorMetadata + Error + 'static>(
-    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-) -> BoxFuture<'a, Outcome<T>> {
-    Box::pin(async move {
-        match timeout(CALL_DEADLINE, call).await {
-            Ok(result) => result.map_err(|error| answer(&error)),
-            Err(_) => Err(Answer::Silence),
-        }
-    })
-}
-
-fn answer<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> Answer {
+fn answer<E: ProvideErrorMetadata + Error + 'static>(family: &Family, error: &SdkError<E, HttpResponse>) -> Answer {
     match error {
         SdkError::ServiceError(service) => match service.raw().status() {
             status if status.is_success() => Answer::Gibberish,
             status => {
                 let error = service.err();
-                Answer::failure(status.as_u16(), error.code().unwrap_or_default(), error.message().unwrap_or_default())
+                let denier = family.denier(error.message().unwrap_or_default());
+                Answer::failure(status.as_u16(), error.code().unwrap_or_default(), denier)
             }
         },
         SdkError::ResponseError(_) => Answer::Gibberish,

@@ -9,6 +9,7 @@ use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::{
+    bucket::bucket_is_missing,
     client::Client,
     plan::Plan,
     probes::{Depth, Expect, Probe, Verb},
@@ -25,10 +26,17 @@ const AT_ONCE: usize = 4;
 /// Tries what is planned, with a target's own key.
 ///
 /// After `deadline` no request begins any more; one may then be on its way, and two more may tidy up, of 10 s each. When this
-/// is dropped before it is done, a probe object or an upload may stay behind; the next proof that writes removes it.
-pub async fn prove(reach: Reach<'_>, family: &Family, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
+/// is dropped before it is done, a probe object or an upload may stay behind; the next proof removes it, whether it writes or not.
+pub async fn prove(
+    reach: Reach<'_>,
+    family: &'static Family,
+    key: &AccessKey,
+    plan: Plan,
+    deadline: Duration,
+) -> Proof {
     let engine = Engine {
-        client: Client::new(&reach, plan.access.bucket.as_str(), key),
+        client: Client::new(&reach, family, plan.access.bucket.as_str(), key),
+        reach,
         family,
         plan: &plan,
         end: Instant::now() + deadline,
@@ -40,7 +48,8 @@ pub async fn prove(reach: Reach<'_>, family: &Family, key: &AccessKey, plan: Pla
 
 struct Engine<'a> {
     client: Client,
-    family: &'a Family,
+    reach: Reach<'a>,
+    family: &'static Family,
     plan: &'a Plan,
     end: Instant,
     stopped: AtomicBool,
@@ -65,7 +74,7 @@ fn stage(probe: &Probe) -> Stage {
 impl Engine<'_> {
     async fn run(&self) -> Vec<Finding> {
         let Some((first, others)) = self.plan.probes.split_first() else { return Vec::new() };
-        let mut findings = vec![self.find(first).await];
+        let mut findings = vec![self.first(first).await];
         // A key that cannot even list its folder is not ready, or not to be used here: it costs one call, not all of them.
         if !findings[0].reading.is_allowed() {
             self.stopped.store(true, Ordering::Relaxed);
@@ -75,10 +84,20 @@ impl Engine<'_> {
         self.try_rest(others, &mut findings).await;
         let may_create = self.plan.access.capabilities.contains(&Capability::CreateBucket);
         if may_create && findings[0].reading == Reading::BucketMissing {
-            let probe = Probe::identity();
+            let probe = Probe::identity(self.family.has_sts);
             findings.push(Finding { reading: self.certainly(&probe).await, probe });
         }
         findings
+    }
+
+    async fn first(&self, probe: &Probe) -> Finding {
+        let finding = self.find(probe).await;
+        let bucket = self.plan.access.bucket.as_str();
+        let may_be_missing = self.family.hides_missing_buckets && matches!(finding.reading, Reading::Refused(_));
+        if may_be_missing && bucket_is_missing(self.reach, self.family, bucket).await == Some(true) {
+            return found(probe, Reading::BucketMissing);
+        }
+        finding
     }
 
     async fn try_object(&self, probes: &[Probe], findings: &mut Vec<Finding>) {
@@ -146,7 +165,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Lists uploads and, where a proof writes, removes those of the probe object, which a broken proof left.
+    /// Lists uploads, and removes those of the probe object, which a broken proof left.
     async fn list_uploads(&self, list: &Probe) -> Reading {
         if let Some(why) = self.reason_to_skip() {
             return Reading::NotTried(why);
@@ -154,7 +173,7 @@ impl Engine<'_> {
         match self.client.list_uploads(&list.at).await {
             Err(answer) => self.read(list, &answer),
             Ok(left_behind) => {
-                for upload in left_behind.iter().filter(|_| self.plan.depth == Depth::Write) {
+                for upload in &left_behind {
                     let _ = self.client.abort_upload(&list.at, upload).await;
                 }
                 self.read(list, &Answer::Success)
@@ -199,7 +218,17 @@ impl Engine<'_> {
     /// Asks even when it is late or pointless: what was made has to be removed.
     async fn certainly(&self, probe: &Probe) -> Reading {
         let answer = self.client.send(probe).await;
+        if probe.is(Verb::GetMissing, Expect::Works) && answer == Answer::Success {
+            self.remove_left(probe).await;
+        }
         self.read(probe, &answer)
+    }
+
+    /// Removes the probe object, which a broken proof left: no proof that writes may follow any more. What is not ours stays.
+    async fn remove_left(&self, probe: &Probe) {
+        if self.client.send(&Probe { verb: Verb::Get, ..probe.clone() }).await == Answer::Success {
+            self.client.send(&Probe { verb: Verb::Delete, ..probe.clone() }).await;
+        }
     }
 
     fn reason_to_skip(&self) -> Option<Skipped> {

@@ -22,4 +22,4 @@ pub use plan::{Marks, Plan, Untested};
 pub use probes::{Depth, Probe};
 pub use proof::{Finding, Limits, Proof, Standing};
 pub use reach::Reach;
-pub use reading::{AWS, Family, Reading};
+pub use reading::{Family, Reading};

@@ -20,7 +20,8 @@ pub enum Depth {
     /// marker: removing these takes s3:DeleteObjectVersion, which targets do not get. With object lock the version stays for
     /// the bucket's default retention. What listens to the bucket hears of one object created, given an ACL, and removed.
     Write,
-    /// Nothing is written where the store checks digests, as S3 does: no object, version, delete marker or event.
+    /// Nothing is written where the store checks digests, as S3 does: no object, version, delete marker or event. What a proof that
+    /// was broken off has left is removed.
     Quiet,
 }
 
@@ -38,7 +39,7 @@ pub enum Verb {
     PutDamaged,
     /// GetObject of the probe object.
     Get,
-    /// GetObject of an object that does not exist.
+    /// GetObject of an object that does not exist. In the folder it is the probe object, so that one that was left shows.
     GetMissing,
     /// DeleteObject of the probe object.
     Delete,
@@ -62,7 +63,8 @@ pub enum Verb {
     ListBuckets,
     /// GetBucketLocation.
     LocateBucket,
-    /// GetCallerIdentity, which needs no permission: it proves a key while its bucket is missing.
+    /// What needs no permission, and proves a key while its bucket is missing: GetCallerIdentity, or ListBuckets where there is
+    /// no STS.
     Identify,
 }
 
@@ -192,15 +194,11 @@ impl Probe {
 
     /// The one that proves a key while its bucket is missing.
     #[must_use]
-    pub fn identity() -> Self {
-        Self {
-            verb: Verb::Identify,
-            tier: CREATE,
-            action: "sts:GetCallerIdentity",
-            expect: Expect::Works,
-            at: String::new(),
-            place: "at STS".to_owned(),
-        }
+    pub fn identity(has_sts: bool) -> Self {
+        let (action, place) =
+            if has_sts { ("sts:GetCallerIdentity", "at STS") } else { ("s3:ListAllMyBuckets", "on the account") };
+        let place = place.to_owned();
+        Self { verb: Verb::Identify, tier: CREATE, action, expect: Expect::Works, at: String::new(), place }
     }
 }
 

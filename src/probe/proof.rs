@@ -211,7 +211,7 @@ impl Finding {
         match &self.reading {
             Reading::Allowed | Reading::Done => Standing::Works,
             Reading::AclsDisabled => Standing::WorksWithoutEffect(self),
-            Reading::Refused(Some(denier)) if !denier.may_pass() => Standing::Broken(self),
+            Reading::Refused(Some(denier)) if !denier.may_pass => Standing::Broken(self),
             Reading::BucketMissing | Reading::WrongRegion => Standing::Broken(self),
             Reading::Refused(_)
             | Reading::KeyUnknownYet
@@ -297,23 +297,12 @@ impl fmt::Display for Finding {
     }
 }
 
-fn advice(denier: Option<Denier>) -> &'static str {
-    match denier {
-        None => {
-            "; new rights take a while to spread; if it stays so, check whether a policy of the bucket, the organization or \
-             the boundary denies it, and whether the bucket belongs to this account"
-        }
-        Some(Denier::NoGrant) => "; new rights take a while to spread",
-        Some(Denier::PrincipalPolicy) => " by another policy of the target's principal; detach that policy",
-        Some(Denier::BucketPolicy) => " by the bucket's policy; except the target's principal from that denial",
-        Some(Denier::Boundary) => " by the permissions boundary; allow it there",
-        Some(Denier::Organization) => " by a policy of the organization; allow it there",
-        Some(Denier::VpcEndpoint) => " by the policy of the VPC endpoint; allow it there",
-        Some(Denier::BucketOwner) => {
-            "; the bucket belongs to another account, whose bucket policy does not allow it; correct the bucket's name, or \
-             allow the target's principal there"
-        }
-    }
+fn advice(denier: Option<&'static Denier>) -> &'static str {
+    denier.map_or(
+        "; new rights take a while to spread; if it stays so, check whether a policy of the bucket, of the organization, or what bounds \
+         the principal denies it, and whether the bucket belongs to this account",
+        |denier| denier.advice,
+    )
 }
 
 impl fmt::Display for Skipped {
@@ -330,6 +319,7 @@ impl fmt::Display for Skipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::aws::amazon;
     use crate::{
         access::{Access, BucketName, Prefix},
         api::Capability,
@@ -373,13 +363,13 @@ mod tests {
     fn each_answer_to_what_was_granted_has_its_standing() {
         let table = [
             (Reading::Refused(None), "NotYet", "policy of the bucket"),
-            (Reading::Refused(Some(Denier::NoGrant)), "NotYet", "take a while"),
-            (Reading::Refused(Some(Denier::BucketPolicy)), "Broken", "bucket's policy"),
-            (Reading::Refused(Some(Denier::Boundary)), "Broken", "permissions boundary"),
-            (Reading::Refused(Some(Denier::Organization)), "Broken", "organization"),
-            (Reading::Refused(Some(Denier::BucketOwner)), "Broken", "another account"),
-            (Reading::Refused(Some(Denier::PrincipalPolicy)), "Broken", "detach"),
-            (Reading::Refused(Some(Denier::VpcEndpoint)), "Broken", "VPC endpoint"),
+            (Reading::Refused(Some(&amazon::NO_GRANT)), "NotYet", "take a while"),
+            (Reading::Refused(Some(&amazon::BUCKET_POLICY)), "Broken", "bucket's policy"),
+            (Reading::Refused(Some(&amazon::BOUNDARY)), "Broken", "permissions boundary"),
+            (Reading::Refused(Some(&amazon::ORGANIZATION)), "Broken", "organization"),
+            (Reading::Refused(Some(&amazon::BUCKET_OWNER)), "Broken", "another account"),
+            (Reading::Refused(Some(&amazon::PRINCIPAL_POLICY)), "Broken", "detach"),
+            (Reading::Refused(Some(&amazon::VPC_ENDPOINT)), "Broken", "VPC endpoint"),
             (Reading::KeyUnknownYet, "NotYet", "does not know the key yet"),
             (Reading::ClockSkewed, "NotYet", "mend the clock"),
             (Reading::Throttled, "NotYet", "fewer requests"),
@@ -411,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_tier_beyond_base_access_does_not_hold_up_a_key() {
-        let reading = Reading::Refused(Some(Denier::BucketPolicy));
+        let reading = Reading::Refused(Some(&amazon::BUCKET_POLICY));
         let proof = proof(&[Capability::ObjectAcls], with(Verb::SetAcl, Expect::Works, &reading));
         assert!(proof.publishable() && !proof.complete());
         assert!(matches!(proof.tier(ACLS), Standing::Broken(_)));

@@ -17,7 +17,7 @@ pub enum Answer {
         /// Error code, letters and digits only; empty when there was none.
         code: String,
         /// Who refused, where the store told.
-        denier: Option<Denier>,
+        denier: Option<&'static Denier>,
     },
     /// The probe object has another content than ours.
     Foreign,
@@ -28,11 +28,11 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// A failure as a server told it. Of its own words only the code is kept, and who refused, in ours.
+    /// A failure. Of what a server wrote only the code is kept.
     #[must_use]
-    pub fn failure(status: u16, code: &str, message: &str) -> Self {
+    pub fn failure(status: u16, code: &str, denier: Option<&'static Denier>) -> Self {
         let code = code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-        Self::Failure { status, code, denier: Denier::read(message) }
+        Self::Failure { status, code, denier }
     }
 
     /// Whether it is this error.
@@ -42,49 +42,13 @@ impl Answer {
     }
 }
 
-/// What refused a request, as AWS tells members of the account that owns the resource (IAM User Guide,
-/// troubleshoot_access-denied).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denier {
-    /// No policy of the key's principal allows it.
-    NoGrant,
-    /// A policy of the key's principal denies it.
-    PrincipalPolicy,
-    /// The bucket's policy denies it.
-    BucketPolicy,
-    /// The permissions boundary does not let it through.
-    Boundary,
-    /// A policy of the organization does not let it through.
-    Organization,
-    /// The policy of the VPC endpoint does not let it through.
-    VpcEndpoint,
-    /// The bucket is in another account, which does not allow it.
-    BucketOwner,
-}
-
-const DENIERS: [(&str, Denier); 10] = [
-    ("no identity-based policy allows", Denier::NoGrant),
-    ("explicit deny in an identity-based policy", Denier::PrincipalPolicy),
-    ("explicit deny in a resource-based policy", Denier::BucketPolicy),
-    ("no resource-based policy allows", Denier::BucketOwner),
-    ("permissions boundary", Denier::Boundary),
-    ("service control policy", Denier::Organization),
-    ("resource control policy", Denier::Organization),
-    ("VPC endpoint policy", Denier::VpcEndpoint),
-    ("no session policy allows", Denier::NoGrant),
-    ("explicit deny in a session policy", Denier::PrincipalPolicy),
-];
-
-impl Denier {
-    fn read(message: &str) -> Option<Self> {
-        DENIERS.iter().find(|(words, _)| message.contains(words)).map(|(_, denier)| *denier)
-    }
-
+/// What refused a request, as a store tells some of those who ask.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denier {
+    /// What it is, and what to do.
+    pub advice: &'static str,
     /// Whether waiting for a new policy to spread can change it.
-    #[must_use]
-    pub fn may_pass(self) -> bool {
-        self == Self::NoGrant
-    }
+    pub may_pass: bool,
 }
 
 /// What an answer says about the right to do what was asked.
@@ -97,7 +61,7 @@ pub enum Reading {
     /// The key may, but the bucket has ACLs switched off.
     AclsDisabled,
     /// The key may not.
-    Refused(Option<Denier>),
+    Refused(Option<&'static Denier>),
     /// The store does not know the key, as it does for a while after a key was made.
     KeyUnknownYet,
     /// There is no such bucket.
@@ -166,54 +130,27 @@ pub struct Family {
     pub codes: &'static [(&'static str, Reading)],
     /// Error codes that say something only in answer to one request.
     pub answers: &'static [(Verb, &'static str, Reading)],
+    /// How a store says who refused, by a part of its message.
+    pub deniers: &'static [(&'static str, &'static Denier)],
     /// Requests whose success is not simply that the key may.
     pub successes: &'static [(Verb, Reading)],
     /// Requests whose answers say nothing in this family, and why.
     pub silent: &'static [(Verb, &'static str)],
+    /// Why the first level of a bucket is not listed to a key that may only list the way to its folder, if so.
+    pub hides_root: Option<&'static str>,
+    /// Whether a bucket that is missing looks like one that the key may not use. The operator's own key is told.
+    pub hides_missing_buckets: bool,
+    /// Whether there is an STS, which says whose a key is. Without one, a key that is known at all lists buckets, if only none.
+    pub has_sts: bool,
 }
 
-/// AWS (Amazon S3 API Reference, ErrorResponses).
-pub const AWS: Family = Family {
-    name: "AWS",
-    codes: &[
-        ("AccessDenied", Reading::Refused(None)),
-        ("InvalidAccessKeyId", Reading::KeyUnknownYet),
-        ("InvalidClientTokenId", Reading::KeyUnknownYet),
-        ("SignatureDoesNotMatch", Reading::KeyUnknownYet),
-        ("InvalidToken", Reading::KeyUnknownYet),
-        ("RequestTimeTooSkewed", Reading::ClockSkewed),
-        ("RequestExpired", Reading::ClockSkewed),
-        ("NoSuchBucket", Reading::BucketMissing),
-        ("PermanentRedirect", Reading::WrongRegion),
-        ("TemporaryRedirect", Reading::WrongRegion),
-        ("AuthorizationHeaderMalformed", Reading::WrongRegion),
-        ("IllegalLocationConstraintException", Reading::WrongRegion),
-        ("NotImplemented", Reading::Unsupported),
-        ("SlowDown", Reading::Throttled),
-        ("Throttling", Reading::Throttled),
-        ("ThrottlingException", Reading::Throttled),
-        ("RequestLimitExceeded", Reading::Throttled),
-    ],
-    answers: &[
-        // InvalidDigest is not among them: a header can be found wrong before rights are looked at.
-        (Verb::PutDamaged, "BadDigest", Reading::Allowed),
-        (Verb::Put, "PreconditionFailed", Reading::Taken),
-        (Verb::GetMissing, "NoSuchKey", Reading::Allowed),
-        (Verb::SetAcl, "AccessControlListNotSupported", Reading::AclsDisabled),
-        (Verb::SetAclOfMissing, "AccessControlListNotSupported", Reading::AclsDisabled),
-        (Verb::SetAclOfMissing, "NoSuchKey", Reading::Allowed),
-        (Verb::ListPartsOfMissing, "NoSuchUpload", Reading::Allowed),
-        (Verb::AbortMissing, "NoSuchUpload", Reading::Allowed),
-    ],
-    successes: &[
-        (Verb::PutDamaged, Reading::Done),
-        (Verb::ListPartsOfMissing, Reading::Impossible),
-        (Verb::AbortMissing, Reading::Impossible),
-    ],
-    silent: &[],
-};
-
 impl Family {
+    /// Who refused, where the store tells.
+    #[must_use]
+    pub fn denier(&self, message: &str) -> Option<&'static Denier> {
+        self.deniers.iter().find(|(words, _)| message.contains(words)).map(|(_, denier)| *denier)
+    }
+
     /// What an answer to a request says.
     #[must_use]
     pub fn read(&self, verb: Verb, answer: &Answer) -> Reading {
@@ -259,9 +196,10 @@ fn by_status(status: u16, code: &str) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::aws::amazon::{self, ANSWERS};
 
     fn read(verb: Verb, status: u16, code: &str) -> Reading {
-        AWS.read(verb, &Answer::failure(status, code, ""))
+        ANSWERS.read(verb, &Answer::failure(status, code, None))
     }
 
     #[test]
@@ -318,12 +256,12 @@ mod tests {
 
     #[test]
     fn success_is_not_always_what_it_seems() {
-        assert_eq!(AWS.read(Verb::List, &Answer::Success), Reading::Allowed);
-        assert_eq!(AWS.read(Verb::PutDamaged, &Answer::Success), Reading::Done);
-        assert_eq!(AWS.read(Verb::AbortMissing, &Answer::Success), Reading::Impossible);
-        assert_eq!(AWS.read(Verb::Get, &Answer::Silence), Reading::Unreachable);
+        assert_eq!(ANSWERS.read(Verb::List, &Answer::Success), Reading::Allowed);
+        assert_eq!(ANSWERS.read(Verb::PutDamaged, &Answer::Success), Reading::Done);
+        assert_eq!(ANSWERS.read(Verb::AbortMissing, &Answer::Success), Reading::Impossible);
+        assert_eq!(ANSWERS.read(Verb::Get, &Answer::Silence), Reading::Unreachable);
         for answer in [Answer::Foreign, Answer::Gibberish] {
-            assert!(matches!(AWS.read(Verb::Get, &answer), Reading::Inconclusive(_)), "{answer:?}");
+            assert!(matches!(ANSWERS.read(Verb::Get, &answer), Reading::Inconclusive(_)), "{answer:?}");
         }
     }
 
@@ -331,23 +269,22 @@ mod tests {
     fn who_refused_is_told_where_the_store_says_so() {
         let why = |words: &str| {
             let message = format!("User: arn:aws:iam::1:user/x is not authorized to perform: s3:PutObject {words}");
-            AWS.read(Verb::Put, &Answer::failure(403, "AccessDenied", &message))
+            ANSWERS.read(Verb::Put, &Answer::failure(403, "AccessDenied", ANSWERS.denier(&message)))
         };
         let table = [
-            ("because no identity-based policy allows the s3:PutObject action", Some(Denier::NoGrant)),
-            ("with an explicit deny in an identity-based policy", Some(Denier::PrincipalPolicy)),
-            ("with an explicit deny in a resource-based policy", Some(Denier::BucketPolicy)),
-            ("because no resource-based policy allows the s3:PutObject action", Some(Denier::BucketOwner)),
-            ("because no permissions boundary allows the s3:PutObject action", Some(Denier::Boundary)),
-            ("with an explicit deny in a service control policy", Some(Denier::Organization)),
-            ("with an explicit deny in a resource control policy", Some(Denier::Organization)),
-            ("because no VPC endpoint policy allows the s3:PutObject action", Some(Denier::VpcEndpoint)),
+            ("because no identity-based policy allows the s3:PutObject action", Some(&amazon::NO_GRANT)),
+            ("with an explicit deny in an identity-based policy", Some(&amazon::PRINCIPAL_POLICY)),
+            ("with an explicit deny in a resource-based policy", Some(&amazon::BUCKET_POLICY)),
+            ("because no resource-based policy allows the s3:PutObject action", Some(&amazon::BUCKET_OWNER)),
+            ("because no permissions boundary allows the s3:PutObject action", Some(&amazon::BOUNDARY)),
+            ("with an explicit deny in a service control policy", Some(&amazon::ORGANIZATION)),
+            ("with an explicit deny in a resource control policy", Some(&amazon::ORGANIZATION)),
+            ("because no VPC endpoint policy allows the s3:PutObject action", Some(&amazon::VPC_ENDPOINT)),
             ("for reasons of its own", None),
         ];
         for (words, denier) in table {
             assert_eq!(why(words), Reading::Refused(denier), "{words}");
         }
-        assert!(Denier::NoGrant.may_pass() && !Denier::BucketPolicy.may_pass());
     }
 
     #[test]
@@ -363,11 +300,11 @@ mod tests {
         let other = Family {
             answers: &[(Verb::ListUploads, "MethodNotAllowed", Reading::Unsupported)],
             silent: &[(Verb::AbortMissing, "it misses the upload before it looks at rights")],
-            ..AWS
+            ..ANSWERS
         };
-        let answer = Answer::failure(405, "MethodNotAllowed", "");
+        let answer = Answer::failure(405, "MethodNotAllowed", None);
         assert_eq!(other.read(Verb::ListUploads, &answer), Reading::Unsupported);
         assert_eq!(other.read(Verb::List, &answer), Reading::Inconclusive("MethodNotAllowed".into()));
-        assert!(other.cannot_tell(Verb::AbortMissing).is_some() && AWS.cannot_tell(Verb::AbortMissing).is_none());
+        assert!(other.cannot_tell(Verb::AbortMissing).is_some() && ANSWERS.cannot_tell(Verb::AbortMissing).is_none());
     }
 }

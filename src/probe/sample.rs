@@ -4,13 +4,13 @@ use super::{
     plan::{Marks, Plan},
     probes::{Depth, Expect, Probe, Verb},
     proof::{Finding, Proof},
-    reading::{AWS, Reading, Skipped},
+    reading::{Reading, Skipped},
 };
-use crate::access::Access;
+use crate::{access::Access, provider::aws::amazon::ANSWERS};
 
 /// What is tried of an access.
 pub fn plan(access: &Access, depth: Depth) -> Plan {
-    Plan::new(&AWS, access, &[], Marks { uid: "uid", nonce: "nonce" }, depth)
+    Plan::new(&ANSWERS, access, &[], Marks { uid: "uid", nonce: "nonce" }, depth)
 }
 
 /// A proof in which all is as it should be, but for some answers.
@@ -35,6 +35,6 @@ pub fn without_bucket(plan: Plan, identity: Option<Reading>) -> Proof {
     let probes = plan.probes.iter().enumerate();
     let mut findings: Vec<Finding> =
         probes.map(|(at, probe)| Finding { probe: probe.clone(), reading: reading(at) }).collect();
-    findings.extend(identity.map(|reading| Finding { probe: Probe::identity(), reading }));
+    findings.extend(identity.map(|reading| Finding { probe: Probe::identity(true), reading }));
     Proof::new(plan, findings)
 }

@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::api::{BackupStore, BackupTarget, condition::reason};
+use crate::api::{BackupStore, BackupTarget, Reason};
 
 /// Before every name.
 const PREFIX: &str = "backup_target_operator";
@@ -160,7 +160,7 @@ impl Metrics {
             self.under_way.clone(),
         );
         registry.register("targets_waiting", "Reconciles of targets that wait for a slot", self.waiting.family.clone());
-        let help = "Calls to a store's IAM and STS, after the SDK's own retries";
+        let help = "Calls to what makes a store's principals and keys, after the SDK's own retries";
         registry.register("store_calls", help, self.calls.family.clone());
         registry.register(
             "drift_repairs",
@@ -178,7 +178,7 @@ impl Metrics {
         let help = "Age of the oldest access key that is published";
         registry.register_with_unit("oldest_key_age", help, Unit::Seconds, self.oldest_keys.clone());
         registry.register("store_ready", "1 for a BackupStore whose credentials work", self.stores.clone());
-        let help = "Principals of a BackupStore, as IAM users";
+        let help = "Principals of a BackupStore";
         registry.register("store_principals", help, self.principals.clone());
         let help = "The most principals that the operator keeps for a BackupStore, where it says so";
         registry.register("store_max_principals", help, self.most_principals.clone());
@@ -187,7 +187,7 @@ impl Metrics {
     /// Counts of what should never happen are there from the start: nobody could see that a count which begins at 1 has grown.
     fn begin(&self) {
         for kind in [BackupTarget::kind(&()), BackupStore::kind(&())] {
-            let fault = OfOutcome { kind: kind.into(), result: ERROR, reason: reason::INTERNAL_ERROR.to_owned() };
+            let fault = OfOutcome { kind: kind.into(), result: ERROR, reason: Reason::InternalError.to_string() };
             self.reconciles.get_or_create(&fault).inc_by(0);
         }
     }
@@ -422,7 +422,7 @@ mod tests {
         };
         let before = metrics.exposition(true, &Census::default());
         for kind in ["BackupTarget", "BackupStore"] {
-            metrics.reconciled(kind, false, reason::INTERNAL_ERROR);
+            metrics.reconciled(kind, false, Reason::InternalError.as_str());
         }
         let after = metrics.exposition(true, &Census::default());
         assert_eq!(series(&before), series(&after));

@@ -131,9 +131,10 @@ impl Place {
     async fn all_is_well(&self) -> Result<()> {
         self.create_store("default", self.lab.store_spec(&[TEAM])).await?;
         let mut through_the_proxy = self.lab.store_spec(&[TEAM]);
-        through_the_proxy["iam"]["maxPrincipals"] = json!(2);
+        through_the_proxy["maxPrincipals"] = json!(2);
         let url = self.aws.url();
-        through_the_proxy["endpoints"] = json!({"s3": url, "iam": url, "sts": url});
+        through_the_proxy["endpoint"] = json!(url);
+        through_the_proxy["aws"] = json!({"iamEndpoint": url, "stsEndpoint": url});
         self.create_store("slow", through_the_proxy).await?;
         for (name, store) in [("excess", "default"), ("contested", "default"), ("throttled", "slow")] {
             self.create_target(name, store, &format!("{TEAM}/{name}/")).await?;
@@ -153,7 +154,7 @@ impl Place {
         self.until("refused", "refused", |target| stalled_with(target, "NotAllowed")).await?;
 
         let stores = Api::<BackupStore>::all(self.lab.client.clone());
-        let fuller = Patch::Merge(json!({"spec": {"iam": {"maxPrincipals": 1}}}));
+        let fuller = Patch::Merge(json!({"spec": {"maxPrincipals": 1}}));
         stores.patch("slow", &PatchParams::default(), &fuller).await?;
 
         let excess = principal(&self.targets().get("excess").await?);

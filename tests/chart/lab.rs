@@ -97,8 +97,9 @@ impl Lab {
         let url = self.aws.url();
         json!({
             "region": REGION,
-            "endpoints": {"s3": url, "iam": url, "sts": url},
-            "iam": {"requestsPerSecond": 1000},
+            "endpoint": url,
+            "aws": {"iamEndpoint": url, "stsEndpoint": url},
+            "requestsPerSecond": 1000,
             "credentials": {"secretRef": {"name": CREDENTIALS}},
             "allow": [{
                 "namespaces": {"names": namespaces},

@@ -28,7 +28,9 @@ pub fn store(url: &str) -> Result<Vec<Value>> {
     let store =
         objects.iter_mut().find(|object| object["kind"] == "BackupStore").context("the example has no BackupStore")?;
     store["spec"]["region"] = json!(REGION);
-    store["spec"]["endpoints"] = json!({"s3": url, "iam": url, "sts": url, "allowInsecure": true});
+    store["spec"]["endpoint"] = json!(url);
+    store["spec"]["allowInsecure"] = json!(true);
+    store["spec"]["aws"] = json!({"iamEndpoint": url, "stsEndpoint": url});
     store["spec"]["allow"][0]["capabilities"] = json!(["MultipartUploads", "ObjectAcls"]);
     Ok(objects)
 }

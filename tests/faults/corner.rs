@@ -147,10 +147,11 @@ impl Corner {
         let url = self.aws.url();
         let spec = json!({
             "region": REGION,
-            "endpoints": {"s3": url, "iam": url, "sts": url},
+            "endpoint": url,
+            "aws": {"iamEndpoint": url, "stsEndpoint": url},
             "credentials": {"secretRef": {"name": self.store}},
             // So that a store's rate does not stretch the resync.
-            "iam": {"requestsPerSecond": 1000},
+            "requestsPerSecond": 1000,
             "allow": self.rules(),
         });
         create(&self.stores(), json!({"metadata": {"name": self.store, "labels": self.labels()}, "spec": spec}))

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::types::StatusType;
 use backup_target_operator::{
-    api::{
-        BackupTarget,
-        condition::{READY, reason},
-    },
+    api::{BackupTarget, Reason, condition::READY},
     names::TARGET_FINALIZER,
 };
 use k8s_openapi::api::{core::v1::Secret, rbac::v1::RoleBinding};
@@ -215,13 +212,14 @@ async fn every_object_is_told_of(corner: &Corner) -> Result<()> {
     let all = corner.targets().list(&ListParams::default()).await?.items;
     ensure!(all.iter().filter(|target| is_ready(target)).count() > 1, "no target of the tenant is ready");
     for target in all {
-        let invalid = condition(&target, READY).filter(|ready| ready.reason == reason::INVALID_SPEC);
+        let invalid = condition(&target, READY).filter(|ready| Reason::of(ready) == Some(Reason::InvalidSpec));
         ensure!(invalid.is_none(), "{}: {} {invalid:?}", target.name_any(), serde_json::to_string(&target.spec)?);
     }
     Ok(())
 }
 
-/// Every user is that of a target; where no rule allows the target, no key works, and what no rule gives is in no policy.
+/// Every user is that of a target. Where no rule allows the target, nor what it was given before it asked for something else, no key
+/// works; and what no rule gives is in no policy.
 async fn nobody_has_what_no_rule_allows(corner: &Corner) -> Result<()> {
     wait_patiently_until("users that a rule allows, and no other", TOLD, LOOK, async || {
         let targets = corner.targets().list(&ListParams::default()).await?.items;
@@ -231,11 +229,13 @@ async fn nobody_has_what_no_rule_allows(corner: &Corner) -> Result<()> {
             let spec = &target.spec;
             let keys = corner.iam.list_access_keys().user_name(&user).send().await?.access_key_metadata;
             let works = keys.iter().any(|key| key.status == Some(StatusType::Active));
-            let allowed = spec.store_ref.name == corner.store && spec.bucket == corner.bucket;
+            let kept = status(target).access.is_some_and(|access| access.bucket == corner.bucket);
+            let allowed = spec.store_ref.name == corner.store && (kept || spec.bucket == corner.bucket);
             ensure!(allowed || !works, "{user} works: {}", serde_json::to_string(spec)?);
             let summary = end::user_summary(corner, &user).await?.to_string();
             let given = NOT_GIVEN.iter().find(|action| summary.contains(**action));
             ensure!(given.is_none(), "{user} has {given:?}: {summary}");
+            ensure!(!summary.contains(&format!("{}-other", corner.bucket)), "{user} reaches another bucket: {summary}");
         }
         Ok(())
     })

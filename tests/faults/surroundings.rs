@@ -67,13 +67,15 @@ const ANSWERS: usize = 4;
 /// How many answers tell the right one before the clock jumps.
 const BEFORE_IT_JUMPS: usize = 3;
 const SOON: Duration = Duration::from_secs(30);
+/// How long it may take until all is well again.
+const RECOVERS: Duration = Duration::from_mins(3);
 
 /// A phase in surroundings.
 pub async fn run(world: &Arc<World>, surrounding: Surrounding, phase: Phase, reference: &Reference) -> Result<()> {
     let corner = Corner::start(world).await?;
     phase.prepare(&corner).await.context("before the phase")?;
     let around = surrounding.begin(&corner);
-    let life = Life { corner: &corner, phase, end: &reference.ends[&phase], late: false };
+    let life = Life { corner: &corner, phase, end: &reference.ends[&phase], late: false, within: RECOVERS };
     let met = life.lead(async |_| {
         wait_until("the operator to meet it", SOON, async || {
             ensure!(around.hits() >= surrounding.refusals(), "{} times", around.hits());

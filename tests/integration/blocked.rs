@@ -117,7 +117,7 @@ impl Blocked {
         let store = stores.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await?;
         let mut spec = serde_json::to_value(store.spec)?;
         let mut full = spec.clone();
-        merge(&mut full, json!({"iam": {"maxPrincipals": 1}}));
+        merge(&mut full, json!({"maxPrincipals": 1}));
         create(&stores, json!({"metadata": {"name": "full"}, "spec": full})).await?;
         let served = json!({"bucket": "my-backups", "prefix": "served", "storeRef": {"name": "full"}});
         create(&self.lab.targets()?, json!({"metadata": {"name": "served"}, "spec": served})).await?;

@@ -85,7 +85,7 @@ async fn one_that_cannot_be_read_stops_nobody_else(_: Arc<World>) -> Result<()> 
     })
     .await?;
     wait_until("the API server to take the other", PATIENCE, async || {
-        let spec = json!({"provider": FROM_THE_FUTURE, "region": REGION, "allow": []});
+        let spec = json!({"provider": FROM_THE_FUTURE, "endpoint": "https://s3.example.com", "region": REGION, "allow": []});
         let object = json!({
             "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "later"}, "spec": spec,
         });
@@ -193,20 +193,20 @@ async fn nothing_is_sent_without_tls_unless_the_store_says_so(_: Arc<World>) -> 
     lab.create_store(&endpoint).await?;
     lab.create_target("before").await?;
     lab.until_all_ready(1).await?;
-    without_rules_for(&lab, "spec/properties/endpoints").await?;
+    without_rules_for(&lab, "spec").await?;
     let stores: Api<DynamicObject> =
         Api::all_with(lab.control_plane.client()?, &ApiResource::erase::<BackupStore>(&()));
     // It leads to the same server, and is not an address of loopback.
     let plain = endpoint.replace("127.0.0.1", "0.0.0.0");
     ensure!(plain != endpoint, "{endpoint}");
     wait_until("the API server to take the endpoints", PATIENCE, async || {
-        patch(&stores, "default", json!({"endpoints": {"iam": plain, "sts": plain}})).await
+        patch(&stores, "default", json!({"aws": {"iamEndpoint": plain, "stsEndpoint": plain}})).await
     })
     .await?;
     wait_until("the store to be told as invalid", PATIENCE, async || {
         let told = conditions_of(&stores.get("default").await?);
         let stalled = condition::find(&told, STALLED).filter(|is| is.status == "True" && is.reason == "InvalidSpec");
-        ensure!(stalled.is_some_and(|is| is.message.contains("spec.endpoints.allowInsecure")), "{told:?}");
+        ensure!(stalled.is_some_and(|is| is.message.contains("spec.allowInsecure")), "{told:?}");
         Ok(())
     })
     .await?;
@@ -222,7 +222,7 @@ async fn nothing_is_sent_without_tls_unless_the_store_says_so(_: Arc<World>) -> 
     let sent = lab.aws.calls_since(mark, |call| call.action.is_some());
     ensure!(sent.is_empty(), "{sent:#?}");
 
-    patch(&stores, "default", json!({"endpoints": {"allowInsecure": true}})).await?;
+    patch(&stores, "default", json!({"allowInsecure": true})).await?;
     lab.until_all_ready(2).await?;
     ensure!(!lab.aws.calls_since(mark, |call| call.is("CreateAccessKey")).is_empty(), "the test shows nothing");
     Ok(())
@@ -288,7 +288,7 @@ async fn after_a_restart_a_new_target_goes_before_looks_at_old_ones(_: Arc<World
     lab.until_all_ready(OLD).await?;
     lab.operator.kill();
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
-    let slow = json!({"spec": {"iam": {"requestsPerSecond": 10}}});
+    let slow = json!({"spec": {"requestsPerSecond": 10}});
     stores.patch("default", &PatchParams::default(), &Patch::Merge(slow)).await?;
     let mark = lab.aws.mark();
     lab.operator.restart().await?;
@@ -310,7 +310,8 @@ async fn create_store(lab: &Lab, name: &str, endpoint: &str) -> Result<()> {
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
     let spec = json!({
         "region": REGION,
-        "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
+        "endpoint": endpoint,
+        "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
         "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
     });
     create(&stores, json!({"metadata": {"name": name}, "spec": spec})).await?;

@@ -95,7 +95,7 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
 
     let more = iam.put_user_policy().user_name(&user).policy_name("more").policy_document(admin.to_string());
     more.send().await?;
-    put_right("an inline policy more").await?;
+    put_right("inline policy more, which was added").await?;
 
     let attached = iam.create_policy().policy_name("admin").policy_document(admin.to_string()).send().await?;
     let arn = attached.policy.and_then(|policy| policy.arn).context("an ARN")?;
@@ -244,7 +244,7 @@ async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
     let made = iam.create_policy().policy_name("backup-boundary").policy_document(nothing.to_string()).send().await?;
     let arn = made.policy.and_then(|policy| policy.arn).context("an ARN")?;
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
-    let bound = json!({"spec": {"iam": {"permissionsBoundary": arn}}});
+    let bound = json!({"spec": {"aws": {"permissionsBoundary": arn}}});
     stores.patch("default", &PatchParams::default(), &Patch::Merge(bound)).await?;
     let until_bound = async || {
         wait_until("the user to be bound", SOON, async || {
@@ -252,7 +252,7 @@ async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
             let has = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
             ensure!(has.as_ref() == Some(&arn), "{has:?}");
             let applied = status(&lab.targets()?.get(NAME).await?).applied.context("applied")?;
-            ensure!(applied.boundary.as_ref() == Some(&arn), "{applied:?}");
+            ensure!(applied.bound.as_ref() == Some(&arn), "{applied:?}");
             Ok(())
         })
         .await
@@ -288,7 +288,7 @@ async fn a_deleted_user_comes_back_with_a_new_key(_: Arc<World>) -> Result<()> {
     wait_until("the limit to be told", SOON, async || {
         let target = lab.targets()?.get(NAME).await?;
         ensure!(has(&target, READY, "False", "ReissueLimited"), "{:?}", target.status);
-        ensure!(message(&target, READY)?.contains("the IAM user or its access key was deleted"));
+        ensure!(message(&target, READY)?.contains("the principal or its access key was deleted"));
         ensure!(has(&target, "BaseAccess", "Unknown", "Pending"), "{:?}", target.status);
         ensure!(has(&target, LEAST_PRIVILEGE, "Unknown", "Pending"), "{:?}", target.status);
         Ok(())
@@ -385,7 +385,7 @@ async fn drift_reads_leave_most_of_the_rate_to_others(_: Arc<World>) -> Result<(
     .await?;
     lab.create_store(lab.aws.url()).await?;
     let stores = Api::<backup_target_operator::api::BackupStore>::all(lab.control_plane.client()?);
-    let slow = json!({"spec": {"iam": {"requestsPerSecond": 5}}});
+    let slow = json!({"spec": {"requestsPerSecond": 5}});
     stores.patch("default", &PatchParams::default(), &Patch::Merge(slow)).await?;
     for number in 0..3 {
         lab.create_target(&format!("target-{number}")).await?;

@@ -144,17 +144,14 @@ async fn a_rule_serves_no_more_targets_than_it_says(world: Arc<World>) -> Result
 
 async fn a_store_keeps_no_more_principals_than_it_says(world: Arc<World>) -> Result<()> {
     let space = Space::new(&world).await?;
-    space.patch_store(json!({"iam": {"maxPrincipals": 1}})).await?;
+    space.patch_store(json!({"maxPrincipals": 1})).await?;
     space.create_target("first", json!({})).await?;
     let first = principal(&space.until_ready("first").await?);
     for name in ["second", "third"] {
         space.create_target(name, json!({"prefix": format!("backups/{name}/")})).await?;
         let waiting = space.until_stalled(name, "LimitExceeded").await?;
         let told = message(&waiting, READY)?;
-        ensure!(
-            told.contains("keeps 1 IAM users (spec.iam.maxPrincipals)") && told.contains("delete a target"),
-            "{told}"
-        );
+        ensure!(told.contains("keeps 1 principals (spec.maxPrincipals)") && told.contains("delete a target"), "{told}");
     }
     // One that waits for something else holds no place.
     space.create_target("refused", json!({"bucket": "elsewhere"})).await?;
@@ -176,7 +173,7 @@ async fn a_store_keeps_no_more_principals_than_it_says(world: Arc<World>) -> Res
     space.delete_target("first").await?;
     space.until_ready("second").await?;
     space.until_stalled("third", "LimitExceeded").await?;
-    space.patch_store(json!({"iam": {"maxPrincipals": 2}})).await?;
+    space.patch_store(json!({"maxPrincipals": 2})).await?;
     space.until_ready("third").await?;
     Ok(())
 }
@@ -219,7 +216,7 @@ impl Crowd {
 
     /// To the rate that users have by default.
     async fn slow_down(&self) -> Result<()> {
-        self.patch_store(json!({"iam": {"requestsPerSecond": 10}})).await
+        self.patch_store(json!({"requestsPerSecond": 10})).await
     }
 
     async fn create(&self, namespace: &str, name: &str) -> Result<()> {

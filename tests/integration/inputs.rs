@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
-    access::{Claim, Terms},
+    access::Claim,
     api::{BackupTarget, condition::READY},
+    provider::connections::Settings,
 };
 use kube::{
     Api, ResourceExt,
@@ -106,7 +107,7 @@ fn is_target(spec: &Value) -> bool {
 
 fn is_store(spec: &Value) -> bool {
     let spec = serde_json::from_value(spec.clone());
-    spec.is_ok_and(|spec| Terms::parse(&spec, None).is_ok())
+    spec.is_ok_and(|spec| Settings::parse(&spec).is_ok())
 }
 
 const TARGET_PIECES: [&str; 21] =
@@ -162,54 +163,60 @@ const STORE_PIECES: [&str; 26] = [
     "Z",
     ":",
 ];
-const STORE_FIELDS: [Field; 9] = [
+const STORE_FIELDS: [Field; 10] = [
     Field { name: "region", begins: "", in_spec: |text| json!({"region": text}), parse: is_store },
     Field {
-        name: "endpoints.s3",
+        name: "endpoint",
         begins: "https://",
-        in_spec: |text| json!({"region": "r", "endpoints": {"s3": text}}),
+        in_spec: |text| json!({"region": "r", "endpoint": text}),
         parse: is_store,
     },
     Field {
-        name: "endpoints.iam",
+        name: "endpoint of another provider",
         begins: "http://127.0.0.1",
-        in_spec: |text| json!({"region": "r", "endpoints": {"iam": text}}),
+        in_spec: |text| json!({"region": "r", "provider": "SeaweedFS", "endpoint": text}),
         parse: is_store,
     },
     Field {
-        name: "endpoints.sts",
+        name: "aws.iamEndpoint",
+        begins: "http://127.0.0.1",
+        in_spec: |text| json!({"region": "r", "aws": {"iamEndpoint": text}}),
+        parse: is_store,
+    },
+    Field {
+        name: "aws.stsEndpoint",
         begins: "http://[::1]",
-        in_spec: |text| json!({"region": "r", "endpoints": {"sts": text}}),
+        in_spec: |text| json!({"region": "r", "aws": {"stsEndpoint": text}}),
         parse: is_store,
     },
     Field {
-        name: "endpoints.allowInsecure",
+        name: "allowInsecure",
         begins: "http://",
-        in_spec: |text| json!({"region": "r", "endpoints": {"iam": text, "sts": text, "allowInsecure": true}}),
+        in_spec: |text| json!({"region": "r", "allowInsecure": true, "aws": {"iamEndpoint": text, "stsEndpoint": text}}),
         parse: is_store,
     },
     Field {
-        name: "iam.path",
+        name: "aws.iamPath",
         begins: "/a/",
-        in_spec: |text| json!({"region": "r", "iam": {"path": text}}),
+        in_spec: |text| json!({"region": "r", "aws": {"iamPath": text}}),
         parse: is_store,
     },
     Field {
-        name: "iam.permissionsBoundary",
+        name: "aws.permissionsBoundary",
         begins: "arn:aws:iam::123456789012:policy/",
-        in_spec: |text| json!({"region": "r", "iam": {"permissionsBoundary": text}}),
+        in_spec: |text| json!({"region": "r", "aws": {"permissionsBoundary": text}}),
         parse: is_store,
     },
     Field {
-        name: "policy.resourceAccount",
+        name: "aws.bucketOwner",
         begins: "012345678912",
-        in_spec: |text| json!({"region": "r", "policy": {"resourceAccount": text}}),
+        in_spec: |text| json!({"region": "r", "aws": {"bucketOwner": text}}),
         parse: is_store,
     },
     Field {
-        name: "policy.secureTransport",
+        name: "tlsOnly",
         begins: "https://",
-        in_spec: |text| json!({"region": "r", "policy": {"secureTransport": true}, "endpoints": {"s3": text}}),
+        in_spec: |text| json!({"region": "r", "tlsOnly": true, "endpoint": text}),
         parse: is_store,
     },
 ];
@@ -267,8 +274,12 @@ async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()>
     space.create_target("dataset-1", json!({})).await?;
     let moved = space.patch_target("dataset-1", json!({"storeRef": {"name": "another"}})).await;
     ensure!(format!("{:#}", moved.expect_err("storeRef was changed")).contains("storeRef cannot be changed"));
-    for iam in [json!({"path": "/somewhere/else/"}), json!({"path": "no slashes"})] {
-        ensure!(space.patch_store(json!({"iam": iam})).await.is_err(), "{iam} was taken");
+    for spec in [
+        json!({"aws": {"iamPath": "no slashes"}}),
+        json!({"provider": "SeaweedFS"}),
+        json!({"provider": "SeaweedFS", "aws": null}),
+    ] {
+        ensure!(space.patch_store(spec.clone()).await.is_err(), "{spec} was taken");
     }
     for (field, value) in [
         ("buckets", json!(["my-*"])),
@@ -287,13 +298,14 @@ async fn what_must_not_change_cannot_be_changed(world: Arc<World>) -> Result<()>
         ensure!(refused.to_string().contains("the name of a Secret"), "{refused}");
     }
     for endpoint in ["ftp://host", "https://host/path", "https://user:pass@host", "http://"] {
-        ensure!(space.patch_store(json!({"endpoints": {"iam": endpoint}})).await.is_err(), "{endpoint} was taken");
+        let aws = json!({"aws": {"iamEndpoint": endpoint}});
+        ensure!(space.patch_store(aws).await.is_err(), "{endpoint} was taken");
     }
-    for service in ["iam", "sts"] {
-        let endpoints = json!({"endpoints": {service: "http://aws.example.com"}});
-        let refused = space.patch_store(endpoints).await.err().context("it was taken")?.to_string();
-        ensure!(refused.contains(&format!("endpoints.{service} is without TLS")), "{refused}");
-        ensure!(refused.contains("set endpoints.allowInsecure to true"), "{refused}");
+    for field in ["iamEndpoint", "stsEndpoint"] {
+        let aws = json!({"aws": {field: "http://aws.example.com"}});
+        let refused = space.patch_store(aws).await.err().context("it was taken")?.to_string();
+        ensure!(refused.contains(&format!("aws.{field} is without TLS")), "{refused}");
+        ensure!(refused.contains("set allowInsecure to true"), "{refused}");
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ mod replicas;
 mod restart;
 mod shards;
 mod space;
+mod stores;
 mod world;
 
 use std::{process::ExitCode, sync::Arc};
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         fair::TESTS,
         hold::TESTS,
         shards::TESTS,
+        stores::TESTS,
     ]
     .concat();
     if arguments.list {

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
-    access::{
-        Access, BucketName, PolicyDocument, Prefix, Terms,
-        operator::{OperatorPolicy, Place},
-        policy::INLINE_LIMIT,
-    },
+    access::{Access, BucketName, PolicyDocument, Prefix, Terms},
     api::{BackupTarget, Capability, backup_target::PolicyForm, condition},
+    provider::aws::{
+        amazon,
+        dialect::INLINE_LIMIT,
+        operator_policy::{OperatorPolicy, Place},
+    },
 };
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ fn growing_prefix(space: &Space, terms: &Terms) -> Result<String> {
             capabilities: capabilities.iter().copied().collect(),
             ancestor_listing: true,
         };
-        Ok(PolicyDocument::new(terms, [&access]).form())
+        Ok(amazon::AWS.limits.form(&PolicyDocument::new(terms, [&access])))
     };
     for folders in 1..=51 {
         let prefix = "nine-char/".repeat(folders);
@@ -229,9 +230,9 @@ async fn a_store_says_whether_it_is_bounded(world: Arc<World>) -> Result<()> {
     let store = says("False", "NoPermissionsBoundary").await?;
     let path = store.status.and_then(|status| status.iam_path).context("a path")?;
     let arn = |name: &str| format!("arn:aws:iam::{}:policy{name}", space.account);
-    space.patch_store(json!({"iam": {"permissionsBoundary": arn(&format!("{path}boundary"))}})).await?;
+    space.patch_store(json!({"aws": {"permissionsBoundary": arn(&format!("{path}boundary"))}})).await?;
     says("False", "BoundaryWithinPath").await?;
-    space.patch_store(json!({"iam": {"permissionsBoundary": arn("/backup-boundary")}})).await?;
+    space.patch_store(json!({"aws": {"permissionsBoundary": arn("/backup-boundary")}})).await?;
     says("True", "PermissionsBoundary").await?;
     Ok(())
 }
@@ -275,7 +276,7 @@ async fn what_render_prints_is_what_the_operator_applies(world: Arc<World>) -> R
 /// and does not know the condition key iam:PolicyARN. The judges hold the policy as it is against every call and against what must be refused.
 fn printed_policy(space: &Space, path: &str) -> Result<(Value, BTreeSet<String>)> {
     let terms = space.terms()?;
-    let place = Place { terms: &terms, account: &space.account, path };
+    let place = Place { terms: &terms, boundary: None, account: &space.account, path };
     let text = OperatorPolicy::new(place).to_pretty_json();
     let actions = text.split('"').filter_map(|text| text.strip_prefix("iam:")).filter(|text| *text != "PolicyARN");
     let actions = actions.map(str::to_owned).collect();
@@ -303,7 +304,7 @@ async fn the_operator_needs_no_more_than_its_printed_policy(world: Arc<World>) -
     world.keep_secret(&key.secret_access_key);
     space.write_credentials(&key.access_key_id, &key.secret_access_key).await?;
     let mut spec = space.store_spec();
-    spec["iam"]["path"] = json!(path);
+    spec["aws"]["iamPath"] = json!(path);
     space.create_store(spec).await?;
 
     whole_life(&space).await?;

@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
+use aws_sdk_s3::{
+    error::ProvideErrorMetadata,
+    types::{ObjectCannedAcl, OwnershipControls, OwnershipControlsRule},
+};
 use backup_target_operator::{
     api::condition::{LEAST_PRIVILEGE, READY},
     names::VERIFY_AT_ANNOTATION,
@@ -27,6 +31,7 @@ tests![
     a_verification_leaves_no_more_than_was_asked_for,
     a_widened_bucket_is_noticed,
     a_proof_is_repeated_when_asked_for,
+    backups_cannot_be_made_public,
 ];
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -125,4 +130,31 @@ async fn a_proof_is_repeated_when_asked_for(world: Arc<World>) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Where a bucket has ACLs, the tier is for what a backup needs of them.
+async fn backups_cannot_be_made_public(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let rule = OwnershipControlsRule::builder().object_ownership("BucketOwnerPreferred".into()).build()?;
+    let controls = OwnershipControls::builder().rules(rule).build()?;
+    space.aws.s3.put_bucket_ownership_controls().bucket(&space.bucket).ownership_controls(controls).send().await?;
+    space.create_target("dataset-1", json!({"capabilities": ["ObjectAcls"]})).await?;
+    space.until("dataset-1", "verified", |target| has(target, "ObjectAcls", "True", "Verified")).await?;
+    let (s3, key) = (space.s3_with(&space.rclone_conf("dataset-1").await?), "backups/dataset-1/a");
+    s3.put_object().bucket(&space.bucket).key(key).body(Vec::from("a").into()).send().await?;
+    let ask = async |acl: Option<ObjectCannedAcl>, grant: Option<&str>| {
+        let request = s3.put_object_acl().bucket(&space.bucket).key(key).set_acl(acl);
+        let answer = request.set_grant_read(grant.map(str::to_owned)).send().await;
+        answer.map(drop).map_err(|error| error.code().unwrap_or_default().to_owned())
+    };
+    for acl in [ObjectCannedAcl::BucketOwnerFullControl, ObjectCannedAcl::Private] {
+        ensure!(ask(Some(acl.clone()), None).await.is_ok(), "{acl} is refused");
+    }
+    let refused = Err("AccessDenied".to_owned());
+    for acl in [ObjectCannedAcl::PublicRead, ObjectCannedAcl::AuthenticatedRead, ObjectCannedAcl::AwsExecRead] {
+        ensure!(ask(Some(acl.clone()), None).await == refused, "{acl} is allowed");
+    }
+    let everybody = "uri=http://acs.amazonaws.com/groups/global/AllUsers";
+    ensure!(ask(None, Some(everybody)).await == refused, "a grant to everybody is allowed");
+    Ok(())
 }

@@ -73,8 +73,9 @@ impl Lab {
         let stores = Api::<backup_target_operator::api::BackupStore>::all(self.control_plane.client()?);
         let spec = json!({
             "region": REGION,
-            "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
-            "iam": {"requestsPerSecond": 1000},
+            "endpoint": endpoint,
+            "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
+            "requestsPerSecond": 1000,
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;

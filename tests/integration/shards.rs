@@ -60,8 +60,9 @@ impl Shards {
         let endpoint = self.a.aws.url();
         let spec = json!({
             "region": REGION,
-            "endpoints": {"s3": endpoint, "iam": endpoint, "sts": endpoint},
-            "iam": {"requestsPerSecond": 1000},
+            "endpoint": endpoint,
+            "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
+            "requestsPerSecond": 1000,
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
         let metadata = json!({"name": "default", "labels": {"shard": "a"}});

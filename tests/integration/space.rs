@@ -23,12 +23,13 @@ pub use crate::testbed::objects::{
 };
 use crate::{
     testbed::{
-        aws::{Aws, REGION, ROOT_KEY},
+        aws::{REGION, ROOT_KEY},
         canary::Canary,
         install::NAMESPACE,
         objects::{merge, option},
         proxy::{Call, Proxy},
         rclone::Rclone,
+        seaweedfs,
         wait::wait_until,
     },
     world::World,
@@ -45,10 +46,21 @@ pub struct Space {
     pub bucket: String,
     pub store: String,
     pub account: String,
-    /// In front of this space's AWS.
+    /// What kind of store it is.
+    pub kind: Kind,
+    /// In front of this space's AWS, or of another store.
     pub aws_proxy: Proxy,
     /// The account's administrator.
     pub aws: Account,
+}
+
+/// The kinds of stores that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// AWS's stand-in, with an account for each space.
+    Aws,
+    /// SeaweedFS, which all spaces share.
+    SeaweedFs,
 }
 
 /// The administrator of one AWS account.
@@ -60,7 +72,12 @@ pub struct Account {
 impl Space {
     /// A space with a bucket, and a store that allows everything in it.
     pub async fn new(world: &Arc<World>) -> Result<Self> {
-        let space = Self::without_store(world).await?;
+        Self::on(Kind::Aws, world).await
+    }
+
+    /// The same on a store of that kind.
+    pub async fn on(kind: Kind, world: &Arc<World>) -> Result<Self> {
+        let space = Self::begin(kind, world).await?;
         space.create_bucket(&space.bucket).await?;
         space.create_store(space.store_spec()).await?;
         Ok(space)
@@ -68,6 +85,10 @@ impl Space {
 
     /// A space with nothing in it but its namespace, and credentials for the operator.
     pub async fn without_store(world: &Arc<World>) -> Result<Self> {
+        Self::begin(Kind::Aws, world).await
+    }
+
+    async fn begin(kind: Kind, world: &Arc<World>) -> Result<Self> {
         let number = world.next_number();
         let account = format!("{:012}", 100_000_000_000 + number);
         let space = Self {
@@ -75,13 +96,21 @@ impl Space {
             namespace: format!("team-{number}"),
             bucket: format!("bucket-{number}"),
             store: format!("store-{number}"),
-            aws_proxy: Proxy::start(&world.aws.upstream()).await?,
-            aws: Account::new(&world.aws, &account),
+            aws_proxy: Proxy::start(&match kind {
+                Kind::Aws => world.aws.upstream(),
+                Kind::SeaweedFs => world.seaweedfs.upstream(),
+            })
+            .await?,
+            aws: Account::new(kind, world, &account),
             account,
+            kind,
             world: world.clone(),
         };
         create(&Api::<Namespace>::all(space.client.clone()), json!({"metadata": {"name": space.namespace}})).await?;
-        space.write_credentials(&space.account, ROOT_KEY).await?;
+        match kind {
+            Kind::Aws => space.write_credentials(&space.account, ROOT_KEY).await?,
+            Kind::SeaweedFs => space.write_credentials(seaweedfs::ROOT_KEY, seaweedfs::ROOT_SECRET).await?,
+        }
         Ok(space)
     }
 
@@ -103,10 +132,10 @@ impl Space {
 
     pub fn store_spec(&self) -> Value {
         let url = self.aws_proxy.url();
-        json!({
+        let mut spec = json!({
             "region": REGION,
-            "endpoints": {"s3": url, "iam": url, "sts": url},
-            "iam": {"requestsPerSecond": 1000},
+            "endpoint": url,
+            "requestsPerSecond": 1000,
             "credentials": {"secretRef": {"name": self.store}},
             "allow": [{
                 "namespaces": {"names": [self.namespace]},
@@ -116,7 +145,15 @@ impl Space {
                 "retain": true,
                 "ancestorListing": "Allow",
             }],
-        })
+        });
+        merge(
+            &mut spec,
+            match self.kind {
+                Kind::Aws => json!({"aws": {"iamEndpoint": url, "stsEndpoint": url}}),
+                Kind::SeaweedFs => json!({"provider": "SeaweedFS"}),
+            },
+        );
+        spec
     }
 
     /// What the store says about all access.
@@ -303,8 +340,17 @@ impl Space {
     /// A backup that runs all the time with what a Secret holds now.
     pub async fn canary(&self, secret: &str, prefix: &str) -> Result<Canary> {
         let conf = self.rclone_conf(secret).await?;
-        let s3 = self.world.aws.s3_as(option(&conf, "access_key_id"), option(&conf, "secret_access_key"));
+        let s3 = self.s3_with(&conf);
         Ok(Canary::start(s3, &self.bucket, prefix))
+    }
+
+    /// S3 with the key in an rclone.conf.
+    pub fn s3_with(&self, conf: &str) -> aws_sdk_s3::Client {
+        let (id, secret) = (option(conf, "access_key_id"), option(conf, "secret_access_key"));
+        match self.kind {
+            Kind::Aws => self.world.aws.s3_as(id, secret),
+            Kind::SeaweedFs => self.world.seaweedfs.s3_as(id, secret),
+        }
     }
 
     /// The secrets of this space must appear in nothing that the operator prints.
@@ -370,8 +416,11 @@ impl Space {
 }
 
 impl Account {
-    fn new(aws: &Aws, id: &str) -> Self {
-        let (iam, s3) = aws.account(id);
+    fn new(kind: Kind, world: &World, id: &str) -> Self {
+        let (iam, s3) = match kind {
+            Kind::Aws => world.aws.account(id),
+            Kind::SeaweedFs => (world.seaweedfs.iam.clone(), world.seaweedfs.s3.clone()),
+        };
         Self { iam, s3 }
     }
 }

@@ -22,6 +22,7 @@ use crate::testbed::{
     operator::{Operator, Options},
     proxy::Proxy,
     run::Run,
+    seaweedfs::SeaweedFs,
 };
 
 /// Everything that runs while the tests do.
@@ -31,6 +32,7 @@ pub struct World {
     /// In front of the API server, for the operator alone.
     pub api: Proxy,
     pub aws: Aws,
+    pub seaweedfs: SeaweedFs,
     pub control_plane: ControlPlane,
     /// The administrator's client.
     pub client: Client,
@@ -41,7 +43,8 @@ pub struct World {
 impl World {
     pub async fn start() -> Result<Self> {
         let run = Run::begin("integration")?;
-        let (control_plane, aws) = tokio::try_join!(ControlPlane::start(&run), Aws::start(&run))?;
+        let (control_plane, aws, seaweedfs) =
+            tokio::try_join!(ControlPlane::start(&run), Aws::start(&run), SeaweedFs::start(&run))?;
         let api = Proxy::start(&control_plane.upstream()).await?;
         // The most talkative logs, so that a secret in any of them is seen.
         let options = Options { server: Some(api.url().to_owned()), ..Options::default() }
@@ -49,7 +52,8 @@ impl World {
             .env("LOG_FORMAT", "json");
         let operator = Operator::start(&control_plane, options).await?;
         let client = control_plane.client()?;
-        Ok(Self { operator, api, aws, control_plane, client, secrets: Mutex::default(), spaces: AtomicU64::new(1) })
+        let (secrets, spaces) = (Mutex::default(), AtomicU64::new(1));
+        Ok(Self { operator, api, aws, seaweedfs, control_plane, client, secrets, spaces })
     }
 
     /// A number that no other space of this world has.

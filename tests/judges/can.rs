@@ -88,7 +88,10 @@ pub enum Verb {
     Get,
     Put,
     Delete,
-    SetAcl,
+    SetAcl {
+        /// Whether it shows the object to nobody but its owner and the bucket's.
+        for_owners: bool,
+    },
     AbortUpload,
     SeeParts,
 }
@@ -124,7 +127,7 @@ impl Declared {
     fn may(&self, verb: Verb) -> bool {
         match verb {
             Verb::Get | Verb::Put | Verb::Delete => true,
-            Verb::SetAcl => self.has(Capability::ObjectAcls),
+            Verb::SetAcl { for_owners } => for_owners && self.has(Capability::ObjectAcls),
             Verb::AbortUpload | Verb::SeeParts => self.has(Capability::MultipartUploads),
         }
     }

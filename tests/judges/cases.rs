@@ -261,6 +261,10 @@ fn circumstances(form: Form, bucket: &str, inside: &str) -> Vec<Request> {
             requests.push(Request { own_bucket: false, ..request });
         }
     }
+    for acl in [None, Some("private"), Some("public-read"), Some("authenticated-read")] {
+        let acl = acl.map(str::to_owned);
+        requests.push(Request { acl, ..Request::object("s3:PutObjectAcl", bucket, inside) });
+    }
     for region in ["eu-central-1", "EU", "us-east-1", "eu-central-10"] {
         requests.push(Request { location: Some(region.to_owned()), ..on_bucket("s3:CreateBucket", bucket) });
     }

@@ -130,7 +130,8 @@ fn telling_apart(one: &Value, other: &Value) -> Vec<Request> {
             Place::Bucket(_) => (&BUCKET_ACTIONS[..], "s3:ListBucketVersions"),
             _ => (&OBJECT_ACTIONS[..], "s3:GetObjectVersion"),
         };
-        requests.extend(actions.iter().chain([&added]).map(|action| Request::new(action, place.clone())));
+        let asked = actions.iter().chain([&added]).map(|action| Request::new(action, place.clone()));
+        requests.extend(asked.flat_map(|request| with_acls(request, &statements)));
         if let Place::Bucket(bucket) = &place {
             requests.extend(listings(bucket, &statements));
         }
@@ -139,12 +140,25 @@ fn telling_apart(one: &Value, other: &Value) -> Vec<Request> {
     requests.into_iter().flat_map(both).collect()
 }
 
+/// The values that a condition key is compared with.
+fn values<'a>(statements: &'a [&Value], wanted: &'static str) -> impl Iterator<Item = String> + 'a {
+    let operators = statements.iter().filter_map(|statement| statement["Condition"].as_object());
+    let tests = operators.flat_map(|operators| operators.values()).filter_map(Value::as_object).flatten();
+    tests.filter(move |(key, _)| key.eq_ignore_ascii_case(wanted)).flat_map(|(_, values)| texts(values))
+}
+
+/// The same with each ACL that a condition may speak of, where the request can carry one.
+fn with_acls(request: Request, statements: &[&Value]) -> Vec<Request> {
+    if !["s3:PutObject", "s3:PutObjectAcl", "s3:CreateBucket"].contains(&request.action) {
+        return vec![request];
+    }
+    let mut acls: BTreeSet<Option<String>> = [None, Some("public-read".to_owned())].into();
+    acls.extend(values(statements, "s3:x-amz-acl").flat_map(|value| edges(&value)).map(Some));
+    acls.into_iter().map(|acl| Request { acl, ..request.clone() }).collect()
+}
+
 fn listings(bucket: &str, statements: &[&Value]) -> Vec<Request> {
-    let values = |wanted: &'static str| {
-        let operators = statements.iter().filter_map(|statement| statement["Condition"].as_object());
-        let tests = operators.flat_map(|operators| operators.values()).filter_map(Value::as_object).flatten();
-        tests.filter(move |(key, _)| key.eq_ignore_ascii_case(wanted)).flat_map(|(_, values)| texts(values))
-    };
+    let values = |wanted: &'static str| values(statements, wanted);
     // Of other buckets it is enough whether something can be listed at all, and how.
     let ours = bucket == BUCKET;
     let some = |value: String| if ours { edges(&value) } else { [value.replace('*', "x")].into() };

@@ -2,12 +2,13 @@
 //! whoever would take its key.
 
 use backup_target_operator::{
-    access::{
-        Terms,
-        operator::{OperatorPolicy, Place},
-    },
+    access::Terms,
     api::backup_store::BackupStoreSpec,
     names::tag::{HOLD, RETAINED, UID},
+    provider::aws::{
+        operator_policy::{OperatorPolicy, Place},
+        settings::Settings,
+    },
 };
 use serde_json::{Value, json};
 
@@ -45,10 +46,11 @@ fn policy(path: &str) -> String {
 
 /// The policy of the operator for a store, with a boundary or without.
 fn printed(bounded: bool) -> Value {
-    let iam = if bounded { json!({"permissionsBoundary": boundary()}) } else { json!({}) };
-    let spec: BackupStoreSpec = serde_json::from_value(json!({"region": "eu-central-1", "iam": iam})).expect("a spec");
+    let aws = if bounded { json!({"permissionsBoundary": boundary()}) } else { json!({}) };
+    let spec: BackupStoreSpec = serde_json::from_value(json!({"region": "eu-central-1", "aws": aws})).expect("a spec");
     let terms = Terms::parse(&spec, None).expect("valid");
-    let place = Place { terms: &terms, account: ACCOUNT, path: PATH };
+    let settings = Settings::parse(&spec).expect("valid");
+    let place = Place { terms: &terms, boundary: settings.boundary.as_ref(), account: ACCOUNT, path: PATH };
     serde_json::from_str(&OperatorPolicy::new(place).to_pretty_json()).expect("JSON")
 }
 

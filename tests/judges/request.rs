@@ -11,6 +11,8 @@ pub struct Request {
     pub listing: Listing,
     /// `LocationConstraint` of `CreateBucket`.
     pub location: Option<String>,
+    /// Canned ACL of what is written, and of what sets one.
+    pub acl: Option<String>,
     pub asker: Asker,
     pub over_tls: bool,
     pub own_bucket: bool,
@@ -55,6 +57,7 @@ impl Request {
             place,
             listing: Listing::default(),
             location: None,
+            acl: (action == "s3:PutObjectAcl").then(|| "bucket-owner-full-control".to_owned()),
             asker: Asker::Holder,
             over_tls: true,
             own_bucket: true,
@@ -97,12 +100,27 @@ impl Request {
                 Deed::Create { bucket: bucket.clone(), region: self.location.clone() }
             }
             ("s3:ListAllMyBuckets", Place::Account) => Deed::SeeBuckets,
-            (action, Place::Object(bucket, name)) => match verb(action) {
+            (action, Place::Object(bucket, name)) => match self.verb(action) {
                 Some(verb) => Deed::Object { bucket: bucket.clone(), name: name.clone(), verb },
                 None => Deed::Other,
             },
             _ => Deed::Other,
         }
+    }
+
+    fn verb(&self, action: &str) -> Option<Verb> {
+        let shows_nobody = ["private", "bucket-owner-full-control"];
+        Some(match action {
+            "s3:GetObject" => Verb::Get,
+            "s3:PutObject" => Verb::Put,
+            "s3:DeleteObject" => Verb::Delete,
+            "s3:PutObjectAcl" => {
+                Verb::SetAcl { for_owners: self.acl.as_deref().is_some_and(|acl| shows_nobody.contains(&acl)) }
+            }
+            "s3:AbortMultipartUpload" => Verb::AbortUpload,
+            "s3:ListMultipartUploadParts" => Verb::SeeParts,
+            _ => return None,
+        })
     }
 }
 
@@ -124,16 +142,4 @@ pub fn folder(text: &str) -> Option<Folder> {
         return Some(Folder(Vec::new()));
     }
     Some(Folder(text.strip_suffix('/')?.split('/').map(str::to_owned).collect()))
-}
-
-fn verb(action: &str) -> Option<Verb> {
-    Some(match action {
-        "s3:GetObject" => Verb::Get,
-        "s3:PutObject" => Verb::Put,
-        "s3:DeleteObject" => Verb::Delete,
-        "s3:PutObjectAcl" => Verb::SetAcl,
-        "s3:AbortMultipartUpload" => Verb::AbortUpload,
-        "s3:ListMultipartUploadParts" => Verb::SeeParts,
-        _ => return None,
-    })
 }

@@ -40,7 +40,7 @@ pub async fn send(clients: &Clients, request: &Request) -> Result<Option<Answer>
     };
     match &request.place {
         Place::Bucket(bucket) => on_bucket(s3, request, bucket).await.transpose(),
-        Place::Object(bucket, key) => on_object(s3, request.action, bucket, key).await.transpose(),
+        Place::Object(bucket, key) => on_object(s3, request, bucket, key).await.transpose(),
         Place::Account => Ok(Some(answer(s3.list_buckets().send().await)?)),
         Place::User(name) if request.action == "iam:CreateUser" => {
             Ok(Some(answer(iam.create_user().user_name(name).send().await)?))
@@ -49,16 +49,16 @@ pub async fn send(clients: &Clients, request: &Request) -> Result<Option<Answer>
     }
 }
 
-async fn on_object(s3: &Client, action: &str, bucket: &str, key: &str) -> Option<Result<Answer>> {
+async fn on_object(s3: &Client, asked: &Request, bucket: &str, key: &str) -> Option<Result<Answer>> {
     // Of an upload and of a version that do not exist: who may ask learns just that.
     let nothing = "00000000000000000000000000000000";
-    Some(match action {
+    Some(match asked.action {
         "s3:GetObject" => answer(s3.get_object().bucket(bucket).key(key).send().await),
         "s3:PutObject" => answer(s3.put_object().bucket(bucket).key(key).send().await),
         "s3:DeleteObject" => answer(s3.delete_object().bucket(bucket).key(key).send().await),
         "s3:PutObjectAcl" => {
             let request = s3.put_object_acl().bucket(bucket).key(key);
-            answer(request.acl(ObjectCannedAcl::BucketOwnerFullControl).send().await)
+            answer(request.set_acl(asked.acl.as_deref().map(ObjectCannedAcl::from)).send().await)
         }
         "s3:AbortMultipartUpload" => {
             answer(s3.abort_multipart_upload().bucket(bucket).key(key).upload_id(nothing).send().await)

@@ -107,6 +107,7 @@ fn request(request: &Request, cloud: &str) -> Value {
         ("s3:delimiter", listing.delimiter.as_deref()),
         ("s3:max-keys", max_keys.as_deref()),
         ("s3:locationconstraint", request.location.as_deref()),
+        ("s3:x-amz-acl", request.acl.as_deref()),
         ("aws:SecureTransport", Some(if request.over_tls { "true" } else { "false" })),
         ("s3:ResourceAccount", Some(owner)),
         ("aws:TokenIssueTime", request.by_session.then_some("2026-01-01T00:00:00Z")),

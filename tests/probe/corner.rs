@@ -19,7 +19,8 @@ use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms, rclone::AccessKey},
     api::Capability,
     fence::Fence,
-    probe::{AWS, DEADLINE, Depth, Marks, Plan, Proof, Reach, prove},
+    probe::{DEADLINE, Depth, Marks, Plan, Proof, Reach, prove},
+    provider::aws::amazon::ANSWERS,
 };
 use serde_json::{Value, json};
 
@@ -171,7 +172,8 @@ impl Corner {
     /// One proof with that key, and the calls that it took.
     pub async fn prove(&self, access: &Access, key: &AccessKey, depth: Depth) -> (Proof, Vec<Call>) {
         let mark = self.proxy.mark();
-        let proof = self.prove_at(self.proxy.url(), key, Plan::new(&AWS, access, &[], MARKS, depth), DEADLINE).await;
+        let proof =
+            self.prove_at(self.proxy.url(), key, Plan::new(&ANSWERS, access, &[], MARKS, depth), DEADLINE).await;
         (proof, self.proxy.calls_since(mark, |_| true))
     }
 
@@ -179,7 +181,7 @@ impl Corner {
     pub async fn prove_at(&self, url: &str, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
         let fence = Fence::default();
         let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url), fence: &fence };
-        prove(reach, &AWS, key, plan, deadline).await
+        prove(reach, &ANSWERS, key, plan, deadline).await
     }
 
     /// All that is in the account's buckets: objects with what changes when they are written, their ACLs, their versions,

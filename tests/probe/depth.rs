@@ -84,17 +84,20 @@ async fn what_a_broken_proof_left_is_removed(world: Arc<World>) -> Result<()> {
     let before = corner.everything().await?;
     let access = corner.access(&[Capability::MultipartUploads]);
     let key = corner.key_for(&access).await?;
-    {
-        let _fault =
-            corner.proxy.fault(Fault::S3Error(403, "AccessDenied"), |call| call.method == hyper::Method::DELETE);
-        let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
-        ensure!(!proof.complete(), "nothing could be deleted");
-        let left = corner.everything().await?.iter().filter(|seen| seen.contains(UID)).count();
-        ensure!(left == 3, "the object, its version and an upload: {:#?}", corner.everything().await?);
+    // After publication no proof writes any more, and there may be no other.
+    for next in [Depth::Write, Depth::Quiet] {
+        {
+            let _fault =
+                corner.proxy.fault(Fault::S3Error(403, "AccessDenied"), |call| call.method == hyper::Method::DELETE);
+            let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
+            ensure!(!proof.complete(), "nothing could be deleted");
+            let left = corner.everything().await?.iter().filter(|seen| seen.contains(UID)).count();
+            ensure!(left == 3, "the object, its version and an upload: {:#?}", corner.everything().await?);
+        }
+        let (proof, _) = corner.prove(&access, &key, next).await;
+        ensure!(proof.complete(), "{:#?}", texts(proof.findings()));
+        ensure!(corner.everything().await? == before, "{next:?}: {:#?}", corner.everything().await?);
     }
-    let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
-    ensure!(proof.complete(), "{:#?}", texts(proof.findings()));
-    ensure!(corner.everything().await? == before, "{:#?}", corner.everything().await?);
     Ok(())
 }
 
@@ -108,6 +111,8 @@ async fn an_object_of_somebody_else_is_left_alone(world: Arc<World>) -> Result<(
         let before = corner.everything().await?;
         let (proof, _) = corner.prove(&access, &key, Depth::Write).await;
         ensure!(matches!(proof.tier(Tier::BaseAccess), Standing::Unknown(_)), "{:#?}", texts(proof.findings()));
+        ensure!(corner.everything().await? == before, "{content}");
+        corner.prove(&access, &key, Depth::Quiet).await;
         ensure!(corner.everything().await? == before, "{content}");
     }
     Ok(())

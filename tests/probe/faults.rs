@@ -12,7 +12,8 @@ use anyhow::{Result, ensure};
 use backup_target_operator::{
     access::rclone::AccessKey,
     api::{Capability, Tier},
-    probe::{AWS, DEADLINE, Depth, Limits, Plan, Reading, Standing},
+    probe::{DEADLINE, Depth, Limits, Plan, Reading, Standing},
+    provider::aws::amazon::ANSWERS,
 };
 use hyper::Method;
 
@@ -106,7 +107,7 @@ async fn throttled_and_unreachable_stores_are_left_alone(world: Arc<World>) -> R
         ensure!(proof.findings()[0].reading == reading, "{fault:?}: {:?}", proof.findings()[0].reading);
         ensure!(matches!(proof.tier(Tier::BaseAccess), Standing::NotYet(_)), "{fault:?}");
     }
-    let plan = Plan::new(&AWS, &access, &[], MARKS, Depth::Write);
+    let plan = Plan::new(&ANSWERS, &access, &[], MARKS, Depth::Write);
     let proof = corner.prove_at("http://127.0.0.1:9", &key, plan, DEADLINE).await;
     ensure!(proof.findings()[0].reading == Reading::Unreachable && !proof.publishable(), "nobody is there");
     Ok(())
@@ -126,7 +127,7 @@ async fn no_request_begins_after_the_deadline(world: Arc<World>) -> Result<()> {
     let corner = Corner::new(&world).await?;
     let access = corner.access(NO_CAPABILITIES);
     let key = corner.key_for(&access).await?;
-    let plan = Plan::new(&AWS, &access, &[], MARKS, Depth::Write);
+    let plan = Plan::new(&ANSWERS, &access, &[], MARKS, Depth::Write);
     let proof = corner.prove_at(corner.proxy.url(), &key, plan, Duration::ZERO).await;
     ensure!(corner.proxy.calls(|_| true).is_empty() && !proof.publishable(), "{:#?}", texts(proof.findings()));
     let Standing::NotYet(why) = proof.tier(Tier::BaseAccess) else { anyhow::bail!("{proof:#?}") };

@@ -16,12 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    child::command,
-    program,
-    tools::{project, tool},
-    wait::wait_until,
-};
+use super::{tools::project, wait::wait_until};
 
 /// The operator's own namespace.
 pub const NAMESPACE: &str = "backup-target-system";
@@ -35,12 +30,13 @@ const CLUSTER_SCOPED: [&str; 8] = [
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 ];
+/// What the chart renders with no values of anybody's.
+const CHART_BY_DEFAULT: &str = "tests/chart/defaults.yaml";
 /// The name under which the chart is installed.
 pub const RELEASE: &str = "backup-target-operator";
 /// Longer than any testbed is left running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 60 * 60;
 const ESTABLISHED: Duration = Duration::from_secs(20);
-const HELM: Duration = Duration::from_mins(1);
 
 /// Applies every CRD of a folder and waits until the API serves it.
 pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
@@ -69,12 +65,13 @@ pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Applies what the chart grants and forbids: the `ServiceAccount`, the RBAC objects and the admission policy. `home` is where
-/// helm may keep its files.
-pub async fn rights(client: &Client, home: &Path) -> Result<()> {
+/// Applies what the chart grants and forbids: the `ServiceAccount`, the RBAC objects and the admission policies. They are taken from
+/// what the chart renders by default, which a test of the chart keeps true; so whoever needs only them needs no Helm.
+pub async fn rights(client: &Client) -> Result<()> {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     apply(client, namespace).await?;
-    for object in rendered_chart(home).await? {
+    let rendered = objects(&fs::read_to_string(project().join(CHART_BY_DEFAULT))?)?;
+    for object in rendered {
         let group = object["apiVersion"].as_str().unwrap_or_default();
         let rules = ["rbac.authorization.k8s.io/", "admissionregistration.k8s.io/"];
         if object["kind"] == "ServiceAccount" || rules.iter().any(|rule| group.starts_with(rule)) {
@@ -93,17 +90,6 @@ pub async fn operator_token(client: &Client) -> Result<String> {
     };
     let answer = api.create_token_request(RELEASE, &PostParams::default(), &request).await?;
     Ok(answer.status.context("the API server gave no token")?.token)
-}
-
-async fn rendered_chart(home: &Path) -> Result<Vec<Value>> {
-    let mut helm = command(tool("helm")?);
-    helm.env("HOME", home)
-        .args(["template", RELEASE])
-        .arg(project().join("charts").join(RELEASE))
-        // The CRDs are not among the rights; a chart without its copy of them renders all the same.
-        .args(["--namespace", NAMESPACE, "--set", "crds.enabled=false,image.repository=none"]);
-    let rendered = program::run("helm", helm, HELM).await?.succeeded().context("failed to render the chart")?;
-    objects(&rendered).context("failed to read the rendered chart")
 }
 
 /// Applies one object of any kind.

@@ -68,7 +68,7 @@ impl ControlPlane {
         let control_plane = Self::bare(run).await?;
         let client = control_plane.client()?;
         Box::pin(install::crds(&client, &project().join("crds"))).await?;
-        Box::pin(install::rights(&client, &control_plane.room)).await?;
+        Box::pin(install::rights(&client)).await?;
         Ok(control_plane)
     }
 

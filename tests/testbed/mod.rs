@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod rclone;
 pub mod rights;
 pub mod run;
+pub mod seaweedfs;
 pub mod story;
 pub mod tools;
 pub mod tunnel;

@@ -24,8 +24,9 @@ pub fn store(url: &str) -> Vec<Value> {
             "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "default"},
             "spec": {
                 "region": REGION,
-                "endpoints": {"s3": url, "iam": url, "sts": url},
-                "iam": {"requestsPerSecond": 1000},
+                "endpoint": url,
+            "aws": {"iamEndpoint": url, "stsEndpoint": url},
+                "requestsPerSecond": 1000,
                 "credentials": {"secretRef": {"name": "aws-credentials"}},
                 "allow": [{
                     "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["clusters/prod/{namespace}/"],

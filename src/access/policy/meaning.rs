@@ -210,8 +210,8 @@ fn read_conditions(block: &Value) -> Option<Vec<Conditions>> {
 
 const TRANSPORT: &str = "aws:SecureTransport";
 const SESSION: &str = "aws:TokenIssueTime";
-const KEYS: [&str; 6] =
-    ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:ResourceAccount", TRANSPORT, SESSION];
+const KEYS: [&str; 7] =
+    ["s3:prefix", "s3:delimiter", "s3:locationconstraint", "s3:x-amz-acl", "s3:ResourceAccount", TRANSPORT, SESSION];
 
 /// Whether requests for the action carry the key at all; a condition on any other key fits none
 /// (docs/decisions/policy.md).
@@ -219,6 +219,7 @@ fn knows(action: &str, key: &str) -> bool {
     match key {
         "s3:prefix" | "s3:delimiter" => action == "s3:ListBucket",
         "s3:locationconstraint" => action == "s3:CreateBucket",
+        "s3:x-amz-acl" => ["s3:PutObject", "s3:PutObjectAcl", "s3:CreateBucket"].contains(&action),
         _ => true,
     }
 }

@@ -17,14 +17,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Access, Terms, hex};
-use crate::api::backup_target::PolicyForm;
 use statement::Statement;
-
-/// The most that all inline policies of an IAM user may have together, in characters that are not white space
-/// (docs/decisions/policy.md).
-pub const INLINE_LIMIT: usize = 2_048;
-/// The most that a managed policy may have, counted in the same way.
-pub const MANAGED_LIMIT: usize = 6_144;
 
 /// A policy document in canonical form. Two are equal when they mean the same. It never changes, so its text and what follows
 /// from that are worked out once, and clones share them.
@@ -130,17 +123,6 @@ impl PolicyDocument {
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.text.chars().filter(|c| !c.is_whitespace()).count()
-    }
-
-    /// How it can be attached to a principal; `None` when it is too large for every way.
-    #[must_use]
-    pub fn form(&self) -> Option<PolicyForm> {
-        let size = self.size();
-        if size <= INLINE_LIMIT {
-            Some(PolicyForm::Inline)
-        } else {
-            (size <= MANAGED_LIMIT).then_some(PolicyForm::Managed)
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::access::{
     Access, Terms,
-    rights::{On, Right, When, rights},
+    rights::{FOR_OWNERS, On, Right, When, rights},
 };
 
 /// One statement. The order of fields is the order in which statements stand, and in which they are written.
@@ -155,6 +155,7 @@ impl Statement {
                 Some(region) => self.only_if("StringEquals", "s3:locationconstraint", [region]),
                 None => self,
             },
+            When::ForOwners => self.only_if("StringEquals", "s3:x-amz-acl", FOR_OWNERS),
             When::Always | When::Within => self,
         }
     }
@@ -207,11 +208,12 @@ const CREATE: &str = "CreateBucket";
 fn sid(right: &Right) -> &'static str {
     match (right.on, right.when) {
         (On::Account, _) => ACCOUNT,
+        (On::Objects, When::ForOwners) => "Acls",
         (On::Objects, _) => "Objects",
         (On::Bucket, When::Within) => "ListFolder",
         (On::Bucket, When::OnTheWay) => "ListOnTheWay",
         (On::Bucket, When::InRegion) => CREATE,
-        (On::Bucket, When::Always) => "Bucket",
+        (On::Bucket, When::Always | When::ForOwners) => "Bucket",
     }
 }
 

@@ -133,8 +133,11 @@ fn stores(arguments: &Arguments, input: &Input, outputs: &BTreeSet<Output>, page
     }
     for (origin, object) in &input.stores {
         match Store::new(object, arguments) {
+            Ok(store) if !store.has_policies() && arguments.output.contains(&Output::All) => {
+                page.note(format!("{}: no operator-policy and no boundary, which its provider has not", origin.object));
+            }
             Ok(store) if store.path.is_none() && arguments.output.contains(&Output::All) => {
-                page.note(format!("{}: no operator-policy without spec.iam.path or --cluster-id", origin.object));
+                page.note(format!("{}: no operator-policy without spec.aws.iamPath or --cluster-id", origin.object));
                 page.add(origin, store.render(Output::Boundary));
             }
             Ok(store) => outputs.iter().for_each(|output| page.add(origin, store.render(*output))),

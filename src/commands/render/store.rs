@@ -4,18 +4,20 @@ use kube::ResourceExt;
 
 use super::{Arguments, Input, Output, Part};
 use crate::{
-    access::{
-        Terms,
-        meeting::meetings,
-        operator::{self, OperatorPolicy, Place},
-        policy::MANAGED_LIMIT,
-        terms::AccountId,
-    },
+    access::{Partition, Terms, meeting::meetings, terms::AccountId},
     api::{
         BackupStore, BackupTarget, Capability,
-        backup_store::{AllowRule, BackupStoreSpec, NamespaceRule},
+        backup_store::{AllowRule, BackupStoreSpec, NamespaceRule, Provider},
     },
     names,
+    provider::{
+        self, Limits,
+        aws::{
+            dialect::MANAGED_LIMIT,
+            operator_policy::{self, OperatorPolicy, Place},
+            settings::{BoundaryArn, Settings},
+        },
+    },
 };
 
 /// Region of the store that stands in.
@@ -25,6 +27,10 @@ pub const DEFAULT_REGION: &str = "us-east-1";
 pub struct Store {
     pub spec: BackupStoreSpec,
     pub terms: Terms,
+    /// What the store can do.
+    pub limits: &'static Limits,
+    /// What its administrator says about IAM users.
+    pub settings: Settings,
     pub name: String,
     /// The AWS account, where something says it.
     pub account: Option<String>,
@@ -59,17 +65,24 @@ impl Store {
         account: Option<String>,
         arguments: &Arguments,
     ) -> Result<Self, String> {
-        let terms = Terms::parse(&spec, None).map_err(|invalid| format!("BackupStore {name}: {invalid}"))?;
-        let bounded = terms.boundary.as_ref().and_then(|boundary| boundary.account().map(str::to_owned));
+        let invalid = |invalid| format!("BackupStore {name}: {invalid}");
+        let settings = Settings::parse(&spec).map_err(invalid)?;
+        // Of a partition that its region does not tell, the boundary does.
+        let known_arn = settings.boundary.as_ref().map(BoundaryArn::as_str);
+        let terms = Terms::parse(&spec, None).map_err(invalid)?;
+        let terms = Terms { partition: Partition::of(terms.region.as_str(), known_arn), ..terms };
+        let bounded = settings.boundary.as_ref().and_then(|boundary| boundary.account().map(str::to_owned));
         let by_cluster = arguments.cluster_id.as_deref().map(names::default_path);
         let account = arguments.account.clone().or(account).or(bounded);
         let own = account.as_deref().and_then(|account| AccountId::parse(account).ok());
-        let bucket_owner = if spec.policy.resource_account.is_none() { own } else { terms.bucket_owner.clone() };
+        let bucket_owner = if spec.aws.bucket_owner.is_none() { own } else { terms.bucket_owner.clone() };
         Ok(Self {
-            path: terms.path.as_ref().map(ToString::to_string).or(by_cluster),
+            path: settings.path.as_ref().map(ToString::to_string).or(by_cluster),
             account,
             terms: Terms { bucket_owner, ..terms },
             cluster: arguments.cluster_id.clone(),
+            limits: provider::limits(spec.provider),
+            settings,
             spec,
             name,
         })
@@ -82,14 +95,26 @@ impl Store {
 
     /// What the operator knows and this program does not.
     pub fn about_the_account(&self) -> Vec<String> {
-        let unknown = self.terms.bucket_owner.is_none() && self.spec.policy.resource_account.is_none();
+        let unknown = self.terms.bucket_owner.is_none() && self.spec.aws.bucket_owner.is_none();
         let note = "the AWS account is not known, so the condition s3:ResourceAccount, with which the operator pins the buckets to \
                     it, is not shown; give --account";
         unknown.then(|| note.to_owned()).into_iter().collect()
     }
 
+    /// Whether there is anything to print of the store itself.
+    pub fn has_policies(&self) -> bool {
+        self.spec.provider == Provider::Aws
+    }
+
     /// One output of the store itself.
     pub fn render(&self, output: Output) -> Result<Part, String> {
+        if !self.has_policies() {
+            return Err(format!(
+                "spec.provider: {} takes no policy for the operator and no boundary; its credentials are an administrator's \
+                 (docs/administrator.md)",
+                self.limits.words.account
+            ));
+        }
         match output {
             Output::Boundary => self.boundary(),
             _ => self.operator_policy(),
@@ -99,7 +124,7 @@ impl Store {
 
     fn operator_policy(&self) -> Result<Part, String> {
         let path = self.path.as_deref().ok_or(
-            "spec.iam.path: the store names none, so it depends on the cluster; give --cluster-id (chart value clusterId, or \
+            "spec.aws.iamPath: the store names none, so it depends on the cluster; give --cluster-id (chart value clusterId, or \
              the UID of the namespace kube-system)",
         )?;
         let mut notes = Vec::new();
@@ -107,26 +132,27 @@ impl Store {
             notes.push("the account is not known, so the policy says *; give --account to name it".to_owned());
             "*"
         });
-        match &self.terms.boundary {
+        match &self.settings.boundary {
             None => notes.push(
-                "without spec.iam.permissionsBoundary, whoever has the operator's credentials can give any right to users \
+                "without spec.aws.permissionsBoundary, whoever has the operator's credentials can give any right to users \
                  under the path; -o boundary prints a boundary"
                     .to_owned(),
             ),
             Some(boundary) if boundary.path().starts_with(path) => {
                 return Err(format!(
-                    "spec.iam.permissionsBoundary: it lies under {path}, where the operator may change policies; move it to \
+                    "spec.aws.permissionsBoundary: it lies under {path}, where the operator may change policies; move it to \
                      another path"
                 ));
             }
             Some(_) => {}
         }
-        let policy = OperatorPolicy::new(Place { terms: &self.terms, account, path });
+        let policy =
+            OperatorPolicy::new(Place { terms: &self.terms, boundary: self.settings.boundary.as_ref(), account, path });
         Ok(Part { title: "policy of the operator".to_owned(), text: policy.to_pretty_json(), notes })
     }
 
     fn boundary(&self) -> Result<Part, String> {
-        let (document, mut notes) = operator::boundary(&self.terms, &self.spec, self.cluster.as_deref())
+        let (document, mut notes) = operator_policy::boundary(&self.terms, &self.spec, self.cluster.as_deref())
             .map_err(|invalid| invalid.to_string())?;
         notes.extend(self.about_the_account());
         if document.is_empty() {
@@ -150,10 +176,13 @@ fn permissive(target: &BackupTarget, arguments: &Arguments) -> BackupStoreSpec {
     BackupStoreSpec {
         provider: crate::api::backup_store::Provider::default(),
         region: arguments.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned()),
-        endpoints: crate::api::backup_store::Endpoints::default(),
+        endpoint: None,
+        allow_insecure: false,
         credentials: None,
-        iam: crate::api::backup_store::IamSettings::default(),
-        policy: crate::api::backup_store::PolicyOptions::default(),
+        requests_per_second: 1,
+        max_principals: None,
+        tls_only: false,
+        aws: crate::api::backup_store::AwsSettings::default(),
         allow: vec![AllowRule {
             namespaces: NamespaceRule { names: vec![namespace], ..NamespaceRule::default() },
             buckets: vec![target.spec.bucket.clone()],

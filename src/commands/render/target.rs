@@ -11,7 +11,6 @@ use crate::{
     access::{
         Access, Invalid, PolicyDocument,
         allow::{CLUSTER, Namespace, need_namespace},
-        policy::{INLINE_LIMIT, MANAGED_LIMIT},
         rclone::AccessKey,
         rights::{Right, rights},
     },
@@ -65,6 +64,8 @@ impl Target {
             status: &BackupTargetStatus::default(),
             rules: &store.spec.allow,
             terms: &store.terms,
+            limits: store.limits,
+            bound: None,
             namespace: &namespace,
             // How many there are in the cluster, no file says.
             rivals: &[],
@@ -73,10 +74,10 @@ impl Target {
             now: now(),
         };
         match decide::decide(facts).map_err(|invalid| invalid.to_string())? {
-            Goal::Provide(provide) if provide.document.form().is_none() => Err(format!(
-                "spec.prefix: the policy has {} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix \
-                 or set ancestorListing: Deny",
-                provide.document.size()
+            Goal::Provide(provide) if store.limits.form(&provide.document).is_none() => Err(format!(
+                "spec.prefix: the policy has {} characters, and it may have {}; shorten the prefix or set ancestorListing: Deny",
+                provide.document.size(),
+                store.limits.largest_document()
             )),
             Goal::Provide(provide) => Ok(Self { object: object.clone(), provide, store }),
             Goal::Withhold { why } => {
@@ -113,10 +114,13 @@ impl Target {
 
     fn policy(&self) -> Part {
         let document = &self.provide.document;
-        let (form, limit) = match document.form() {
-            Some(PolicyForm::Inline) => ("inline policy", INLINE_LIMIT),
-            Some(PolicyForm::Managed) | None => ("managed policy", MANAGED_LIMIT),
+        let limits = self.store.limits;
+        let form = match limits.form(document) {
+            Some(PolicyForm::Inline) => "inline policy",
+            Some(PolicyForm::Managed) | None => "managed policy",
         };
+        let fits = |(known, _): &&(PolicyForm, usize)| Some(*known) == limits.form(document);
+        let limit = limits.forms.iter().find(fits).map_or_else(|| limits.largest_document(), |(_, limit)| *limit);
         let title = format!("{form} ({} of {limit} characters)", document.size());
         let notes = self.store.about_the_account().into_iter().chain(self.about_the_bucket()).collect();
         Part { title, text: document.to_pretty_json(), notes }

@@ -8,9 +8,9 @@ use tracing::{info, warn};
 use super::report::{Facts, Identity, report};
 use crate::{
     api::{
-        BackupStore,
+        BackupStore, Reason,
         backup_store::BackupStoreStatus,
-        condition::{self, READY, reason},
+        condition::{self, READY},
     },
     cluster::{self, Note},
     controller::{
@@ -113,7 +113,7 @@ fn settle(context: &Context, uid: &str, written: Result<(), cluster::Error>) -> 
 async fn check(context: &Context, store: &BackupStore) -> Result<Identity, Error> {
     let connection = connect(context, store).await?;
     connection.terms(&store.spec)?;
-    Ok(Identity { account_id: connection.account_id.clone(), skew: connection.iam.clock().skew() })
+    Ok(Identity { account_id: connection.identity.account.clone(), skew: connection.provider.clock().skew() })
 }
 
 /// Writes status, if it says something new. Some time is returned when the count has to wait for its turn.
@@ -140,11 +140,12 @@ async fn note_change(context: &Context, store: &BackupStore, before: &BackupStor
     let ready = |status: &BackupStoreStatus| condition::find(&status.conditions, READY).cloned();
     let (old, new) = (ready(before), ready(after));
     let Some(new) = new.filter(|new| old.is_none_or(|old| old.reason != new.reason)) else { return };
-    let well = new.status == "True" && new.reason != reason::CLOCK_SKEWED;
+    let well = new.status == "True" && Reason::of(&new) != Some(Reason::ClockSkewed);
     if well {
         info!(store = store.name_any(), reason = new.reason, "{}", new.message);
     } else {
         warn!(store = store.name_any(), reason = new.reason, "{}", new.message);
     }
-    context.cluster.publish(store, &Note { warning: !well, reason: new.reason, message: new.message }).await;
+    let Some(reason) = Reason::of(&new) else { return };
+    context.cluster.publish(store, &Note { warning: !well, reason, message: new.message }).await;
 }

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use crate::{
     access::meeting::meetings,
     api::{
-        BackupStore,
+        BackupStore, Reason,
         backup_store::BackupStoreStatus,
-        condition::{BOUNDED, Conditions, FOLDERS_APART, READY, RECONCILING, STALLED, Truth, reason},
+        condition::{BOUNDED, Conditions, FOLDERS_APART, READY, RECONCILING, STALLED, Truth},
     },
     controller::{connection::Error, looks::drift_interval, retry::Retry},
-    names,
-    store::clock::Skew,
+    provider::{self, Bound, clock::Skew},
 };
 
 /// What the store's credentials answered with.
@@ -38,7 +37,6 @@ pub struct Facts<'a> {
     pub targets: usize,
     /// How many of them have a principal.
     pub principals: usize,
-    /// Now.
     pub now: Timestamp,
 }
 
@@ -46,6 +44,7 @@ pub struct Facts<'a> {
 #[must_use]
 pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStoreStatus {
     let Facts { store, cluster_id, .. } = facts;
+    let limits = provider::limits(store.spec.provider);
     let before = store.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(&before.conditions, store.metadata.generation, facts.now);
     let mut account_id = before.account_id.clone();
@@ -54,19 +53,19 @@ pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStor
             // How many they are, the status says elsewhere: a count in here would be written with each that comes or goes.
             let message =
                 "being deleted; BackupTargets still use this store (status.targets): delete them, and it goes";
-            conditions.set(READY, Truth::False, reason::IN_USE, message);
-            conditions.set(RECONCILING, Truth::True, reason::IN_USE, message);
+            conditions.set(READY, Truth::False, Reason::InUse, message);
+            conditions.set(RECONCILING, Truth::True, Reason::InUse, message);
         }
         Ok(identity) => {
             account_id.get_or_insert_with(|| identity.account_id.clone());
-            let message = format!("the credentials work, in AWS account {}", identity.account_id);
+            let message = format!("the credentials work, in {} {}", limits.words.account, identity.account_id);
             match &identity.skew {
-                None => conditions.set(READY, Truth::True, reason::CREDENTIALS_VALID, message),
+                None => conditions.set(READY, Truth::True, Reason::CredentialsValid, message),
                 // Decisions go by the store's clock, so nothing is wrong yet.
                 Some(skew) => {
                     let message =
-                        format!("{message}; {skew}: AWS refuses requests from clocks that differ by some minutes");
-                    conditions.set(READY, Truth::True, reason::CLOCK_SKEWED, message);
+                        format!("{message}; {skew}: stores refuse requests from clocks that differ by some minutes");
+                    conditions.set(READY, Truth::True, Reason::ClockSkewed, message);
                 }
             }
         }
@@ -82,28 +81,27 @@ pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStor
         observed_generation: store.metadata.generation,
         conditions: conditions.finish(),
         account_id,
-        iam_path: Some(iam_path(store, cluster_id)),
+        iam_path: Some(place(store, cluster_id)),
         drift_interval: Some(drift_interval(store, facts.principals, facts.resync).into()),
         targets: Some(i64::try_from(facts.targets).unwrap_or(i64::MAX)),
     }
 }
 
+/// Where the principals are: where they were made, as long as the spec does not lead there.
+fn place(store: &BackupStore, cluster_id: &str) -> String {
+    let pinned = store.status.as_ref().and_then(|status| status.iam_path.clone());
+    let moved = |pinned: &String| provider::moved(&store.spec, cluster_id, pinned).is_some();
+    pinned.filter(moved).unwrap_or_else(|| provider::place(&store.spec, cluster_id))
+}
+
 /// Whether anything limits what the principals can do, and with them whoever has the operator's credentials.
 fn bounded(conditions: &mut Conditions<'_>, store: &BackupStore, cluster_id: &str) {
-    let Some(boundary) = store.spec.iam.permissions_boundary.as_deref() else {
-        let message = "the store names no permissions boundary, so whoever has the operator's credentials can give any right \
-                       to its principals; `backup-target-operator render -o boundary` prints one for spec.iam";
-        return conditions.set(BOUNDED, Truth::False, reason::NO_PERMISSIONS_BOUNDARY, message);
+    let (truth, reason, message) = match provider::bound(&store.spec, cluster_id) {
+        Bound::Holds(message) => (Truth::True, Reason::PermissionsBoundary, message),
+        Bound::None(message) => (Truth::False, Reason::NoPermissionsBoundary, message),
+        Bound::CanBeChanged(message) => (Truth::False, Reason::BoundaryWithinPath, message),
     };
-    let path = iam_path(store, cluster_id);
-    if boundary.contains(&format!(":policy{path}")) {
-        let message = format!(
-            "the permissions boundary lies under {path}, where the operator may change policies; move it to another path"
-        );
-        return conditions.set(BOUNDED, Truth::False, reason::BOUNDARY_WITHIN_PATH, message);
-    }
-    let message = format!("every principal has the permissions boundary {boundary}");
-    conditions.set(BOUNDED, Truth::True, reason::PERMISSIONS_BOUNDARY, message);
+    conditions.set(BOUNDED, truth, reason, message);
 }
 
 /// Whether somebody who may create namespaces can reach what a rule keeps for others.
@@ -111,14 +109,10 @@ fn apart(conditions: &mut Conditions<'_>, store: &BackupStore, cluster_id: &str)
     let meetings = meetings(&store.spec.allow, Some(cluster_id));
     if let Some(first) = meetings.first() {
         let more = if meetings.len() > 1 { format!("; and {} more", meetings.len() - 1) } else { String::new() };
-        return conditions.set(FOLDERS_APART, Truth::False, reason::FOLDERS_MEET, format!("{first}{more}"));
+        return conditions.set(FOLDERS_APART, Truth::False, Reason::FoldersMeet, format!("{first}{more}"));
     }
     let message = "no name of a namespace makes a folder of one rule that of another";
-    conditions.set(FOLDERS_APART, Truth::True, reason::FOLDERS_APART, message);
-}
-
-fn iam_path(store: &BackupStore, cluster_id: &str) -> String {
-    store.spec.iam.path.clone().unwrap_or_else(|| names::default_path(cluster_id))
+    conditions.set(FOLDERS_APART, Truth::True, Reason::FoldersApart, message);
 }
 
 #[cfg(test)]
@@ -127,7 +121,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{api::condition, store as access};
+    use crate::{api::condition, names, provider as access};
 
     const ACCOUNT: &str = "111111111111";
     const RESYNC: Duration = Duration::from_mins(10);
@@ -155,8 +149,9 @@ mod tests {
         report(facts, answer)
     }
 
-    fn says<'a>(status: &'a BackupStoreStatus, type_: &str) -> Option<(&'a str, &'a str)> {
-        condition::find(&status.conditions, type_).map(|told| (told.status.as_str(), told.reason.as_str()))
+    fn says<'a>(status: &'a BackupStoreStatus, type_: &str) -> Option<(&'a str, Reason)> {
+        condition::find(&status.conditions, type_)
+            .map(|told| (told.status.as_str(), Reason::of(told).expect("a reason of ours")))
     }
 
     fn identity(skew: Option<Skew>) -> Identity {
@@ -166,7 +161,7 @@ mod tests {
     #[test]
     fn credentials_that_work_make_a_store_ready() {
         let skew = Skew { minutes_ahead: 3, too_much: false };
-        for (skew, reason) in [(None, reason::CREDENTIALS_VALID), (Some(skew), reason::CLOCK_SKEWED)] {
+        for (skew, reason) in [(None, Reason::CredentialsValid), (Some(skew), Reason::ClockSkewed)] {
             let told = told(&store(&json!({})), Ok(&identity(skew)));
             assert_eq!(says(&told, READY), Some(("True", reason)));
             assert_eq!((says(&told, RECONCILING), says(&told, STALLED)), (None, None));
@@ -181,9 +176,9 @@ mod tests {
         let of_store = |kind| Error::Store(access::Error { kind, action: "sts:GetCallerIdentity" });
         let missing = Error::CredentialsNotFound { namespace: "operator".into(), name: "keys".into() };
         let table = [
-            (of_store(access::Kind::Unreachable), reason::STORE_UNREACHABLE, RECONCILING, STALLED),
-            (of_store(access::Kind::InvalidCredentials), reason::INVALID_CREDENTIALS, STALLED, RECONCILING),
-            (missing, reason::CREDENTIALS_NOT_FOUND, STALLED, RECONCILING),
+            (of_store(access::Kind::Unreachable), Reason::StoreUnreachable, RECONCILING, STALLED),
+            (of_store(access::Kind::InvalidCredentials), Reason::InvalidCredentials, STALLED, RECONCILING),
+            (missing, Reason::CredentialsNotFound, STALLED, RECONCILING),
         ];
         for (error, reason, is, is_not) in table {
             let mut store = store(&json!({}));
@@ -201,31 +196,35 @@ mod tests {
         let mut going = store(&json!({}));
         going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         let told = told(&going, Ok(&identity(None)));
-        assert_eq!(says(&told, READY), Some(("False", reason::IN_USE)));
-        assert_eq!(says(&told, RECONCILING), Some(("True", reason::IN_USE)));
+        assert_eq!(says(&told, READY), Some(("False", Reason::InUse)));
+        assert_eq!(says(&told, RECONCILING), Some(("True", Reason::InUse)));
         assert_eq!(told.account_id, None, "nothing is pinned any more");
     }
 
     #[test]
     fn a_boundary_counts_where_the_operator_cannot_change_it() {
-        let iam = |fields: Value| store(&json!({"iam": fields}));
+        let aws = |fields: Value| store(&json!({"aws": fields}));
         let boundary = |path: &str| format!("arn:aws:iam::{ACCOUNT}:policy{path}limits");
         let own = names::default_path("prod");
         let table = [
-            (iam(json!({})), "False", reason::NO_PERMISSIONS_BOUNDARY),
-            (iam(json!({"permissionsBoundary": boundary("/")})), "True", reason::PERMISSIONS_BOUNDARY),
-            (iam(json!({"permissionsBoundary": boundary(&own)})), "False", reason::BOUNDARY_WITHIN_PATH),
+            (aws(json!({})), "False", Reason::NoPermissionsBoundary),
+            (aws(json!({"permissionsBoundary": boundary("/")})), "True", Reason::PermissionsBoundary),
+            (aws(json!({"permissionsBoundary": boundary(&own)})), "False", Reason::BoundaryWithinPath),
             (
-                iam(json!({"permissionsBoundary": boundary("/a/"), "path": "/a/"})),
+                aws(json!({"permissionsBoundary": boundary("/a/"), "iamPath": "/a/"})),
                 "False",
-                reason::BOUNDARY_WITHIN_PATH,
+                Reason::BoundaryWithinPath,
             ),
-            (iam(json!({"permissionsBoundary": boundary(&own), "path": "/a/"})), "True", reason::PERMISSIONS_BOUNDARY),
+            (
+                aws(json!({"permissionsBoundary": boundary(&own), "iamPath": "/a/"})),
+                "True",
+                Reason::PermissionsBoundary,
+            ),
         ];
         for (store, status, reason) in table {
             let told = told(&store, Ok(&identity(None)));
             assert_eq!(says(&told, BOUNDED), Some((status, reason)));
-            assert_eq!(told.iam_path.as_deref(), Some(store.spec.iam.path.as_deref().unwrap_or(&own)));
+            assert_eq!(told.iam_path.as_deref(), Some(store.spec.aws.iam_path.as_deref().unwrap_or(&own)));
         }
     }
 
@@ -238,9 +237,9 @@ mod tests {
             ]})
         };
         let apart = told(&store(&rules("tenants/{namespace}/")), Ok(&identity(None)));
-        assert_eq!(says(&apart, FOLDERS_APART), Some(("True", reason::FOLDERS_APART)));
+        assert_eq!(says(&apart, FOLDERS_APART), Some(("True", Reason::FoldersApart)));
         let meet = told(&store(&rules("{namespace}/")), Ok(&identity(None)));
-        assert_eq!(says(&meet, FOLDERS_APART), Some(("False", reason::FOLDERS_MEET)));
+        assert_eq!(says(&meet, FOLDERS_APART), Some(("False", Reason::FoldersMeet)));
         let message = condition::find(&meet.conditions, FOLDERS_APART).map(|told| told.message.as_str());
         assert!(message.is_some_and(|message| message.ends_with("; and 1 more")), "{message:?}");
     }

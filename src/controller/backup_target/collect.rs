@@ -15,15 +15,13 @@ use super::{
 };
 use crate::{
     access::claim::object_name,
-    api::condition::reason,
+    api::Reason,
     cluster::Note,
     controller::{connection::pinned, context::Context, departed::Left},
     names,
-    probe::Reach,
-    store::{
-        Principal,
-        aws::Questions,
-        throttle::{Turn, Urgency},
+    provider::{
+        Principal, Questions,
+        rate_limiter::{Turn, Urgency},
     },
 };
 
@@ -65,7 +63,7 @@ async fn tell(context: &Context, uid: &str, left: &Left) {
         }
         Ok(Progress::Waits) => context.departed.put_off(uid),
         Err(error) => {
-            warn!(name, principal, %error, "the target was deleted without being let go; its IAM user waits to be removed");
+            warn!(name, principal, %error, "the target was deleted without being let go; its principal waits to be removed");
             context.departed.put_off(uid);
         }
     }
@@ -83,34 +81,27 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
         return if is_anothers { Ok(Progress::Nothing) } else { Err(Error::StoreNotFound(name.to_string())) };
     };
     let connection = pinned(context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
-    let (terms, target) = (connection.terms(&store.spec)?, left.target(uid));
-    let user = decide::user_spec(&target, &terms, &connection.account_id, &context.cluster_id);
+    let target = left.target(uid);
     let turn = Turn { urgency: Urgency::Revocation, namespace: (*left.namespace).into(), end: None };
-    let iam = connection.iam.for_turn(turn);
-    let questions = Questions { keys: Vec::new(), managed_policy: true };
-    let principal = iam.observe(&user, &questions).await?;
+    let provider = connection.provider.for_turn(turn);
+    let spec = provider.principal(decide::owner(&target, &context.cluster_id));
+    let principal = provider.observe(&spec, &Questions::default()).await?;
     let mut state = State {
         in_hand: context.unpublished_keys.get(uid),
         ..State::new(target.status.clone().unwrap_or_default(), principal)
     };
     let was_there = state.principal != Principal::Absent;
-    let clock = iam.clock();
-    plan::settle(&mut state, &user, Duration::ZERO, clock.now());
+    let clock = provider.clock();
+    plan::settle(&mut state, &spec, Duration::ZERO, clock.now());
     let fresh = Fresh { now: clock.now(), store_time: clock.heard(), nonce: String::new() };
-    let plan = plan::plan(&Goal::Remove, &user, &state, &fresh);
-    let endpoints = &store.spec.endpoints;
+    let plan = plan::plan(&Goal::Remove, &spec, &state, &fresh);
     let tools = Tools {
         cluster: &context.cluster,
-        iam: &iam,
+        provider: &provider,
         unpublished_keys: &context.unpublished_keys,
-        reach: Reach {
-            config: &connection.config,
-            s3: endpoints.s3.as_deref(),
-            sts: endpoints.sts.as_deref(),
-            fence: connection.fence(),
-        },
+        reach: connection.reach(&store.spec),
     };
-    let mut performer = Performer::new(tools, &user, &Goal::Remove, target);
+    let mut performer = Performer::new(tools, &spec, &Goal::Remove, target);
     // There is nothing to let go, and another target may have its name by now.
     for planned in plan.steps.iter().filter(|planned| !matches!(planned.step, Step::ReleaseTarget)) {
         performer.take(&planned.step, &mut state).await?;
@@ -120,11 +111,11 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
         (None, Some(_)) => Ok(Progress::Waits),
         (None, None) if was_there => {
             let message = format!(
-                "BackupTarget {}/{} was deleted while the operator's finalizer was off it; its IAM user {}, access key and \
+                "BackupTarget {}/{} was deleted while the operator's finalizer was off it; its {}, access key and \
                  policy are removed",
-                left.namespace, left.name, user.name
+                left.namespace, left.name, spec.name
             );
-            context.cluster.publish(&store, &Note { warning: true, reason: reason::DELETED.to_owned(), message }).await;
+            context.cluster.publish(&store, &Note { warning: true, reason: Reason::Deleted, message }).await;
             Ok(Progress::Removed)
         }
         (None, None) => Ok(Progress::Nothing),

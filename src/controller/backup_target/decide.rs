@@ -1,6 +1,6 @@
 //! What should be: a target's spec, its status, its store and the store's rules, parsed into one goal.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -17,8 +17,8 @@ use crate::{
         backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, SecretTemplate, Verification},
     },
     controller::places::Full,
-    names::{self, ObjectName, tag},
-    store::UserSpec,
+    names::{self, ObjectName},
+    provider::{Limits, Owner},
 };
 
 /// What a reconcile works towards.
@@ -62,7 +62,7 @@ impl fmt::Display for Refusal {
             Self::NoPlace(full) => {
                 write!(
                     f,
-                    "keeps {} IAM users (spec.iam.maxPrincipals), and as many targets come before this one",
+                    "keeps {} principals (spec.maxPrincipals), and as many targets come before this one",
                     full.most
                 )
             }
@@ -92,6 +92,10 @@ pub struct Provide {
     pub unreadable: Option<&'static str>,
     /// What the store says about all access.
     pub terms: Terms,
+    /// What the store can do.
+    pub limits: &'static Limits,
+    /// What bounds the principal beside its policy, if the store's administrator says so.
+    pub bound: Option<String>,
     /// The policy's document: the current access and the former folders.
     pub document: PolicyDocument,
     /// What status remembers of the accesses: while suspended, the current one stays as it was given.
@@ -130,7 +134,6 @@ impl Provide {
 /// All that a goal depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The target.
     pub target: &'a BackupTarget,
     /// What its status remembers.
     pub status: &'a BackupTargetStatus,
@@ -138,7 +141,10 @@ pub struct Facts<'a> {
     pub rules: &'a [AllowRule],
     /// What its store says about all access.
     pub terms: &'a Terms,
-    /// Its namespace.
+    /// What its store can do.
+    pub limits: &'static Limits,
+    /// What bounds its principal beside its policy, if the store's administrator says so.
+    pub bound: Option<&'a str>,
     pub namespace: &'a Namespace,
     /// Who comes before it, where a rule serves only so many.
     pub rivals: &'a [Rival],
@@ -146,30 +152,20 @@ pub struct Facts<'a> {
     pub full: Option<Full>,
     /// What the store's administrator says about keys that somebody else switched off.
     pub reactivate_at: Option<Timestamp>,
-    /// Now.
     pub now: Timestamp,
 }
 
-/// The principal of a target: known from the target's identity alone, so that it can be removed whatever the spec says.
+/// Whose the principal of a target is: known from the target's identity alone, so that it can be removed whatever the spec says.
 #[must_use]
-pub fn user_spec(target: &BackupTarget, terms: &Terms, account_id: &str, cluster_id: &str) -> UserSpec {
+pub fn owner(target: &BackupTarget, cluster_id: &str) -> Owner {
     let metadata = &target.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let uid = text(&metadata.uid);
-    let name = names::principal(&uid);
-    let path = terms.path.as_ref().map_or_else(|| names::default_path(cluster_id), ToString::to_string);
-    UserSpec {
-        policy_arn: format!("arn:{}:iam::{account_id}:policy{path}{name}", terms.partition.as_str()),
-        name,
-        path,
+    Owner {
+        cluster: cluster_id.to_owned(),
+        namespace: text(&metadata.namespace),
+        name: text(&metadata.name),
+        uid: text(&metadata.uid),
         known_id: target.status.as_ref().and_then(|status| status.principal_id.clone()),
-        boundary: terms.boundary.as_ref().map(ToString::to_string),
-        tags: BTreeMap::from([
-            (tag::CLUSTER.to_owned(), cluster_id.to_owned()),
-            (tag::NAMESPACE.to_owned(), text(&metadata.namespace)),
-            (tag::NAME.to_owned(), text(&metadata.name)),
-            (tag::UID.to_owned(), uid),
-        ]),
     }
 }
 
@@ -253,7 +249,13 @@ impl Facts<'_> {
 
     /// Without the right to create the bucket, once it is there: in us-east-1, to create one's own again resets its ACL.
     fn needed(&self, access: Access) -> Access {
+        let access = self.supported(access);
         if self.status.bucket_missing { access } else { access.without(Capability::CreateBucket) }
+    }
+
+    /// Without what the store cannot give.
+    fn supported(&self, access: Access) -> Access {
+        self.limits.unsupported.iter().fold(access, |access, (unsupported, _)| access.without(*unsupported))
     }
 
     /// What status says that the key was given. What cannot be read, written by a former version or by hand, was given and is
@@ -355,15 +357,18 @@ impl Facts<'_> {
             before,
             former: allowed,
             terms: self.terms.clone(),
+            limits: self.limits,
+            bound: self.bound.map(str::to_owned),
             record: (remembered, previous),
             secret_name: claim.secret_name,
             rclone: RcloneConf {
                 remote: claim.remote,
-                access: grant.access.clone(),
+                access: self.supported(grant.access.clone()),
+                provider: self.limits.rclone,
                 region: self.terms.region.clone(),
                 endpoint: self.terms.endpoint.clone(),
                 create_bucket: self.status.bucket_missing
-                    && grant.access.capabilities.contains(&Capability::CreateBucket),
+                    && self.supported(grant.access.clone()).capabilities.contains(&Capability::CreateBucket),
             },
             grant,
             missing,

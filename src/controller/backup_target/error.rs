@@ -2,15 +2,15 @@
 
 use super::{plan::Blocked, verification::Failure};
 use crate::{
-    access::{Invalid, policy::MANAGED_LIMIT},
-    api::condition::reason,
+    access::Invalid,
+    api::Reason,
     cluster::{self, SecretOwner},
     controller::{
         connection::{self, cluster_reason, store_reason},
         retry::Retry,
     },
     names::{self, REACTIVATE_KEYS_ANNOTATION, tag::HOLD},
-    store::{self, Owner},
+    provider::{self, ForeignOwner},
 };
 
 /// Why a reconcile could not go on.
@@ -28,22 +28,16 @@ pub enum Error {
     /// The BackupStore exists and is not ready.
     #[error("BackupStore {name} is not ready: {why}; its own conditions tell its administrator more")]
     StoreNotReady {
-        /// Its name.
         name: String,
         /// The reason that its own status gives. Not its message: that is for its administrator, and anybody may name a store.
         why: String,
     },
     /// What keeps a store from working, without what is none of its users' business.
     #[error("BackupStore {name} is not ready: {}; its own conditions tell its administrator more", cause.reason())]
-    OfStore {
-        /// Its name.
-        name: String,
-        /// What it is.
-        cause: Box<connection::Error>,
-    },
+    OfStore { name: String, cause: Box<connection::Error> },
     /// A call to the store failed.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] provider::Error),
     /// A call to Kubernetes failed.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -84,7 +78,7 @@ impl Error {
         match error {
             connection::Error::Pending => Self::StorePending(name),
             connection::Error::NotReady(why) => Self::StoreNotReady { name, why },
-            connection::Error::Invalid(_) => Self::StoreNotReady { name, why: reason::INVALID_SPEC.to_owned() },
+            connection::Error::Invalid(_) => Self::StoreNotReady { name, why: Reason::InvalidSpec.to_string() },
             connection::Error::Store(error) => Self::Store(error),
             cause => Self::OfStore { name, cause: Box::new(cause) },
         }
@@ -92,19 +86,19 @@ impl Error {
 
     /// One of [`reason`]'s words.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Invalid(_) => reason::INVALID_SPEC,
-            Self::StoreNotFound(_) => reason::STORE_NOT_FOUND,
-            Self::StorePending(_) | Self::Overtaken => reason::PENDING,
-            Self::StoreNotReady { .. } => reason::STORE_NOT_READY,
+            Self::Invalid(_) => Reason::InvalidSpec,
+            Self::StoreNotFound(_) => Reason::StoreNotFound,
+            Self::StorePending(_) | Self::Overtaken => Reason::Pending,
+            Self::StoreNotReady { .. } => Reason::StoreNotReady,
             Self::OfStore { cause, .. } => cause.reason(),
             Self::Store(error) => store_reason(&error.kind),
             Self::Cluster(error) => cluster_reason(error.kind),
             Self::Blocked(blocked) => blocked_reason(blocked),
             Self::NotProven(failure) => failure.reason,
-            Self::Altered { .. } => reason::CONTESTED,
-            Self::TimedOut => reason::TIMED_OUT,
+            Self::Altered { .. } => Reason::Contested,
+            Self::TimedOut => Reason::TimedOut,
         }
     }
 
@@ -132,7 +126,9 @@ impl Error {
     pub fn is_definite(&self) -> bool {
         match self {
             // The SDK may have tried before, and what it is told now may come of that.
-            Self::Store(error) if matches!(error.kind, store::Kind::AlreadyExists | store::Kind::Throttled) => false,
+            Self::Store(error) if matches!(error.kind, provider::Kind::AlreadyExists | provider::Kind::Throttled) => {
+                false
+            }
             Self::Store(error) => error.is_definite(),
             Self::Cluster(error) => error.is_definite(),
             _ => true,
@@ -142,7 +138,7 @@ impl Error {
     /// Whether the store says that what was to be created is there already.
     #[must_use]
     pub fn is_there_already(&self) -> bool {
-        matches!(self, Self::Store(error) if error.kind == store::Kind::AlreadyExists)
+        matches!(self, Self::Store(error) if error.kind == provider::Kind::AlreadyExists)
     }
 
     /// Whether a write to Kubernetes found what it did not expect: perhaps an earlier one of our own that took effect late.
@@ -159,16 +155,16 @@ impl Error {
     }
 }
 
-fn blocked_reason(blocked: &Blocked) -> &'static str {
+fn blocked_reason(blocked: &Blocked) -> Reason {
     match blocked {
-        Blocked::ForeignSecret { .. } => reason::SECRET_CONFLICT,
-        Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => reason::PRINCIPAL_CONFLICT,
-        Blocked::UnknownKeys { .. } => reason::UNKNOWN_KEY,
-        Blocked::PolicyTooLarge { .. } => reason::POLICY_TOO_LARGE,
-        Blocked::Compromised { .. } => reason::KEY_COMPROMISED,
-        Blocked::Suspended => reason::CHANGE_SUSPENDED,
-        Blocked::Invalid(_) => reason::INVALID_SPEC,
-        Blocked::OnHold { .. } | Blocked::SwitchedOff { .. } => reason::ON_HOLD,
+        Blocked::ForeignSecret { .. } => Reason::SecretConflict,
+        Blocked::ForeignPrincipal { .. } | Blocked::ForeignPolicy { .. } => Reason::PrincipalConflict,
+        Blocked::UnknownKeys { .. } => Reason::UnknownKey,
+        Blocked::PolicyTooLarge { .. } => Reason::PolicyTooLarge,
+        Blocked::Compromised { .. } => Reason::KeyCompromised,
+        Blocked::Suspended => Reason::ChangeSuspended,
+        Blocked::Invalid(_) => Reason::InvalidSpec,
+        Blocked::OnHold { .. } | Blocked::SwitchedOff { .. } => Reason::OnHold,
     }
 }
 
@@ -202,43 +198,45 @@ fn foreign_secret(name: &str, owner: &SecretOwner) -> String {
 fn blocked_message(blocked: &Blocked) -> String {
     match blocked {
         Blocked::ForeignSecret { name, owner } => foreign_secret(name, owner),
-        Blocked::ForeignPrincipal { name, whose: Owner::Cluster { id, path } } => format!(
-            "IAM user {name} belongs to cluster {id} (path {path}); it is left to it: delete this target and create it again to \
+        Blocked::ForeignPrincipal { principal, whose: ForeignOwner::Cluster { id, path } } => format!(
+            "{principal} belongs to cluster {id} (path {path}); it is left to it: delete this target and create it again to \
              get a user of its own, or, if this is the same cluster, give the operator its id back (clusterId: {id})"
         ),
-        Blocked::ForeignPrincipal { name, whose: Owner::Other(why) } => format!(
-            "IAM user {name} exists and is not this target's ({why}); it is left untouched: remove it if nobody needs it, or \
+        Blocked::ForeignPrincipal { principal, whose: ForeignOwner::Other(why) } => format!(
+            "{principal} exists and is not this target's ({why}); it is left untouched: remove it if nobody needs it, or \
              create another target, which gets another name; it is looked at again by itself"
         ),
-        Blocked::ForeignPolicy { arn, why } => format!(
-            "the policy needs a managed one, and {arn} exists and is not this target's ({why}); it is left untouched: remove \
+        Blocked::ForeignPolicy { name, why } => format!(
+            "the policy goes where {name} is, which exists and is not this target's ({why}); it is left untouched: remove \
              it, or recreate this target to get another name; it is looked at again by itself"
         ),
         Blocked::UnknownKeys { ids, principal } => format!(
-            "access key {} of IAM user {principal} was not made by this operator and is in the way; delete it if nobody \
-             needs it: aws iam delete-access-key --user-name {principal} --access-key-id {}; it is looked at again by itself",
+            "access key {} of {principal} was not made by this operator and is in the way; delete it if nobody \
+             needs it: {}; it is looked at again by itself",
             ids.join(", "),
-            ids.first().map_or("ID", String::as_str)
+            principal.command(principal.words.delete_key, ids.first().map_or("ID", String::as_str))
         ),
-        Blocked::PolicyTooLarge { size } => format!(
-            "the policy has {size} characters, and a managed policy may have {MANAGED_LIMIT}; shorten the prefix, set \
+        Blocked::PolicyTooLarge { size, limit } => format!(
+            "the policy has {size} characters, and it may have {limit}; shorten the prefix, set \
              ancestorListing: Deny, or keyOverlap: 0s to leave a former folder at once"
         ),
-        Blocked::Compromised { arn, principal } => format!(
-            "AWS attached {arn} to IAM user {principal}: it found an access key of it in public. Find out where it leaked, delete \
-             the keys (aws iam delete-access-key --user-name {principal} …), then detach the policy; the operator makes a new key"
+        Blocked::Compromised { alarm, principal } => format!(
+            "the store attached {alarm} to {principal}: it found an access key of it in public. Find out where it leaked, delete \
+             the keys ({}), then detach the policy; the operator makes a new key",
+            principal.command(principal.words.delete_key, "…")
         ),
         Blocked::Suspended => "spec.suspend holds back a change or repair; set it to false to go on".to_owned(),
         Blocked::Invalid(invalid) => invalid.to_string(),
         Blocked::OnHold { principal } => format!(
-            "IAM user {principal} has the tag {HOLD}: nothing is given to it or put right, and what the rules, the end of an overlap or \
-             a deletion take away still goes. Find out who holds it, and why; when that is over: aws iam untag-user --user-name \
-             {principal} --tag-keys {HOLD}; it is looked at again by itself"
+            "{principal} has the tag {HOLD}: nothing is given to it or put right, and what the rules, the end of an overlap or \
+             a deletion take away still goes. Find out who holds it, and why; when that is over: {}; it is looked at again by itself",
+            principal.command(principal.words.end_hold, "")
         ),
         Blocked::SwitchedOff { id, principal } => format!(
-            "somebody made access key {id} of IAM user {principal} inactive, and it stays so: find out who, and why. It works again \
-             after aws iam update-access-key --user-name {principal} --access-key-id {id} --status Active, or when the store's \
-             administrator sets the annotation {REACTIVATE_KEYS_ANNOTATION} of the BackupStore to the time of that decision"
+            "somebody made access key {id} of {principal} inactive, and it stays so: find out who, and why. It works again \
+             after {}, or when the store's administrator sets the annotation {REACTIVATE_KEYS_ANNOTATION} of the BackupStore to \
+             the time of that decision",
+            principal.command(principal.words.activate_key, id)
         ),
     }
 }
@@ -251,8 +249,8 @@ mod tests {
     const STAYS: Retry = Retry::Stalled;
     const PASSES: Retry = Retry::Backoff;
 
-    fn store(kind: store::Kind) -> Error {
-        store::Error { kind, action: "iam:PutUserPolicy" }.into()
+    fn store(kind: provider::Kind) -> Error {
+        provider::Error { kind, action: "iam:PutUserPolicy" }.into()
     }
 
     fn cluster(kind: cluster::Kind) -> Error {
@@ -265,20 +263,20 @@ mod tests {
 
     #[test]
     fn each_error_has_a_reason_and_knows_whether_it_passes() {
-        let proof = Failure { reason: reason::PROPAGATING, message: String::new(), retry: PASSES };
+        let proof = Failure { reason: Reason::Propagating, message: String::new(), retry: PASSES };
         let table = [
-            (Error::Invalid(invalid()), reason::INVALID_SPEC, STAYS),
-            (Error::StoreNotFound("default".into()), reason::STORE_NOT_FOUND, PASSES),
+            (Error::Invalid(invalid()), Reason::InvalidSpec, STAYS),
+            (Error::StoreNotFound("default".into()), Reason::StoreNotFound, PASSES),
             (Error::NotProven(proof.clone()), proof.reason, PASSES),
-            (Error::NotProven(Failure { retry: STAYS, ..proof }), reason::PROPAGATING, STAYS),
-            (Error::Overtaken, reason::PENDING, PASSES),
-            (Error::Altered { name: "s".into(), what: "its labels" }, reason::CONTESTED, STAYS),
-            (Error::TimedOut, reason::TIMED_OUT, PASSES),
-            (store(store::Kind::Denied), reason::ACCESS_DENIED, STAYS),
-            (store(store::Kind::Unreachable), reason::STORE_UNREACHABLE, PASSES),
-            (cluster(cluster::Kind::QuotaExceeded), reason::QUOTA_EXCEEDED, STAYS),
-            (cluster(cluster::Kind::NotAdmitted), reason::NOT_ADMITTED, STAYS),
-            (cluster(cluster::Kind::Forbidden), reason::FORBIDDEN, PASSES),
+            (Error::NotProven(Failure { retry: STAYS, ..proof }), Reason::Propagating, STAYS),
+            (Error::Overtaken, Reason::Pending, PASSES),
+            (Error::Altered { name: "s".into(), what: "its labels" }, Reason::Contested, STAYS),
+            (Error::TimedOut, Reason::TimedOut, PASSES),
+            (store(provider::Kind::Denied), Reason::AccessDenied, STAYS),
+            (store(provider::Kind::Unreachable), Reason::StoreUnreachable, PASSES),
+            (cluster(cluster::Kind::QuotaExceeded), Reason::QuotaExceeded, STAYS),
+            (cluster(cluster::Kind::NotAdmitted), Reason::NotAdmitted, STAYS),
+            (cluster(cluster::Kind::Forbidden), Reason::Forbidden, PASSES),
         ];
         let blocked = in_the_way().map(|(blocked, reason)| (Error::Blocked(blocked), reason, STAYS));
         for (error, reason, retry) in table.into_iter().chain(blocked) {
@@ -296,11 +294,11 @@ mod tests {
         };
         let missing = connection::Error::CredentialsNotFound { namespace: "operator".into(), name: "keys".into() };
         let table = [
-            (connection::Error::Pending, reason::PENDING, PASSES),
-            (connection::Error::NotReady(reason::ACCESS_DENIED.into()), reason::STORE_NOT_READY, PASSES),
-            (connection::Error::Invalid(invalid()), reason::STORE_NOT_READY, PASSES),
-            (changed, reason::ACCOUNT_CHANGED, STAYS),
-            (missing, reason::CREDENTIALS_NOT_FOUND, STAYS),
+            (connection::Error::Pending, Reason::Pending, PASSES),
+            (connection::Error::NotReady(Reason::AccessDenied.to_string()), Reason::StoreNotReady, PASSES),
+            (connection::Error::Invalid(invalid()), Reason::StoreNotReady, PASSES),
+            (changed, Reason::AccountChanged, STAYS),
+            (missing, Reason::CredentialsNotFound, STAYS),
         ];
         for (cause, reason, retry) in table {
             let error = of_store(cause);
@@ -313,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_may_have_been_done_is_not_taken_for_undone() {
-        use store::Kind::{AlreadyExists, Denied, Throttled, Unreachable, Unreadable};
+        use provider::Kind::{AlreadyExists, Denied, Throttled, Unreachable, Unreadable};
         for kind in [AlreadyExists, Throttled, Unreachable, Unreadable] {
             assert!(!store(kind.clone()).is_definite(), "{kind:?}");
         }
@@ -324,6 +322,6 @@ mod tests {
     #[test]
     fn only_what_is_the_targets_own_says_that_it_does_not_stand() {
         assert!(!Error::Invalid(invalid()).leaves_ready() && !Error::Blocked(Blocked::Suspended).leaves_ready());
-        assert!(store(store::Kind::Denied).leaves_ready() && Error::TimedOut.leaves_ready());
+        assert!(store(provider::Kind::Denied).leaves_ready() && Error::TimedOut.leaves_ready());
     }
 }

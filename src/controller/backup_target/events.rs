@@ -5,27 +5,22 @@ use jiff::Timestamp;
 use super::{decide::Goal, overlap, plan::NewKey, state::State};
 use crate::{
     api::{
-        BackupTarget,
+        BackupTarget, Reason,
         backup_target::{DeletionPolicy, KeyRecord},
-        condition::reason,
     },
     cluster::Note,
-    store::{Owner, Principal},
+    provider::{ForeignOwner, Principal, PrincipalName},
 };
 
 /// Something that a step did and that a person should notice.
 #[derive(Clone, Debug)]
 pub enum Happened {
     /// A replaced key reached the end of its overlap.
-    KeyRevoked {
-        /// Access key id.
-        id: String,
-    },
+    KeyRevoked { id: String },
     /// What an interrupted creation had left was deleted.
-    OrphanDeleted {
-        /// Access key id.
-        id: String,
-    },
+    OrphanDeleted { id: String },
+    /// A key that somebody made with a key of ours was deleted.
+    MadeByKeyDeleted { id: String },
     /// A replaced key was deleted for a new one.
     MadeRoom(KeyRecord),
     /// A lost key has another in its place.
@@ -48,13 +43,11 @@ pub enum Happened {
 pub struct About<'a> {
     /// What the steps led to.
     pub goal: &'a Goal,
-    /// The target.
     pub target: &'a BackupTarget,
     /// The state after the step.
     pub state: &'a State,
     /// Name of the principal.
-    pub principal: &'a str,
-    /// Now.
+    pub principal: &'a PrincipalName,
     pub now: Timestamp,
 }
 
@@ -63,26 +56,34 @@ pub struct About<'a> {
 pub fn event(happened: &Happened, about: About<'_>) -> Note {
     match happened {
         Happened::KeyRevoked { id } => normal(
-            reason::KEY_REVOKED,
+            Reason::KeyRevoked,
             format!("the replaced access key {id} reached the end of its overlap and is inactive"),
         ),
         Happened::OrphanDeleted { id } => normal(
-            reason::ORPHAN_DELETED,
+            Reason::OrphanDeleted,
             format!("access key {id}, left by an interrupted creation and never published, was deleted"),
+        ),
+        Happened::MadeByKeyDeleted { id } => warning(
+            Reason::UnknownKey,
+            format!(
+                "access key {id} of {} was not made by this operator, and was deleted: in this store a key can make its \
+                 principal more keys, which would outlive it. Find out who made it",
+                about.principal
+            ),
         ),
         Happened::MadeRoom(record) => {
             let (warning, message) = overlap::made_room(record, about.now);
-            Note { warning, reason: reason::KEY_REVOKED.to_owned(), message }
+            Note { warning, reason: Reason::KeyRevoked, message }
         }
         Happened::KeyReissued { why, secret, key, replaced } => {
             let lost = if *why == NewKey::LostWithPrincipal {
-                format!("IAM user {} was deleted with its access keys, and is made anew", about.principal)
+                format!("{} was deleted with its access keys, and is made anew", about.principal)
             } else {
                 format!("Secret {secret}, or the access key that was in it, was lost or damaged")
             };
             let promise =
                 replaced.as_ref().map(|replaced| format!("; {}", overlap::promise(replaced))).unwrap_or_default();
-            warning(reason::KEY_REISSUED, format!("{lost}: Secret {secret} has a new access key {key}{promise}"))
+            warning(Reason::KeyReissued, format!("{lost}: Secret {secret} has a new access key {key}{promise}"))
         }
         Happened::LetGo => farewell(about),
     }
@@ -91,38 +92,42 @@ pub fn event(happened: &Happened, about: About<'_>) -> Note {
 /// What is said when a target is let go: what is left, and whose it is.
 fn farewell(about: About<'_>) -> Note {
     let About { goal, target, state, principal, .. } = about;
+    let system = principal.words.system;
     if let Some((name, error)) = state.unread_secret() {
         let message = format!(
-            "all that the operator made for this target is gone from IAM, and Secret {name} is left: {error}. The key in it is \
+            "all that the operator made for this target is gone from {system}, and Secret {name} is left: {error}. The key in it is \
              gone, and Kubernetes removes a Secret after its owner"
         );
-        return warning(reason::DELETED, message);
+        return warning(Reason::Deleted, message);
     }
-    if let Principal::Foreign { whose: Owner::Cluster { id, path } } = &state.principal {
+    if let Principal::Foreign { whose: ForeignOwner::Cluster { id, path } } = &state.principal {
         let message = format!(
-            "the target is gone from this cluster, and IAM user {principal} is left: it belongs to cluster {id} (path {path})"
+            "the target is gone from this cluster, and {principal} is left: it belongs to cluster {id} (path {path})"
         );
-        return warning(reason::DELETED, message);
+        return warning(Reason::Deleted, message);
     }
     if matches!((goal, &state.principal), (Goal::Retain { .. }, Principal::Ours(_))) {
         let message =
-            format!("IAM user {principal}, its access key and the Secret stay and belong to nobody now; backups go on");
-        return warning(reason::RETAINED, message);
+            format!("{principal}, its access key and the Secret stay and belong to nobody now; backups go on");
+        return warning(Reason::Retained, message);
     }
     if target.spec.deletion_policy == DeletionPolicy::Retain {
-        let message = "deletionPolicy Retain was asked for and no rule of the store allows it, so all that the operator made for \
-                       this target is gone from IAM and from this namespace; no object was deleted";
-        return warning(reason::DELETED, message.to_owned());
+        let message = format!(
+            "deletionPolicy Retain was asked for and no rule of the store allows it, so all that the operator made for this \
+             target is gone from {system} and from this namespace; no object was deleted"
+        );
+        return warning(Reason::Deleted, message);
     }
-    let message =
-        "all that the operator made for this target is gone from IAM and from this namespace; no object was deleted";
-    normal(reason::DELETED, message.to_owned())
+    let message = format!(
+        "all that the operator made for this target is gone from {system} and from this namespace; no object was deleted"
+    );
+    normal(Reason::Deleted, message)
 }
 
-fn normal(reason: &str, message: String) -> Note {
-    Note { warning: false, reason: reason.to_owned(), message }
+fn normal(reason: Reason, message: String) -> Note {
+    Note { warning: false, reason, message }
 }
 
-fn warning(reason: &str, message: String) -> Note {
-    Note { warning: true, reason: reason.to_owned(), message }
+fn warning(reason: Reason, message: String) -> Note {
+    Note { warning: true, reason, message }
 }

@@ -5,12 +5,11 @@ use super::{
     plan::{KeyEnd, SecretKey, Step, WriteSecret},
     state::State,
 };
-use crate::store::Principal;
+use crate::provider::Principal;
 
 /// Whether a step is begun, after what became of those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// It is.
     Yes,
     /// It is not, and that is no failure: there is a better time for it.
     Later,
@@ -37,7 +36,7 @@ pub fn may_begin(step: &Step, state: &State, before: &Result<(), Error>, is_late
 /// Without a policy nothing works with it already, so it stays on until status can be told.
 fn would_look_like_a_hold(id: &str, state: &State) -> bool {
     let untold = state.status.keys.iter().any(|record| record.id == id && !record.withheld);
-    untold && matches!(&state.principal, Principal::Ours(ours) if ours.policies.are_absent())
+    untold && matches!(&state.principal, Principal::Ours(ours) if ours.rights.are_absent())
 }
 
 /// What is done at once where a step failed.
@@ -61,15 +60,15 @@ pub fn instead(step: &Step, error: &Error, state: &State) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::backup_target::BackupTargetStatus, store};
+    use crate::{api::backup_target::BackupTargetStatus, provider};
 
     fn begins(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
         let state = State::new(BackupTargetStatus::default(), Principal::Absent);
         may_begin(step, &state, before, is_late) == Begin::Yes
     }
 
-    fn failed(kind: store::Kind) -> Result<(), Error> {
-        Err(Error::Store(store::Error { kind, action: "iam:PutUserPermissionsBoundary" }))
+    fn failed(kind: provider::Kind) -> Result<(), Error> {
+        Err(Error::Store(provider::Error { kind, action: "iam:PutUserPermissionsBoundary" }))
     }
 
     #[test]
@@ -79,14 +78,14 @@ mod tests {
         let deactivates = Step::DeactivateKey { id: "K1".into(), retire: false };
         for step in [&Step::DeletePolicy, &deactivates, &revokes] {
             assert!(begins(step, &Ok(()), true), "{step:?} has no deadline");
-            assert!(begins(step, &failed(store::Kind::Denied), false), "{step:?} needs nothing of what was refused");
+            assert!(begins(step, &failed(provider::Kind::Denied), false), "{step:?} needs nothing of what was refused");
             assert!(begins(step, &Err(Error::TimedOut), true), "{step:?}");
-            assert!(!begins(step, &failed(store::Kind::Unreachable), false), "nobody would hear {step:?}");
+            assert!(!begins(step, &failed(provider::Kind::Unreachable), false), "nobody would hear {step:?}");
         }
-        for step in [&Step::CreateKey, &Step::DeleteUser, &Step::ReleaseTarget, &makes_room] {
+        for step in [&Step::CreateKey, &Step::RemovePrincipal, &Step::ReleaseTarget, &makes_room] {
             assert!(begins(step, &Ok(()), false), "{step:?}");
             assert!(!begins(step, &Ok(()), true), "{step:?}");
-            assert!(!begins(step, &failed(store::Kind::Denied), false), "{step:?}");
+            assert!(!begins(step, &failed(provider::Kind::Denied), false), "{step:?}");
         }
     }
 }

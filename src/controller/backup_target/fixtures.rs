@@ -11,13 +11,13 @@ use super::{
 use crate::{
     access::{Access, Invalid, Terms, allow::Namespace},
     api::{
-        BackupTarget, Capability,
-        backup_store::AllowRule,
+        BackupTarget, Capability, Reason,
+        backup_store::{AllowRule, Provider},
         backup_target::{BackupTargetStatus, KeyRecord, PreviousAccess},
-        condition::{self, reason},
+        condition,
     },
     cluster::SecretOwner,
-    store::Owner,
+    provider::{self, ForeignOwner, Limits, PrincipalName},
 };
 
 pub fn at(second: i64) -> Timestamp {
@@ -90,13 +90,17 @@ pub fn given(access: &Access) -> BackupTargetStatus {
     }
 }
 
-/// A former folder.
 pub fn former(prefix: &str, until: Timestamp) -> PreviousAccess {
     PreviousAccess { access: access_to(prefix, &[], false).to_record(), until }
 }
 
 pub fn terms() -> Terms {
     Terms::parse(&serde_json::from_value(json!({"region": "r"})).expect("a spec"), None).expect("valid")
+}
+
+/// What the store can do.
+pub fn limits() -> &'static Limits {
+    provider::limits(Provider::default())
 }
 
 pub fn namespace() -> Namespace {
@@ -110,6 +114,8 @@ pub fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[Allo
         status,
         rules,
         terms: &terms(),
+        limits: limits(),
+        bound: None,
         namespace: &namespace(),
         rivals: &[],
         full: None,
@@ -119,21 +125,21 @@ pub fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[Allo
 }
 
 /// All that can be in the way, with the reason that tells it.
-pub fn in_the_way() -> [(Blocked, &'static str); 11] {
-    let principal = || "btgt-1".to_owned();
-    let foreign = |whose| Blocked::ForeignPrincipal { name: principal(), whose };
+pub fn in_the_way() -> [(Blocked, Reason); 11] {
+    let principal = || PrincipalName { name: "btgt-1".to_owned(), words: &limits().words };
+    let foreign = |whose| Blocked::ForeignPrincipal { principal: principal(), whose };
     [
-        (Blocked::ForeignSecret { name: "s".into(), owner: SecretOwner::Nobody }, reason::SECRET_CONFLICT),
-        (foreign(Owner::Other("its path".into())), reason::PRINCIPAL_CONFLICT),
-        (foreign(Owner::Cluster { id: "d".into(), path: "/d/".into() }), reason::PRINCIPAL_CONFLICT),
-        (Blocked::ForeignPolicy { arn: "arn:p".into(), why: "its tags".into() }, reason::PRINCIPAL_CONFLICT),
-        (Blocked::UnknownKeys { ids: vec!["K9".into()], principal: principal() }, reason::UNKNOWN_KEY),
-        (Blocked::PolicyTooLarge { size: 7_000 }, reason::POLICY_TOO_LARGE),
-        (Blocked::Compromised { arn: "arn:q".into(), principal: principal() }, reason::KEY_COMPROMISED),
-        (Blocked::Suspended, reason::CHANGE_SUSPENDED),
-        (Blocked::Invalid(invalid()), reason::INVALID_SPEC),
-        (Blocked::OnHold { principal: principal() }, reason::ON_HOLD),
-        (Blocked::SwitchedOff { id: "K1".into(), principal: principal() }, reason::ON_HOLD),
+        (Blocked::ForeignSecret { name: "s".into(), owner: SecretOwner::Nobody }, Reason::SecretConflict),
+        (foreign(ForeignOwner::Other("its path".into())), Reason::PrincipalConflict),
+        (foreign(ForeignOwner::Cluster { id: "d".into(), path: "/d/".into() }), Reason::PrincipalConflict),
+        (Blocked::ForeignPolicy { name: "arn:p".into(), why: "its tags".into() }, Reason::PrincipalConflict),
+        (Blocked::UnknownKeys { ids: vec!["K9".into()], principal: principal() }, Reason::UnknownKey),
+        (Blocked::PolicyTooLarge { size: 7_000, limit: 6_144 }, Reason::PolicyTooLarge),
+        (Blocked::Compromised { alarm: "arn:q".into(), principal: principal() }, Reason::KeyCompromised),
+        (Blocked::Suspended, Reason::ChangeSuspended),
+        (Blocked::Invalid(invalid()), Reason::InvalidSpec),
+        (Blocked::OnHold { principal: principal() }, Reason::OnHold),
+        (Blocked::SwitchedOff { id: "K1".into(), principal: principal() }, Reason::OnHold),
     ]
 }
 
@@ -142,6 +148,6 @@ pub fn invalid() -> Invalid {
 }
 
 /// Status and reason of a condition.
-pub fn says<'a>(conditions: &'a [Condition], type_: &str) -> Option<(&'a str, &'a str)> {
-    condition::find(conditions, type_).map(|told| (told.status.as_str(), told.reason.as_str()))
+pub fn says<'a>(conditions: &'a [Condition], type_: &str) -> Option<(&'a str, Reason)> {
+    condition::find(conditions, type_).map(|told| (told.status.as_str(), Reason::of(told).expect("a reason of ours")))
 }

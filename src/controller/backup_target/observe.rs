@@ -11,15 +11,12 @@ use crate::{
     access::PolicyDocument,
     api::{
         BackupTarget,
-        backup_target::{BackupTargetStatus, KeyIntent, PolicyForm, PolicyStatus},
+        backup_target::{BackupTargetStatus, KeyIntent, PolicyStatus},
     },
     cluster::{self, Cluster, Kind, SecretState},
     controller::absence::Absence,
     names::{self, ObjectName},
-    store::{
-        CreatedKey, Principal, UserSpec,
-        aws::{Iam, Questions},
-    },
+    provider::{CreatedKey, Principal, PrincipalSpec, Provider, Questions},
 };
 
 /// How many Secrets of one target are read at once.
@@ -30,22 +27,18 @@ const SECRETS_AT_ONCE: usize = 8;
 pub enum Look {
     /// As it was when it was last seen or changed by this process; good enough to see that nothing is to do.
     Remembered(Box<Principal>),
-    /// As IAM has it now.
+    /// As the store has it now.
     Live,
 }
 
 /// What is looked at, and with what.
 pub struct Observation<'a> {
-    /// The Kubernetes API.
     pub cluster: &'a Cluster,
-    /// The store's IAM.
-    pub iam: &'a Iam,
-    /// The target.
+    pub provider: &'a Provider,
     pub target: &'a BackupTarget,
     /// What its status remembers.
     pub status: &'a BackupTargetStatus,
-    /// Its principal.
-    pub user: &'a UserSpec,
+    pub spec: &'a PrincipalSpec,
     /// The policy that it should have, if any.
     pub wanted: Option<&'a PolicyDocument>,
     /// The key that this process created and has not published yet.
@@ -54,7 +47,6 @@ pub struct Observation<'a> {
     pub contested_until: Option<Timestamp>,
     /// Secrets that could not be read or deleted a moment ago.
     pub unread: &'a BTreeMap<ObjectName, cluster::Error>,
-    /// Now.
     pub now: Timestamp,
 }
 
@@ -72,7 +64,7 @@ impl Observation<'_> {
             // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
             _ if !finalizer && first_intent.is_none() && !self.status.ever_worked_on() => Principal::Absent,
             Look::Remembered(principal) => *principal,
-            Look::Live => self.iam.observe(self.user, &self.questions()).await?,
+            Look::Live => self.provider.observe(self.spec, &self.questions()).await?,
         };
         Ok(State {
             status: self.status.clone(),
@@ -115,16 +107,14 @@ impl Observation<'_> {
     }
 
     fn questions(&self) -> Questions {
-        let inline = |policy: &PolicyStatus| {
-            policy.form == PolicyForm::Inline
-                && self
-                    .wanted
-                    .is_some_and(|wanted| wanted.form() == Some(PolicyForm::Inline) && wanted.digest() == policy.digest)
+        // One in another form is made only while the wanted policy is another one than status speaks of.
+        let is_wanted = |policy: &&PolicyStatus| {
+            let wanted = self.wanted.map(|wanted| (self.spec.limits.form(wanted), wanted.digest()));
+            self.is_current() && wanted.is_some_and(|wanted| wanted == (Some(policy.form), policy.digest.clone()))
         };
         Questions {
             keys: keys_in_question(self.status, self.now),
-            // One is made only while the wanted policy is another one than status speaks of.
-            managed_policy: !(self.is_current() && self.status.policy.as_ref().is_some_and(inline)),
+            only: self.status.policy.as_ref().filter(is_wanted).map(|policy| policy.form),
         }
     }
 }

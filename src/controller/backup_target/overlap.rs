@@ -1,5 +1,5 @@
-//! What is said of a key that was replaced: what it may be counted on for, and how it came to its end. An IAM user has two keys,
-//! so one that is lost while both are in use takes the place of the older one, and no promise may say otherwise.
+//! What is said of a key that was replaced: what it may be counted on for, and how it came to its end. A principal has no more
+//! keys than its store allows, so one that is lost while both are in use takes the place of the older one, and no promise may say otherwise.
 
 use jiff::Timestamp;
 
@@ -24,8 +24,8 @@ pub fn made_room(replaced: &KeyRecord, now: Timestamp) -> (bool, String) {
         Some(revoke) => (
             true,
             format!(
-                "access key {id}, which was to stay valid until {revoke}, was deleted: another key was lost, and an IAM user has \
-                 no more than two"
+                "access key {id}, which was to stay valid until {revoke}, was deleted: another key was lost, and a principal \
+                 has no more than two"
             ),
         ),
         None => (false, format!("access key {id}, whose overlap had ended, was deleted to make room for a new one")),

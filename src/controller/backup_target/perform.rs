@@ -21,16 +21,14 @@ use crate::{
     controller::unpublished_keys::UnpublishedKeys,
     names::ObjectName,
     probe::{self, Depth, Proof, Reach},
-    store::{CreatedKey, Principal, UserSpec, aws::Iam},
+    provider::{CreatedKey, Principal, PrincipalSpec, Provider},
 };
 
 /// What steps are done with.
 #[derive(Clone, Copy)]
 pub struct Tools<'a> {
-    /// The Kubernetes API.
     pub cluster: &'a Cluster,
-    /// The store's IAM.
-    pub iam: &'a Iam,
+    pub provider: &'a Provider,
     /// Keys that are not published yet.
     pub unpublished_keys: &'a UnpublishedKeys,
     /// The way to the store's S3, for proofs.
@@ -40,7 +38,7 @@ pub struct Tools<'a> {
 /// Who performs steps for one target, and what came of them.
 pub struct Performer<'a> {
     tools: Tools<'a>,
-    user: &'a UserSpec,
+    spec: &'a PrincipalSpec,
     goal: &'a Goal,
     /// The target as it is now, after our own writes.
     pub target: BackupTarget,
@@ -53,8 +51,8 @@ pub struct Performer<'a> {
 impl<'a> Performer<'a> {
     /// Starts with nothing done.
     #[must_use]
-    pub fn new(tools: Tools<'a>, user: &'a UserSpec, goal: &'a Goal, target: BackupTarget) -> Self {
-        Self { tools, user, goal, target, notes: Vec::new(), proof: None }
+    pub fn new(tools: Tools<'a>, spec: &'a PrincipalSpec, goal: &'a Goal, target: BackupTarget) -> Self {
+        Self { tools, spec, goal, target, notes: Vec::new(), proof: None }
     }
 
     /// Does one step, brings the state up to date with it, and does at once what a failure asks for.
@@ -83,29 +81,26 @@ impl<'a> Performer<'a> {
         }
         if let Some(happened) = applied? {
             let now = self.now();
-            let about = About { goal: self.goal, target: &self.target, state, principal: &self.user.name, now };
+            let about = About { goal: self.goal, target: &self.target, state, principal: &self.spec.name, now };
             self.notes.push(events::event(&happened, about));
         }
         Ok(())
     }
 
     async fn perform(&mut self, step: &Step, state: &State) -> Result<Outcome, Error> {
-        let (iam, spec, user) = (self.tools.iam, self.user, &self.user.name);
+        let (store, spec) = (self.tools.provider, self.spec);
         match step {
             Step::Claim(intent) => self.target = self.tools.cluster.claim(&self.target, intent).await?,
             Step::OpenIntent(..) | Step::Withhold(_) => self.write_status_after(step, state).await?,
-            Step::CreateUser => return Ok(Outcome::PrincipalCreated(iam.create_user(spec).await?)),
-            Step::SetBoundary(boundary) => iam.set_boundary(user, boundary).await?,
-            Step::Tag => iam.tag(spec).await?,
-            Step::DeleteAddition(name) => iam.delete_inline(spec, name).await?,
-            Step::Detach(arn) => iam.detach(spec, arn).await?,
+            Step::CreatePrincipal => return Ok(Outcome::PrincipalCreated(store.create(spec).await?)),
+            Step::Amend(deviation) => store.amend(spec, deviation).await?,
             Step::PutPolicy(put) | Step::CutBack(put) => self.put_policy(put, state).await?,
-            Step::ActivateKey(id) => iam.set_key_active(user, id, true).await?,
-            Step::DeactivateKey { id, .. } => iam.set_key_active(user, id, false).await?,
-            Step::DeleteKey { id, .. } => iam.delete_key(user, id).await?,
+            Step::ActivateKey(id) => store.set_key_active(spec, id, true).await?,
+            Step::DeactivateKey { id, .. } => store.set_key_active(spec, id, false).await?,
+            Step::DeleteKey { id, .. } => store.delete_key(spec, id).await?,
             Step::CheckSecret(name) => self.check_secret(name, state).await?,
             Step::CreateKey => {
-                let created = iam.create_key(user).await?;
+                let created = store.create_key(spec).await?;
                 self.tools.unpublished_keys.insert(&self.uid(), created.clone());
                 return Ok(Outcome::KeyCreated(created));
             }
@@ -113,10 +108,10 @@ impl<'a> Performer<'a> {
             Step::WriteSecret(write) => return self.write_secret(write, state).await,
             Step::DeleteSecret(name) => return self.delete_secret(name, state).await,
             Step::DisownSecret(name) => self.disown_secret(name, state).await?,
-            Step::DeletePolicy => self.delete_policy(state).await?,
-            Step::DeletePolicyLeftBehind => iam.delete_policy_left_behind(spec).await?,
-            Step::DeleteUser => iam.delete_user(user).await?,
-            Step::TagRetained => self.tag_retained(state).await?,
+            Step::DeletePolicy => self.remove_rights(state).await?,
+            Step::RemoveRemains => store.remove_remains(spec).await?,
+            Step::RemovePrincipal => store.remove(spec).await?,
+            Step::MarkRetained => self.mark_retained(state).await?,
             Step::ReleaseTarget => self.tools.cluster.release(&self.target).await?,
             Step::Remember(_) | Step::ExtendKey { .. } => {}
         }
@@ -133,18 +128,18 @@ impl<'a> Performer<'a> {
     }
 
     async fn put_policy(&self, put: &PutPolicy, state: &State) -> Result<(), Error> {
-        let Principal::Ours(user) = &state.principal else { return Ok(()) };
-        Ok(self.tools.iam.put_policy(self.user, &put.document, put.form, &user.policies).await?)
+        let Principal::Ours(ours) = &state.principal else { return Ok(()) };
+        Ok(self.tools.provider.put_rights(self.spec, &put.document, put.form, &ours.rights).await?)
     }
 
-    async fn delete_policy(&self, state: &State) -> Result<(), Error> {
-        let Principal::Ours(user) = &state.principal else { return Ok(()) };
-        Ok(self.tools.iam.delete_policies(self.user, &user.policies).await?)
+    async fn remove_rights(&self, state: &State) -> Result<(), Error> {
+        let Principal::Ours(ours) = &state.principal else { return Ok(()) };
+        Ok(self.tools.provider.remove_rights(self.spec, &ours.rights).await?)
     }
 
-    async fn tag_retained(&self, state: &State) -> Result<(), Error> {
-        let Principal::Ours(user) = &state.principal else { return Ok(()) };
-        Ok(self.tools.iam.tag_retained(self.user, &user.policies).await?)
+    async fn mark_retained(&self, state: &State) -> Result<(), Error> {
+        let Principal::Ours(ours) = &state.principal else { return Ok(()) };
+        Ok(self.tools.provider.mark_retained(self.spec, &ours.rights).await?)
     }
 
     /// Tries the tiers with the key that is about to be published, or with the one that is.
@@ -155,8 +150,9 @@ impl<'a> Performer<'a> {
         };
         let (uid, nonce) = (self.uid(), format!("{:016x}", fastrand::u64(..)));
         let marks = probe::Marks { uid: &uid, nonce: &nonce };
-        let plan = probe::Plan::new(&probe::AWS, access, &goal.former, marks, depth);
-        let proof = probe::prove(self.tools.reach, &probe::AWS, &key, plan, probe::DEADLINE).await;
+        let family = self.spec.limits.verification;
+        let plan = probe::Plan::new(family, access, &goal.former, marks, depth);
+        let proof = probe::prove(self.tools.reach, family, &key, plan, probe::DEADLINE).await;
         Ok(Outcome::Tried { key: key.id, proof })
     }
 
@@ -223,11 +219,11 @@ impl<'a> Performer<'a> {
             Goal::Provide(goal) => goal.grant.key_overlap,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => std::time::Duration::ZERO,
         };
-        Moment { user: self.user, overlap, now: self.now(), skew: self.tools.iam.clock().skew() }
+        Moment { spec: self.spec, overlap, now: self.now(), skew: self.tools.provider.clock().skew() }
     }
 
     fn now(&self) -> Timestamp {
-        self.tools.iam.clock().now()
+        self.tools.provider.clock().now()
     }
 
     fn uid(&self) -> String {

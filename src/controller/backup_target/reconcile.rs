@@ -28,7 +28,7 @@ use crate::{
         claim::object_name,
     },
     api::{
-        BackupStore, BackupTarget, Tier,
+        BackupStore, BackupTarget, Reason, Tier,
         backup_target::{BackupTargetStatus, DeletionPolicy},
         condition,
     },
@@ -38,12 +38,12 @@ use crate::{
         time::jittered, urgency,
     },
     names::{self, ObjectName},
-    probe::{Proof, Reach},
-    store::{
-        Principal, UserSpec,
+    probe::{self, Proof},
+    provider::{
+        Principal, PrincipalSpec,
         clock::Clock,
-        connect::Connection,
-        throttle::{Turn, Urgency},
+        connections::Connection,
+        rate_limiter::{Turn, Urgency},
     },
 };
 
@@ -150,7 +150,7 @@ enum Progress {
 /// What all rounds of one reconcile have in common.
 struct Work<'a> {
     goal: &'a Goal,
-    user: &'a UserSpec,
+    spec: &'a PrincipalSpec,
     tools: Tools<'a>,
 }
 
@@ -190,9 +190,9 @@ impl Reconcile<'_> {
         let principals = self.context.seen.principals_of(&store.name_any());
         self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
         let connection = pinned(self.context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
-        self.clock = connection.iam.clock().clone();
+        self.clock = connection.provider.clock().clone();
         let terms = connection.terms(&store.spec);
-        let invalid = |_| Error::StoreNotReady { name: name.clone(), why: condition::reason::INVALID_SPEC.to_owned() };
+        let invalid = |_| Error::StoreNotReady { name: name.clone(), why: Reason::InvalidSpec.to_string() };
         let terms = terms.map_err(invalid)?;
         let namespace = self.namespace(&store).await?;
         if allow::have_limits(&store.spec.allow) {
@@ -202,8 +202,9 @@ impl Reconcile<'_> {
             self.full = self.context.full_for(&self.target, &store);
         }
         self.rules = urgency::digest(&store.spec.allow, &namespace.labels);
-        self.look_for_bucket(&store, &terms, &namespace, &connection).await;
-        let goal = told.insert(decide::decide(self.facts(&store, &terms, &namespace))?).clone();
+        let spec = connection.provider.principal(decide::owner(&self.target, &self.context.cluster_id));
+        self.look_for_bucket(&store, &terms, &spec, &namespace, &connection).await;
+        let goal = told.insert(decide::decide(self.facts(&store, &terms, &spec, &namespace))?).clone();
         if matches!(goal, Goal::Withhold { .. }) && !self.rivals.is_empty() {
             let waiting = self.rivals.iter().filter(|rival| matches!(rival, Rival::Wants(_))).count();
             self.in_line = u32::try_from(waiting).ok();
@@ -211,24 +212,17 @@ impl Reconcile<'_> {
         if let Goal::Withhold { why: Refusal::NoPlace(full) } = &goal {
             self.in_line = Some(full.before);
         }
-        let user = decide::user_spec(&self.target, &terms, &connection.account_id, &self.context.cluster_id);
         let urgency = self.urgency(&goal);
         // What takes away has its share of the rate, and waits for it as long as it takes.
         let end = (urgency != Urgency::Revocation).then(|| self.end.into());
-        let iam = connection.iam.for_turn(Turn { urgency, namespace: namespace.name.as_str().into(), end });
-        let endpoints = &store.spec.endpoints;
+        let provider = connection.provider.for_turn(Turn { urgency, namespace: namespace.name.as_str().into(), end });
         let tools = Tools {
             cluster: &self.context.cluster,
-            iam: &iam,
+            provider: &provider,
             unpublished_keys: &self.context.unpublished_keys,
-            reach: Reach {
-                config: &connection.config,
-                s3: endpoints.s3.as_deref(),
-                sts: endpoints.sts.as_deref(),
-                fence: connection.fence(),
-            },
+            reach: connection.reach(&store.spec),
         };
-        Box::pin(self.work(&Work { goal: &goal, user: &user, tools })).await
+        Box::pin(self.work(&Work { goal: &goal, spec: &spec, tools })).await
     }
 
     /// Whether something else than the operator keeps a target that is being deleted, although something was made for it:
@@ -270,7 +264,7 @@ impl Reconcile<'_> {
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
-        let (mut look, mut read_at) = match self.remembered(work.goal) {
+        let (mut look, mut read_at) = match self.remembered(work) {
             Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
             None => (Look::Live, Instant::now()),
         };
@@ -282,7 +276,7 @@ impl Reconcile<'_> {
                 None => return Ok(Progress::GaveWay),
             };
             if plan.steps.is_empty() {
-                return self.end(work.goal, plan, state, read_at);
+                return self.end(work, plan, state, read_at);
             }
             if from_memory {
                 // Memory is good enough to see that nothing is to do, never to act on.
@@ -316,10 +310,10 @@ impl Reconcile<'_> {
         let memory = self.context.recall(&self.uid);
         let observation = Observation {
             cluster: &self.context.cluster,
-            iam: work.tools.iam,
+            provider: work.tools.provider,
             target: &self.target,
             status: &self.memory,
-            user: work.user,
+            spec: work.spec,
             wanted: wanted(work.goal),
             unread: &self.unread,
             in_hand: self.context.unpublished_keys.get(&self.uid),
@@ -334,43 +328,43 @@ impl Reconcile<'_> {
             Goal::Provide(provide) => provide.grant.key_overlap,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Duration::ZERO,
         };
-        plan::settle(&mut state, work.user, overlap, self.clock.now());
+        plan::settle(&mut state, work.spec, overlap, self.clock.now());
         let fresh = Fresh {
             now: self.clock.now(),
             store_time: self.clock.heard(),
             nonce: format!("{:016x}", fastrand::u64(..)),
         };
-        Ok((plan::plan(work.goal, work.user, &state, &fresh), state))
+        Ok((plan::plan(work.goal, work.spec, &state, &fresh), state))
     }
 
     /// Nothing is left to do, or nothing that can be done without a Secret that could not be read.
-    fn end(&mut self, goal: &Goal, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
+    fn end(&mut self, work: &Work<'_>, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
         match plan.unread {
-            Some(unread) if !matches!(goal, Goal::Withhold { .. }) => {
+            Some(unread) if !matches!(work.goal, Goal::Withhold { .. }) => {
                 self.memory = state.status;
                 Err(unread.error.into())
             }
             _ => {
-                self.settle(goal, &plan, state, read_at);
+                self.settle(work, &plan, state, read_at);
                 Ok(Progress::Settled(Box::new(plan)))
             }
         }
     }
 
-    fn settle(&mut self, goal: &Goal, plan: &Plan, state: State, read_at: Instant) {
+    fn settle(&mut self, work: &Work<'_>, plan: &Plan, state: State, read_at: Instant) {
         self.memory = state.status;
         self.context.held_against(&self.uid, self.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
-        let remembered = settled.then(|| Remembered::new(state.principal, read_at, wanted(goal)));
+        let remembered = settled.then(|| Remembered::new(state.principal, read_at, work.spec, wanted(work.goal)));
         self.context.remember(&self.uid, remembered, state.absence);
     }
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
     async fn execute(&mut self, work: &Work<'_>, plan: Plan, mut state: State) -> Result<Option<Principal>, Error> {
-        let mut performer = Performer::new(work.tools, work.user, work.goal, self.target.clone());
+        let mut performer = Performer::new(work.tools, work.spec, work.goal, self.target.clone());
         let disturbs =
-            |planned: &Planned| matches!(planned.step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_));
+            |planned: &Planned| matches!(planned.step, Step::CreatePrincipal | Step::CreateKey | Step::WriteSecret(_));
         self.disturbed |= plan.steps.iter().any(disturbs) || matches!(work.goal, Goal::Withhold { .. });
         let mut result = Ok(());
         for Planned { step, .. } in &plan.steps {
@@ -422,16 +416,23 @@ impl Reconcile<'_> {
         let store = self.target.spec.store_ref.resolved();
         self.context.telemetry.metrics.repaired(self.context.seen.known(&store));
         let message = format!("somebody else changed {}; it was put right", repairs.join(", "));
-        self.notes.push(Note { warning: true, reason: condition::reason::DRIFT_REPAIRED.to_owned(), message });
+        self.notes.push(Note { warning: true, reason: Reason::DriftRepaired, message });
     }
 
-    fn facts<'a>(&'a self, store: &'a BackupStore, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
+    fn facts<'a>(
+        &'a self,
+        store: &'a BackupStore,
+        terms: &'a Terms,
+        spec: &'a PrincipalSpec,
+        namespace: &'a Namespace,
+    ) -> Facts<'a> {
         let rules = &store.spec.allow;
         let annotation = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
         let reactivate_at = annotation.and_then(|time| time.parse().ok());
         let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
         let (full, now) = (self.full, self.clock.now());
-        Facts { target, status, rules, terms, namespace, rivals, full, reactivate_at, now }
+        let (limits, bound) = (spec.limits, spec.bound.as_deref());
+        Facts { target, status, rules, terms, limits, bound, namespace, rivals, full, reactivate_at, now }
     }
 
     /// What must no longer work goes before what is new, and that before looks whether all is well.
@@ -473,23 +474,25 @@ impl Reconcile<'_> {
         &mut self,
         store: &BackupStore,
         terms: &Terms,
+        spec: &PrincipalSpec,
         namespace: &Namespace,
         connection: &Connection,
     ) {
-        let Some(bucket) = decide::bucket_to_create(self.facts(store, terms, namespace)) else { return };
-        let endpoint = store.spec.endpoints.s3.as_deref();
-        if let Some(missing) = crate::probe::bucket_is_missing(&connection.config, endpoint, &bucket).await {
+        let Some(bucket) = decide::bucket_to_create(self.facts(store, terms, spec, namespace)) else { return };
+        if let Some(missing) =
+            probe::bucket_is_missing(connection.reach(&store.spec), spec.limits.verification, &bucket).await
+        {
             self.memory.bucket_missing = missing;
         }
     }
 
-    fn remembered(&self, goal: &Goal) -> Option<(Principal, Instant)> {
+    fn remembered(&self, work: &Work<'_>) -> Option<(Principal, Instant)> {
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
         let lasts = self.resync.mul_f64(0.85);
         let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
         let known = self.context.recall(&self.uid).principal.filter(|known| fresh(known))?;
         let at = known.at;
-        Some((known.principal(wanted(goal))?, at))
+        Some((known.principal(work.spec, wanted(work.goal))?, at))
     }
 
     /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
@@ -502,7 +505,7 @@ impl Reconcile<'_> {
                 Ok(Progress::Settled(plan)) => Ok(plan),
                 Ok(Progress::Gone) => {
                     let kind = BackupTarget::kind(&());
-                    self.context.telemetry.metrics.reconciled(&kind, true, condition::reason::DELETED);
+                    self.context.telemetry.metrics.reconciled(&kind, true, Reason::Deleted.as_str());
                     return true;
                 }
                 // It comes again at once, or another operator tells what becomes of it.
@@ -534,18 +537,17 @@ impl Reconcile<'_> {
         let Some(new) = new.filter(|new| old.is_none_or(|old| says(old) != says(new))) else { return };
         let well = new.type_ == condition::READY && new.status == "True";
         // A store whose credentials are being checked right now is nothing to notice.
-        if self.notes.is_empty() && new.reason != condition::reason::PENDING {
-            self.notes.push(Note { warning: !well, reason: new.reason.clone(), message: new.message.clone() });
-        }
+        let reason = Reason::of(new).filter(|reason| self.notes.is_empty() && *reason != Reason::Pending);
+        self.notes.extend(reason.map(|reason| Note { warning: !well, reason, message: new.message.clone() }));
     }
 
     /// Every event is in the log, too: events are gone after an hour.
     fn log(&self, note: &Note) {
         let (name, principal, key) = (&self.name, &self.memory.principal, &self.memory.access_key_id);
         if note.warning {
-            warn!(name, principal, key, reason = note.reason, "{}", note.message);
+            warn!(name, principal, key, reason = %note.reason, "{}", note.message);
         } else {
-            info!(name, principal, key, reason = note.reason, "{}", note.message);
+            info!(name, principal, key, reason = %note.reason, "{}", note.message);
         }
     }
 
@@ -556,25 +558,25 @@ impl Reconcile<'_> {
             return;
         }
         let told = |what: &str| before.conditions.iter().any(|condition| condition.message.contains(what));
-        let mut note = |reason: &str, what: &[String], message: String| {
+        let mut note = |reason: Reason, what: &[String], message: String| {
             if !what.is_empty() && !what.iter().all(|one| told(one)) {
-                self.notes.push(Note { warning: true, reason: reason.to_owned(), message });
+                self.notes.push(Note { warning: true, reason, message });
             }
         };
         let (keys, excess, left) = (plan.unknown_keys.join(", "), plan.excess.join(", "), plan.left.join(", "));
         note(
-            condition::reason::UNKNOWN_KEY,
+            Reason::UnknownKey,
             &plan.unknown_keys,
             format!("access key {keys} was not made by this operator and is left alone"),
         );
-        note(condition::reason::EXCESS_ACCESS, &plan.excess, format!("the IAM user has rights from {excess}"));
+        note(Reason::ExcessAccess, &plan.excess, format!("the principal has rights from {excess}"));
         note(
-            condition::reason::ON_HOLD,
+            Reason::OnHold,
             &plan.denials,
-            format!("somebody put {} on the IAM user, which only denies; it is left", plan.denials.join(", ")),
+            format!("somebody put {} on the principal, which only denies; it is left", plan.denials.join(", ")),
         );
         note(
-            condition::reason::DRIFT_LEFT,
+            Reason::DriftLeft,
             &plan.left,
             format!("somebody else changed {left}; it is left because repairs are paused"),
         );

@@ -18,7 +18,7 @@ use crate::{
     cluster::{self, OwnedSecret, SecretState},
     names::ObjectName,
     probe::{Limits, Proof},
-    store::{CreatedKey, Key, Policies, Principal, User, UserSpec, clock::Skew},
+    provider::{CreatedKey, Key, Observed, Principal, PrincipalSpec, Rights, clock::Skew},
 };
 
 /// What a step brought back.
@@ -26,13 +26,12 @@ use crate::{
 pub enum Outcome {
     /// Nothing but that it is done.
     Done,
-    /// The unique id of a principal that was created.
-    PrincipalCreated(String),
+    /// A principal that was created.
+    PrincipalCreated(Observed),
     /// A key that was created.
     KeyCreated(CreatedKey),
     /// What a key could do.
     Tried {
-        /// Its id.
         key: String,
         /// What it could do.
         proof: Proof,
@@ -58,7 +57,7 @@ pub struct Written {
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
     /// The principal as it is to be.
-    pub user: &'a UserSpec,
+    pub spec: &'a PrincipalSpec,
     /// How long a replaced key stays valid.
     pub overlap: Duration,
     /// Now, by the store's clock where that is known.
@@ -76,11 +75,8 @@ impl State {
         match step {
             Step::Claim(intent) => self.claimed(intent.clone()),
             Step::OpenIntent(intent, why) => self.intent_opened(intent.clone(), *why),
-            Step::CreateUser => self.user_created(moment.user, outcome),
-            Step::SetBoundary(arn) => self.user(|user| user.boundary = Some(arn.clone())),
-            Step::Tag => self.user(|user| user.tagged = true),
-            Step::DeleteAddition(name) => self.user(|user| user.additions.inline.retain(|other| other != name)),
-            Step::Detach(arn) => self.user(|user| user.additions.attached.retain(|other| other != arn)),
+            Step::CreatePrincipal => self.principal_created(moment.spec, outcome),
+            Step::Amend(amended) => self.principal(|ours| ours.deviations.retain(|other| other != amended)),
             Step::PutPolicy(put) | Step::CutBack(put) | Step::Remember(put) => self.policy_put(put),
             Step::Withhold(ids) => self.keys_withheld(ids),
             Step::ActivateKey(id) => self.key_activated(id),
@@ -107,9 +103,9 @@ impl State {
                 Outcome::SecretLeft(error) => self.secret_unknown(name, error),
                 _ => self.secret_deleted(name),
             },
-            Step::DeletePolicy | Step::DeletePolicyLeftBehind => self.policy_deleted(),
-            Step::DeleteUser => self.user_deleted(),
-            Step::TagRetained => self.user(|user| user.retained = true),
+            Step::DeletePolicy | Step::RemoveRemains => self.policy_deleted(),
+            Step::RemovePrincipal => self.principal_removed(),
+            Step::MarkRetained => self.principal(|ours| ours.retained = true),
             Step::ReleaseTarget => {
                 self.finalizer = false;
                 return Ok(Some(Happened::LetGo));
@@ -121,7 +117,7 @@ impl State {
     /// Takes in that a step failed: nothing came of the intent that was opened just now, when the failure certainly made no key.
     pub fn failed(&mut self, step: &Step, error: &Error) {
         // A principal that was there all along, and that the store did not show, is no key, and none was asked for yet.
-        let is_there_already = matches!(step, Step::CreateUser) && error.is_there_already();
+        let is_there_already = matches!(step, Step::CreatePrincipal) && error.is_there_already();
         if !error.is_definite() && !is_there_already {
             return;
         }
@@ -177,18 +173,17 @@ impl State {
     }
 
     /// The principal was created.
-    fn user_created(&mut self, user: &UserSpec, outcome: Outcome) {
-        let Outcome::PrincipalCreated(id) = outcome else { return };
-        self.status.principal = Some(user.name.clone());
-        self.status.principal_id = Some(id.clone());
+    fn principal_created(&mut self, spec: &PrincipalSpec, outcome: Outcome) {
+        let Outcome::PrincipalCreated(created) = outcome else { return };
+        self.status.principal = Some(spec.name.name.clone());
+        self.status.principal_id = created.unique_id();
         // Keys go with the principal that they were made for.
         self.status.keys.clear();
-        let boundary = user.boundary.clone();
-        self.principal = Principal::Ours(User { id, boundary, tagged: true, ..User::default() });
+        self.principal = Principal::Ours(created);
     }
 
     /// The principal was deleted, and is not waited for any more.
-    fn user_deleted(&mut self) {
+    fn principal_removed(&mut self) {
         self.status.key_created_at = None;
         self.principal = Principal::Absent;
     }
@@ -196,7 +191,7 @@ impl State {
     /// The policy is that one; what it was made for is remembered.
     fn policy_put(&mut self, put: &PutPolicy) {
         self.status.policy = Some(PolicyStatus { digest: put.document.digest(), form: put.form });
-        self.user(|user| user.policies = Policies::with(&put.document, put.form));
+        self.principal(|ours| ours.rights = Rights::just(&put.document, put.form));
         if let Some((access, previous)) = put.record.clone() {
             self.status.access = Some(access);
             self.status.previous_access = previous;
@@ -206,7 +201,7 @@ impl State {
     /// The policy is gone.
     fn policy_deleted(&mut self) {
         self.status.policy = None;
-        self.user(|user| user.policies = Policies::default());
+        self.principal(|ours| ours.rights = Rights::default());
     }
 
     /// An intent to create a key is in status.
@@ -221,7 +216,7 @@ impl State {
     /// A key was created; nobody but this process has its secret half yet.
     fn key_created(&mut self, created: CreatedKey) {
         let (id, created_at) = (created.key.id.clone(), created.created_at);
-        self.user(|user| user.keys.push(Key { id, created_at, active: true, last_used: None }));
+        self.principal(|ours| ours.keys.push(Key { id, created_at, active: true, last_used: None }));
         self.in_hand = Some(created);
     }
 
@@ -298,7 +293,7 @@ impl State {
     }
 
     fn key_active(&mut self, id: &str, active: bool) {
-        self.user(|user| {
+        self.principal(|user| {
             if let Some(key) = user.keys.iter_mut().find(|key| key.id == id) {
                 key.active = active;
             }
@@ -315,6 +310,7 @@ impl State {
                 self.status.last_reissue = None;
                 Some(Happened::OrphanDeleted { id: id.to_owned() })
             }
+            KeyEnd::MadeByKey => Some(Happened::MadeByKeyDeleted { id: id.to_owned() }),
             KeyEnd::MakesRoom => record.map(Happened::MadeRoom),
             KeyEnd::Expired | KeyEnd::TargetDeleted => None,
         }
@@ -328,7 +324,7 @@ impl State {
             self.intent_settled();
         }
         self.in_hand.take_if(|created| created.key.id == id);
-        self.user(|user| user.keys.retain(|key| key.id != id));
+        self.principal(|ours| ours.keys.retain(|key| key.id != id));
         self.status.keys.retain(|key| key.id != id);
     }
 
@@ -354,7 +350,7 @@ impl State {
     }
 
     /// Changes the principal, if it is ours.
-    pub fn user(&mut self, change: impl FnOnce(&mut User)) {
+    pub fn principal(&mut self, change: impl FnOnce(&mut Observed)) {
         if let Principal::Ours(user) = &mut self.principal {
             change(user);
         }

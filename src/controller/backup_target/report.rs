@@ -17,9 +17,9 @@ use crate::{
         allow::{self, Missing},
     },
     api::{
-        BackupTarget, Capability, Tier,
+        BackupTarget, Capability, Reason, Tier,
         backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
-        condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth, reason},
+        condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth},
     },
     controller::retry::Retry,
     names::PAUSED_REPAIR_ANNOTATION,
@@ -94,7 +94,7 @@ fn provided(
                  {PAUSED_REPAIR_ANNOTATION} off to have it put right",
                 plan.left.join(", ")
             );
-            stalled(conditions, reason::DRIFT_LEFT, &message);
+            stalled(conditions, Reason::DriftLeft, &message);
         }
         _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
         _ => partly_allowed(conditions, goal),
@@ -137,16 +137,16 @@ fn provided(
     }
     not_granted(conditions, access, goal);
     if !plan.excess.is_empty() {
-        let message = format!("{BESIDES}, the IAM user has rights from {}", plan.excess.join(", "));
-        conditions.set(LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS, message);
+        let message = format!("{BESIDES}, the principal has rights from {}", plan.excess.join(", "));
+        conditions.set(LEAST_PRIVILEGE, Truth::False, Reason::ExcessAccess, message);
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended && !plan.on_hold {
         let generation = target.metadata.generation.unwrap_or_default();
-        let boundary = goal.terms.boundary.as_ref().map(ToString::to_string);
-        status.applied = Some(Applied { generation, rclone: goal.rclone.digest(), boundary });
+        let (rclone, bound) = (goal.rclone.digest(), goal.bound.clone());
+        status.applied = Some(Applied { generation, rclone, bound });
     }
     if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
-        ready_if_it_works(conditions, access);
+        ready_if_it_works(conditions, access, goal);
     }
 }
 
@@ -155,11 +155,11 @@ fn provided(
 fn is_outdated(before: &[Condition], access: &Access, goal: &Provide, plan: &Plan) -> bool {
     let is_lacking = |type_: &str| lacking(access, goal).any(|tier| tier.name() == type_);
     let of_the_key = |told: &&Condition| tier_types().any(|type_| type_ == told.type_);
-    before.iter().filter(of_the_key).any(|told| match told.reason.as_str() {
-        reason::NOT_ALLOWED | reason::NOT_NEEDED | reason::CHANGE_SUSPENDED | reason::PENDING => {
+    before.iter().filter(of_the_key).any(|told| match Reason::of(told) {
+        Some(Reason::NotAllowed | Reason::NotNeeded | Reason::ChangeSuspended | Reason::Pending) => {
             !is_lacking(&told.type_)
         }
-        reason::EXCESS_ACCESS => plan.excess.is_empty() && told.message.starts_with(BESIDES),
+        Some(Reason::ExcessAccess) => plan.excess.is_empty() && told.message.starts_with(BESIDES),
         _ => false,
     })
 }
@@ -184,14 +184,15 @@ fn proven(
 }
 
 /// What was granted and does not work, or not yet, makes a target unready, although its Secret is there.
-fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
-    let worst = access.tiers().find_map(|tier| {
+fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
+    let is_bad = |reason| matches!(reason, Reason::NotWorking | Reason::Unsupported | Reason::Propagating);
+    let worst = access.tiers().chain(lacking(access, goal)).find_map(|tier| {
         let found = conditions.find(tier.name())?;
-        let bad = [reason::NOT_WORKING, reason::UNSUPPORTED, reason::PROPAGATING];
-        bad.iter().find(|bad| **bad == found.reason).map(|bad| (*bad, format!("{}: {}", tier.name(), found.message)))
+        let bad = Reason::of(found).filter(|reason| is_bad(*reason))?;
+        Some((bad, format!("{}: {}", tier.name(), found.message)))
     });
     match worst {
-        Some((reason::PROPAGATING, message)) => pending(conditions, reason::PROPAGATING, &message),
+        Some((Reason::Propagating, message)) => pending(conditions, Reason::Propagating, &message),
         Some((why, message)) => stalled(conditions, why, &message),
         None => {}
     }
@@ -200,16 +201,16 @@ fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access) {
 fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
     let secret = status.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
     let (why, held) = if plan.on_hold {
-        (reason::ON_HOLD, "; its IAM user has the tag backup-target.dev/hold, so changes and repairs wait")
+        (Reason::OnHold, "; its principal has the tag backup-target.dev/hold, so changes and repairs wait")
     } else if goal.suspended {
-        (reason::SUSPENDED, "; suspended, so changes and repairs wait")
+        (Reason::Suspended, "; suspended, so changes and repairs wait")
     } else {
-        (reason::PROVISIONED, "")
+        (Reason::Provisioned, "")
     };
     let unknown = match plan.unknown_keys.as_slice() {
         [] => String::new(),
         keys => format!(
-            "; access key {} of its IAM user was not made by this operator and is left alone: delete it if nobody needs it",
+            "; access key {} of its principal was not made by this operator and is left alone: delete it if nobody needs it",
             keys.join(", ")
         ),
     };
@@ -224,7 +225,7 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
     let denials = match plan.denials.as_slice() {
         [] => String::new(),
         denials => format!(
-            "; somebody put {} on the IAM user, which only denies, and it is left: whoever put it there has to take it off",
+            "; somebody put {} on the principal, which only denies, and it is left: whoever put it there has to take it off",
             denials.join(", ")
         ),
     };
@@ -249,35 +250,45 @@ fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
          a rule in spec.allow{retain}",
         allow::listed(&goal.missing)
     );
-    stalled(conditions, reason::NOT_ALLOWED, &message);
+    stalled(conditions, Reason::NotAllowed, &message);
 }
 
 /// What the policy says, where nothing was tried.
 fn granted(conditions: &mut Conditions<'_>, access: &Access) {
     for tier in Tier::ALL {
         if access.tiers().any(|granted| granted == tier) {
-            conditions.set(tier.name(), Truth::True, reason::GRANTED, "the policy allows it");
+            conditions.set(tier.name(), Truth::True, Reason::Granted, "the policy allows it");
         } else {
-            conditions.set(tier.name(), Truth::False, reason::NOT_REQUESTED, "add it to spec.capabilities to have it");
+            conditions.set(tier.name(), Truth::False, Reason::NotRequested, "add it to spec.capabilities to have it");
         }
     }
     let message = "the policy allows the granted tiers and nothing else; this has not been tried with the key itself";
-    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_VERIFIED, message);
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, Reason::NotVerified, message);
 }
 
 /// What was asked for and is not granted.
 fn not_granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
     for tier in lacking(access, goal) {
-        let (why, message) = if !goal.grant.access.tiers().any(|granted| granted == tier) {
-            (reason::NOT_ALLOWED, "no rule of the store allows it")
+        let (why, message) = if let Some(why) = unsupported(tier, goal) {
+            (Reason::Unsupported, why)
+        } else if !goal.grant.access.tiers().any(|granted| granted == tier) {
+            (Reason::NotAllowed, "no rule of the store allows it")
         } else if tier == CREATE_BUCKET && !goal.rclone.create_bucket {
-            (reason::NOT_NEEDED, "the bucket exists; the right comes back when the bucket is missing")
+            (Reason::NotNeeded, "the bucket exists; the right comes back when the bucket is missing")
         } else if goal.suspended {
-            (reason::CHANGE_SUSPENDED, "asked for while suspended")
+            (Reason::ChangeSuspended, "asked for while suspended")
         } else {
-            (reason::PENDING, "not given yet; Ready tells what is in the way")
+            (Reason::Pending, "not given yet; Ready tells what is in the way")
         };
         conditions.set(tier.name(), Truth::False, why, message);
+    }
+}
+
+/// Why the store cannot give a tier, if so.
+fn unsupported(tier: Tier, goal: &Provide) -> Option<&'static str> {
+    match tier {
+        Tier::BaseAccess => None,
+        Tier::Optional(capability) => goal.limits.unsupported(capability),
     }
 }
 
@@ -307,12 +318,12 @@ fn withheld(
             let message = format!(
                 "BackupStore {store} does not allow this claim: {why}{kept}{left}; ask the store's administrator for a rule in spec.allow"
             );
-            stalled(conditions, reason::NOT_ALLOWED, &message);
+            stalled(conditions, Reason::NotAllowed, &message);
             nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
         }
         Refusal::Invalid(invalid) => {
             let kept = if has_key { "; the access key is inactive" } else { "" };
-            stalled(conditions, reason::INVALID_SPEC, &format!("{invalid}{kept}{left}"));
+            stalled(conditions, Reason::InvalidSpec, &format!("{invalid}{kept}{left}"));
             nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
         }
         Refusal::NoPlace(_) => {
@@ -321,7 +332,7 @@ fn withheld(
                 "BackupStore {store} {why}; this one gets credentials when one of them goes: delete a target that is not needed, \
                  or have the store's administrator raise the limit"
             );
-            stalled(conditions, reason::LIMIT_EXCEEDED, &message);
+            stalled(conditions, Reason::LimitExceeded, &message);
             nothing_allowed(conditions, status, target, "the store has no place for it, see Ready");
         }
         Refusal::Unreadable(_) => {
@@ -330,7 +341,7 @@ fn withheld(
                 "{why}, so nobody knows what the key was given: nothing of it works{kept}{left}; set spec.suspend to false to have \
                  it given anew within the store's rules"
             );
-            stalled(conditions, reason::CHANGE_SUSPENDED, &message);
+            stalled(conditions, Reason::ChangeSuspended, &message);
             nothing_allowed(conditions, status, target, "what was given cannot be read, see Ready");
         }
     }
@@ -350,13 +361,13 @@ fn nothing_allowed(
             Tier::Optional(capability) => target.spec.capabilities.contains(&capability),
         };
         let (reason, message) = if asked {
-            (reason::NOT_ALLOWED, why)
+            (Reason::NotAllowed, why)
         } else {
-            (reason::NOT_REQUESTED, "add it to spec.capabilities to have it")
+            (Reason::NotRequested, "add it to spec.capabilities to have it")
         };
         conditions.set(tier.name(), Truth::False, reason, message);
     }
-    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_ALLOWED, "no key works, so there is nothing to try");
+    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, Reason::NotAllowed, "no key works, so there is nothing to try");
     status.tiers = None;
 }
 
@@ -368,7 +379,7 @@ fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan)
     } else if let Some(waiting) = &plan.waiting {
         wait(conditions, waiting, waits);
     } else {
-        pending(conditions, reason::DELETING, "the principal, its keys and the Secret are being removed");
+        pending(conditions, Reason::Deleting, "the principal, its keys and the Secret are being removed");
     }
     keep_tiers(conditions);
 }
@@ -417,27 +428,27 @@ fn is_keyless(status: &BackupTargetStatus) -> bool {
 fn without_key(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
     status.proof = None;
     for type_ in tier_types() {
-        conditions.set(type_, Truth::Unknown, reason::PENDING, "there is no access key");
+        conditions.set(type_, Truth::Unknown, Reason::Pending, "there is no access key");
     }
 }
 
 fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
     let (why, message) = match waiting {
         Waiting::KeyMayAppear => (
-            reason::KEY_UNCERTAIN,
+            Reason::KeyUncertain,
             "the creation of an access key was interrupted and it may still appear; waiting up to five minutes before \
              going on, so that no key is left behind"
                 .to_owned(),
         ),
         Waiting::ReissueLimit { until, keyless: true } => (
-            reason::REISSUE_LIMITED,
+            Reason::ReissueLimited,
             format!(
-                "the IAM user or its access key was deleted again within ten minutes; a new access key is created at {until}. \
+                "the principal or its access key was deleted again within ten minutes; a new access key is created at {until}. \
                  Something deletes them: find out what"
             ),
         ),
         Waiting::ReissueLimit { until, keyless: false } => (
-            reason::REISSUE_LIMITED,
+            Reason::ReissueLimited,
             format!(
                 "the Secret was lost or damaged again within ten minutes; a new access key is created at {until}. Something \
                  deletes or edits the Secret: find out what"
@@ -445,21 +456,21 @@ fn wait(conditions: &mut Conditions<'_>, waiting: &Waiting, waits: &str) {
         ),
         Waiting::Contested { until } => {
             let message = format!(
-                "{waits}somebody else changes the Secret or the IAM user again and again; what differs is put right next at {until}. \
+                "{waits}somebody else changes the Secret or the principal again and again; what differs is put right next at {until}. \
                  Find out who it is; the annotation {PAUSED_REPAIR_ANNOTATION} stops the repairs"
             );
-            return stalled(conditions, reason::CONTESTED, &message);
+            return stalled(conditions, Reason::Contested, &message);
         }
     };
     pending(conditions, why, &format!("{waits}{message}"));
 }
 
-fn pending(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+fn pending(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
     conditions.set(READY, Truth::False, reason, message);
     conditions.set(RECONCILING, Truth::True, reason, message);
 }
 
-fn stalled(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+fn stalled(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
     conditions.set(READY, Truth::False, reason, message);
     conditions.set(STALLED, Truth::True, reason, message);
 }
@@ -486,7 +497,7 @@ fn confirm_tiers(conditions: &mut Conditions<'_>) -> bool {
 fn keep_tiers(conditions: &mut Conditions<'_>) {
     for type_ in tier_types() {
         if !conditions.keep(type_) {
-            conditions.set(type_, Truth::Unknown, reason::PENDING, "not known yet");
+            conditions.set(type_, Truth::Unknown, Reason::Pending, "not known yet");
         }
     }
 }

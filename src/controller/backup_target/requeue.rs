@@ -23,9 +23,7 @@ pub enum End<'a> {
     Left,
     /// There is a plan with nothing left to do in it.
     Settled(&'a Plan),
-    /// It failed.
     Failed {
-        /// Why.
         error: &'a Error,
         /// Whether it has done nothing else for a while.
         for_a_while: bool,
@@ -42,7 +40,6 @@ pub struct Pace {
     pub still_blocked: Duration,
     /// How many come before it in the line for a rule that serves only so many, or for a place in the store.
     pub in_line: Option<u32>,
-    /// Now.
     pub now: Timestamp,
     /// Varies a time, so that many targets do not come at the same moment for ever.
     pub jitter: fn(Duration) -> Duration,
@@ -95,14 +92,14 @@ fn until(due: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
     use crate::{
-        api::condition::reason,
+        api::Reason,
         cluster,
         controller::backup_target::{
             fixtures::{at, invalid},
             plan::Blocked,
             verification::Failure,
         },
-        store,
+        provider,
     };
 
     const RESYNC: Duration = Duration::from_mins(10);
@@ -175,14 +172,14 @@ mod tests {
 
     #[test]
     fn a_failure_comes_back_by_what_may_end_it() {
-        let store = |kind| Error::Store(store::Error { kind, action: "iam:GetUser" });
+        let store = |kind| Error::Store(provider::Error { kind, action: "iam:GetUser" });
         let cluster = |kind| Error::Cluster(cluster::Error { kind, what: "write it" });
         let not_ready = Error::StoreNotReady { name: "s".into(), why: String::new() };
-        let proof = |retry| Error::NotProven(Failure { reason: reason::PROPAGATING, message: String::new(), retry });
+        let proof = |retry| Error::NotProven(Failure { reason: Reason::Propagating, message: String::new(), retry });
         // Without a failure before, and after failures for a while.
         let table = [
             ("a person mends the spec", Error::Invalid(invalid()), LOOK_AGAIN, STILL_BLOCKED),
-            ("… or a right", store(store::Kind::Denied), LOOK_AGAIN, STILL_BLOCKED),
+            ("… or a right", store(provider::Kind::Denied), LOOK_AGAIN, STILL_BLOCKED),
             ("… or a quota", cluster(cluster::Kind::QuotaExceeded), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what is in the way", Error::Blocked(Blocked::Suspended), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what the proof found", proof(Retry::Stalled), LOOK_AGAIN, STILL_BLOCKED),
@@ -190,7 +187,7 @@ mod tests {
             ("… once it is ready", not_ready, BACKOFF, STILL_BLOCKED),
             ("a new store is soon checked", Error::StorePending("s".into()), BACKOFF, BACKOFF),
             ("a key is soon known", proof(Retry::Backoff), ASK_AGAIN, ASK_AGAIN),
-            ("a server comes back", store(store::Kind::Unreachable), BACKOFF, BACKOFF),
+            ("a server comes back", store(provider::Kind::Unreachable), BACKOFF, BACKOFF),
             ("a conflict passes", cluster(cluster::Kind::Conflict), BACKOFF, BACKOFF),
             ("time passes", Error::TimedOut, BACKOFF, BACKOFF),
         ];

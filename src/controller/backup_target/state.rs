@@ -12,7 +12,7 @@ use crate::{
     cluster::{self, SecretState},
     controller::{absence::Absence, time::at_least},
     names::ObjectName,
-    store::{CreatedKey, Key, Principal},
+    provider::{CreatedKey, Key, Principal},
 };
 
 /// A create that was started within this time may still take effect (docs/decisions/key-creation.md).
@@ -29,7 +29,6 @@ pub struct State {
     pub finalizer: bool,
     /// The intent of the first key, from the target's annotation. Tenants can write it, so it counts only until status speaks.
     pub first_intent: Option<KeyIntent>,
-    /// The principal.
     pub principal: Principal,
     /// The Secrets that matter, by name.
     pub secrets: BTreeMap<ObjectName, SecretState>,
@@ -50,7 +49,6 @@ pub struct State {
 /// An intent that was opened just now.
 #[derive(Clone, Debug)]
 pub struct OpenedIntent {
-    /// Its nonce.
     pub nonce: String,
     /// When a new key for a lost Secret was begun before it.
     pub last_reissue: Option<Timestamp>,

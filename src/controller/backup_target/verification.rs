@@ -8,12 +8,12 @@ use super::plan::PATIENCE;
 use crate::{
     access::Access,
     api::{
-        Capability, Tier,
-        condition::{Conditions, LEAST_PRIVILEGE, Truth, reason},
+        Capability, Reason, Tier,
+        condition::{Conditions, LEAST_PRIVILEGE, Truth},
     },
     controller::retry::Retry,
     probe::{Finding, Limits, Proof, Standing, reading::Reading},
-    store::clock::Skew,
+    provider::clock::Skew,
 };
 
 /// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
@@ -25,7 +25,7 @@ const KEY_PATIENCE: Duration = Duration::from_mins(10);
 #[error("{message}")]
 pub struct Failure {
     /// One of [`reason`]'s words.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What is in the way, for people.
     pub message: String,
     /// Whether it may pass by itself.
@@ -36,13 +36,13 @@ impl Failure {
     /// Whether the store said nothing at all about the key.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        [reason::STORE_UNREACHABLE, reason::THROTTLED, reason::CLOCK_SKEWED].contains(&self.reason)
+        [Reason::StoreUnreachable, Reason::Throttled, Reason::ClockSkewed].contains(&self.reason)
     }
 
     /// A clock that is wrong is told with how wrong it is, where the store has shown that.
     #[must_use]
     pub fn with_skew(self, skew: Option<Skew>) -> Self {
-        match skew.filter(|_| self.reason == reason::CLOCK_SKEWED) {
+        match skew.filter(|_| self.reason == Reason::ClockSkewed) {
             Some(skew) => Self { message: format!("the store takes no request of this operator: {skew}"), ..self },
             None => self,
         }
@@ -64,13 +64,13 @@ fn of_base(proof: &Proof, age: Duration) -> Option<Failure> {
     match proof.tier(Tier::BaseAccess) {
         Standing::NotYet(finding) => Some(not_yet(finding, age)),
         Standing::Broken(finding) if finding.reading == Reading::BucketMissing => {
-            Some(Failure { reason: reason::BUCKET_NOT_FOUND, message: finding.to_string(), retry: Retry::Stalled })
+            Some(Failure { reason: Reason::BucketNotFound, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Broken(finding) | Standing::Unsupported(finding) => {
-            Some(Failure { reason: reason::NOT_WORKING, message: finding.to_string(), retry: Retry::Stalled })
+            Some(Failure { reason: Reason::NotWorking, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Unknown(finding) => {
-            Some(Failure { reason: reason::INCONCLUSIVE, message: finding.to_string(), retry: Retry::Stalled })
+            Some(Failure { reason: Reason::Inconclusive, message: finding.to_string(), retry: Retry::Stalled })
         }
         Standing::Works
         | Standing::WorksWithoutEffect(_)
@@ -89,11 +89,11 @@ fn of_optional(standing: &Standing<'_>, publishes: bool, age: Duration) -> Optio
 /// What has not come after some patience does not come by itself.
 fn not_yet(finding: &Finding, age: Duration) -> Failure {
     let (reason, retry) = match finding.reading {
-        Reading::Unreachable | Reading::NotTried(_) => (reason::STORE_UNREACHABLE, Retry::Backoff),
-        Reading::Throttled => (reason::THROTTLED, Retry::Backoff),
-        Reading::ClockSkewed => (reason::CLOCK_SKEWED, Retry::Stalled),
-        _ if age < patience(finding) => (reason::PROPAGATING, Retry::Backoff),
-        _ => (reason::NOT_WORKING, Retry::Stalled),
+        Reading::Unreachable | Reading::NotTried(_) => (Reason::StoreUnreachable, Retry::Backoff),
+        Reading::Throttled => (Reason::Throttled, Retry::Backoff),
+        Reading::ClockSkewed => (Reason::ClockSkewed, Retry::Stalled),
+        _ if age < patience(finding) => (Reason::Propagating, Retry::Backoff),
+        _ => (Reason::NotWorking, Retry::Stalled),
     };
     Failure { reason, message: finding.to_string(), retry }
 }
@@ -114,7 +114,7 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
     for tier in Tier::ALL {
         let granted = access.tiers().any(|granted| granted == tier);
         // That ACLs are switched off shows only where one is set.
-        let keeps = conditions.before(tier.name()).is_some_and(|before| before.reason == reason::ACLS_DISABLED);
+        let keeps = conditions.before(tier.name()).and_then(Reason::of) == Some(Reason::AclsDisabled);
         if keeps && proof.is_quiet() && proof.tier(tier) == Standing::Works {
             conditions.confirm(tier.name());
             continue;
@@ -122,7 +122,7 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
         let waits_for_bucket = proof.is_bucket_missing() && proof.publishable() && granted;
         let (truth, reason, message) = if waits_for_bucket && tier != Tier::Optional(Capability::CreateBucket) {
             let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
-            (Truth::Unknown, reason::BUCKET_NOT_FOUND, message)
+            (Truth::Unknown, Reason::BucketNotFound, message)
         } else {
             of_tier(proof.tier(tier), granted, age)
         };
@@ -132,44 +132,44 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
     conditions.set(LEAST_PRIVILEGE, truth, reason, message);
 }
 
-fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, &'static str, String) {
+fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, Reason, String) {
     match standing {
-        Standing::Works => (Truth::True, reason::VERIFIED, "tried with the key itself: it works".to_owned()),
-        Standing::WorksWithoutEffect(finding) => (Truth::True, reason::ACLS_DISABLED, finding.to_string()),
+        Standing::Works => (Truth::True, Reason::Verified, "tried with the key itself: it works".to_owned()),
+        Standing::WorksWithoutEffect(finding) => (Truth::True, Reason::AclsDisabled, finding.to_string()),
         Standing::NotYet(finding) if age < patience(finding) => {
-            (Truth::Unknown, reason::PROPAGATING, finding.to_string())
+            (Truth::Unknown, Reason::Propagating, finding.to_string())
         }
         Standing::NotYet(finding) | Standing::Broken(finding) => {
-            (Truth::False, reason::NOT_WORKING, finding.to_string())
+            (Truth::False, Reason::NotWorking, finding.to_string())
         }
         Standing::Denied => (
             Truth::False,
-            reason::VERIFIED_DENIED,
+            Reason::VerifiedDenied,
             "tried with the key itself: it is refused; add it to spec.capabilities to have it".to_owned(),
         ),
         Standing::Allowed(found) => {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             if age < PATIENCE {
-                return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {}", found.join(", ")));
+                return (Truth::Unknown, Reason::Propagating, format!("old rights may linger: {}", found.join(", ")));
             }
             let message = format!(
                 "{}; something else than the target's policy gives it: look at the bucket's policy and ACLs",
                 found.join(", ")
             );
-            (Truth::True, reason::NOT_REQUESTED_BUT_ALLOWED, message)
+            (Truth::True, Reason::NotRequestedButAllowed, message)
         }
-        Standing::Unknown(finding) => (Truth::Unknown, reason::INCONCLUSIVE, finding.to_string()),
-        Standing::Unsupported(finding) => (Truth::False, reason::UNSUPPORTED, finding.to_string()),
+        Standing::Unknown(finding) => (Truth::Unknown, Reason::Inconclusive, finding.to_string()),
+        Standing::Unsupported(finding) => (Truth::False, Reason::Unsupported, finding.to_string()),
         Standing::Untried(untested) if granted => {
-            (Truth::True, reason::GRANTED, format!("the policy allows it; not tried: {untested}"))
+            (Truth::True, Reason::Granted, format!("the policy allows it; not tried: {untested}"))
         }
         Standing::Untried(_) => {
-            (Truth::False, reason::NOT_REQUESTED, "add it to spec.capabilities to have it".to_owned())
+            (Truth::False, Reason::NotRequested, "add it to spec.capabilities to have it".to_owned())
         }
     }
 }
 
-fn of_limits(proof: &Proof, age: Duration) -> (Truth, &'static str, String) {
+fn of_limits(proof: &Proof, age: Duration) -> (Truth, Reason, String) {
     let list = |items: Vec<String>| items.join("; ");
     let untested = list(proof.untested().iter().map(ToString::to_string).collect());
     match proof.limits() {
@@ -178,19 +178,19 @@ fn of_limits(proof: &Proof, age: Duration) -> (Truth, &'static str, String) {
             let message = format!(
                 "tried with the key itself, under names made up for it, and refused: {refused}. Not tried: {untested}"
             );
-            (Truth::True, reason::VERIFIED, message)
+            (Truth::True, Reason::Verified, message)
         }
         Limits::Exceeded => {
             let excess = list(proof.excess().map(ToString::to_string).collect());
             if age < PATIENCE {
-                return (Truth::Unknown, reason::PROPAGATING, format!("old rights may linger: {excess}"));
+                return (Truth::Unknown, Reason::Propagating, format!("old rights may linger: {excess}"));
             }
-            let message = format!("{excess}; look at the bucket's policy, its ACLs, and what else the IAM user has");
-            (Truth::False, reason::EXCESS_ACCESS, message)
+            let message = format!("{excess}; look at the bucket's policy, its ACLs, and what else the principal has");
+            (Truth::False, Reason::ExcessAccess, message)
         }
         Limits::Unclear => {
             let unclear = list(proof.unclear().map(ToString::to_string).collect());
-            (Truth::Unknown, reason::NOT_VERIFIED, format!("without a clear answer: {unclear}"))
+            (Truth::Unknown, Reason::NotVerified, format!("without a clear answer: {unclear}"))
         }
     }
 }

@@ -87,7 +87,8 @@ kind: BackupStore
 metadata: {{name: {namespace}}}
 spec:
   region: us-east-1
-  endpoints: {{s3: '{url}', iam: '{url}', sts: '{url}'}}
+  endpoint: '{url}'
+  aws: {{iamEndpoint: '{url}', stsEndpoint: '{url}'}}
   credentials: {{secretRef: {{name: aws-credentials}}}}
   allow:
     - namespaces: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}

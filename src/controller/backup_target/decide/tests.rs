@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::controller::backup_target::fixtures::{
-    access, access_to, at, claim, decided, deleted, former, given, namespace, rule, target, terms,
+    access, access_to, at, claim, decided, deleted, former, given, limits, namespace, rule, target, terms,
 };
 
 const ACLS: Capability = Capability::ObjectAcls;
@@ -238,7 +238,19 @@ fn facts<'a>(
     terms: &'a Terms,
     namespace: &'a Namespace,
 ) -> Facts<'a> {
-    Facts { target, status, rules: &[], terms, namespace, rivals: &[], full: None, reactivate_at: None, now: at(0) }
+    Facts {
+        target,
+        status,
+        rules: &[],
+        terms,
+        limits: limits(),
+        bound: None,
+        namespace,
+        rivals: &[],
+        full: None,
+        reactivate_at: None,
+        now: at(0),
+    }
 }
 
 #[test]
@@ -298,25 +310,11 @@ fn what_people_say_about_a_target_is_read() {
 fn a_principal_follows_from_the_target_alone() {
     let mut target = claim(&json!({"bucket": "NOT A BUCKET"}));
     target.metadata.uid = Some("6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11".to_owned());
-    let user = user_spec(&target, &terms(), "123456789012", "prod");
-    assert_eq!(
-        (user.name.as_str(), user.path),
-        (names::principal(target.metadata.uid.as_deref().expect("a UID")).as_str(), names::default_path("prod"))
-    );
-    assert!(user.policy_arn.ends_with(&format!(
-        ":iam::123456789012:policy{}{}",
-        names::default_path("prod"),
-        user.name
-    )));
-    assert_eq!((user.known_id, user.boundary, user.tags.len()), (None, None, 4));
     target.status = Some(BackupTargetStatus { principal_id: Some("AIDA".to_owned()), ..nothing() });
-    let spec = json!({"region": "r", "iam": {
-        "path": "/own/", "permissionsBoundary": "arn:aws:iam::123456789012:policy/limits/b",
-    }});
-    let terms = Terms::parse(&serde_json::from_value(spec).expect("a spec"), None).expect("valid");
-    let user = user_spec(&target, &terms, "123456789012", "prod");
-    assert_eq!((user.known_id.as_deref(), user.path.as_str()), (Some("AIDA"), "/own/"));
-    assert_eq!(user.boundary.as_deref(), Some("arn:aws:iam::123456789012:policy/limits/b"));
+    let owner = owner(&target, "prod");
+    assert_eq!((owner.cluster.as_str(), Some(owner.uid)), ("prod", target.metadata.uid));
+    assert_eq!((Some(owner.namespace), Some(owner.name)), (target.metadata.namespace, target.metadata.name));
+    assert_eq!(owner.known_id.as_deref(), Some("AIDA"));
 }
 
 #[test]

@@ -1,51 +1,36 @@
 //! Drift: what somebody else changed on what is ours, told apart from changes that were asked for.
 
 use super::{Cause, Plan, Planned, State, Step, Waiting};
-use crate::{controller::backup_target::decide::Provide, store::User};
+use crate::{
+    controller::backup_target::decide::Provide,
+    provider::{DeviationKind, Observed},
+};
 
-/// AWS attaches this to a user whose key it found in public. It is a warning, and only a person may take it off.
-const QUARANTINE: &str = ":iam::aws:policy/AWSCompromisedKeyQuarantine";
-
-/// The policy with which AWS warns of a key in public, if there is one.
-pub(super) fn quarantine(user: &User) -> Option<&String> {
-    user.additions.attached.iter().find(|arn| arn.contains(QUARANTINE))
-}
-
-/// Takes off what others put on the principal. Groups stay: the right to take a user out of one cannot be limited to our
-/// users, so the operator does not have it and tells instead.
-/// What only denies stays: whoever put it there contains the principal with it.
-pub(super) fn remove_additions(plan: &mut Plan, user: &User) {
-    let additions = &user.additions;
-    let goes = |policy: &&String| !additions.may_contain(policy);
-    for name in additions.inline.iter().filter(goes) {
-        plan.restore(Step::DeleteAddition(name.clone()), format!("an inline policy {name} that was added"));
-    }
-    for arn in additions.attached.iter().filter(goes).filter(|arn| !arn.contains(QUARANTINE)) {
-        plan.restore(Step::Detach(arn.clone()), format!("the policy {arn} that was attached"));
+/// Takes off what others added to the principal. What only denies stays: whoever put it there contains the principal with it.
+pub(super) fn remove_additions(plan: &mut Plan, ours: &Observed) {
+    for addition in ours.deviating(DeviationKind::Addition) {
+        plan.restore(Step::Amend(addition.clone()), format!("{}, which was added", addition.what));
     }
 }
 
 /// The policies of others that only deny.
-pub(super) fn denials(user: &User) -> Vec<String> {
-    user.additions.denials.iter().filter(|policy| !policy.contains(QUARANTINE)).cloned().collect()
+pub(super) fn denials(ours: &Observed) -> Vec<String> {
+    ours.deviating(DeviationKind::Denial).map(|denial| denial.what.clone()).collect()
 }
 
 /// As [`remove_additions`], for a principal that goes: nothing may hang on it then.
-pub(super) fn remove_all_additions(plan: &mut Plan, user: &User) {
-    user.additions.inline.iter().for_each(|name| plan.step(Step::DeleteAddition(name.clone())));
-    user.additions.attached.iter().for_each(|arn| plan.step(Step::Detach(arn.clone())));
+pub(super) fn remove_all_additions(plan: &mut Plan, ours: &Observed) {
+    for hanging in ours.deviations.iter().filter(|deviation| deviation.kind.hangs_on()) {
+        plan.step(Step::Amend(hanging.clone()));
+    }
 }
 
-/// What the principal may do besides what its policy says, once the steps are done: groups, and what is not taken off now.
-pub(super) fn excess(plan: &Plan, user: &User) -> Vec<String> {
-    let goes = |name: &String| {
-        plan.has(|step| matches!(step, Step::DeleteAddition(gone) | Step::Detach(gone) if gone == name))
-    };
-    let stays = |name: &String| !user.additions.denials.contains(name) && !goes(name);
-    let inline = user.additions.inline.iter().filter(|name| stays(name)).map(|name| format!("inline policy {name}"));
-    let attached = user.additions.attached.iter().filter(|arn| stays(arn) && !arn.contains(QUARANTINE)).cloned();
-    let groups = user.additions.groups.iter().map(|group| format!("group {group}, of which it is a member"));
-    inline.chain(attached).chain(groups).collect()
+/// What the principal may do besides what its policy says, once the steps are done.
+pub(super) fn excess(plan: &Plan, ours: &Observed) -> Vec<String> {
+    use DeviationKind::{Addition, Beyond, Unread};
+    let gives = ours.deviations.iter().filter(|deviation| matches!(deviation.kind, Addition | Unread | Beyond));
+    let stays = gives.filter(|deviation| !plan.has(|step| matches!(step, Step::Amend(gone) if gone == *deviation)));
+    stays.map(|deviation| deviation.what.clone()).collect()
 }
 
 /// What status cannot say any more is told as a repair once it is written anew; nothing holds that back.
@@ -93,7 +78,7 @@ pub(super) fn hold_repairs(plan: &mut Plan, goal: &Provide, state: &State) {
 
 /// Whether the published credentials do not work for as long as this waits.
 fn breaks_credentials(step: &Step) -> bool {
-    matches!(step, Step::CreateUser | Step::CreateKey | Step::WriteSecret(_))
+    matches!(step, Step::CreatePrincipal | Step::CreateKey | Step::WriteSecret(_))
 }
 
 /// What somebody else changed and these steps put right.

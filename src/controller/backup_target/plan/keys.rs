@@ -1,6 +1,8 @@
 //! The life of a key: published, superseded, inactive, deleted; and what an interrupted creation leaves.
 
-use super::{AccessKey, Duration, KeyEnd, Plan, Principal, SecretState, State, Step, Timestamp, at_least};
+use super::{
+    AccessKey, Cause, Duration, KeyEnd, Plan, Principal, PrincipalSpec, SecretState, State, Step, Timestamp, at_least,
+};
 use crate::{
     api::backup_target::{KeyRecord, PreviousSecret},
     controller::backup_target::state::MAY_STILL_APPEAR,
@@ -14,8 +16,6 @@ const STILL_IN_USE: Duration = Duration::from_hours(1);
 pub(super) const LONGEST_INACTIVE: Duration = Duration::from_hours(1);
 /// The most former Secrets that stay at once. A tenant can rename one as often as it likes, and each is read with every look.
 pub(super) const FORMER_SECRETS: usize = 8;
-/// IAM's limit of access keys for one user.
-pub(super) const SLOTS: usize = 2;
 
 /// A key that is in our Secret and came after an open intent was published before status could say so.
 pub(super) fn adopt_published(state: &mut State, overlap: Duration, now: Timestamp) {
@@ -103,6 +103,22 @@ fn extension(state: &State, record: &KeyRecord, latest: Timestamp, now: Timestam
 pub(super) fn delete_orphans(plan: &mut Plan, state: &State, but: Option<&AccessKey>) {
     for id in state.orphans().into_iter().filter(|id| but.is_none_or(|key| key.id != *id)) {
         plan.delete_key(id, KeyEnd::Orphan);
+    }
+}
+
+/// Keys on our principal that cannot be shown to be ours, and that this operator leaves alone.
+pub(super) fn left_alone(spec: &PrincipalSpec, state: &State) -> Vec<String> {
+    if spec.limits.keys_make_keys { Vec::new() } else { state.unknown_keys() }
+}
+
+/// Where a key can make its principal more keys, those that are not ours are somebody's who has, or had, one of ours: they would
+/// outlive it.
+pub(super) fn delete_made_by_keys(plan: &mut Plan, spec: &PrincipalSpec, state: &State) {
+    // Of what a Secret holds that cannot be read, nobody knows whose it is.
+    if spec.limits.keys_make_keys && state.unread_secret().is_none() {
+        for id in state.unknown_keys() {
+            plan.push(Step::DeleteKey { id, why: KeyEnd::MadeByKey }, Cause::Limit(None));
+        }
     }
 }
 

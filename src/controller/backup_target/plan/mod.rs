@@ -22,7 +22,7 @@ use crate::{
     controller::time::at_least,
     names::ObjectName,
     probe::Depth,
-    store::{Owner, Principal, UserSpec},
+    provider::{Deviation, DeviationKind, ForeignOwner, Principal, PrincipalName, PrincipalSpec},
 };
 
 /// One thing to do; each is idempotent, or guarded by an intent.
@@ -32,16 +32,9 @@ pub enum Step {
     Claim(KeyIntent),
     /// Writes the intent of another key into status.
     OpenIntent(KeyIntent, NewKey),
-    /// Creates the principal.
-    CreateUser,
-    /// Sets the principal's permissions boundary.
-    SetBoundary(String),
-    /// Puts the tags that say whose the principal is.
-    Tag,
-    /// Takes an inline policy off the principal that somebody else put there.
-    DeleteAddition(String),
-    /// Takes a managed policy off the principal that somebody else attached.
-    Detach(String),
+    CreatePrincipal,
+    /// Puts right what is not as this operator left it.
+    Amend(Deviation),
     /// Writes the principal's policy.
     PutPolicy(PutPolicy),
     /// Takes out of the policy what the rules no longer allow. Where IAM does not take the narrower document, all of it goes.
@@ -54,23 +47,18 @@ pub enum Step {
     Withhold(Vec<String>),
     /// Switches a key off.
     DeactivateKey {
-        /// Access key id.
         id: String,
         /// Whether its overlap has ended, so that it is deleted some time after.
         retire: bool,
     },
     /// Gives a replaced key that is still in use more time.
     ExtendKey {
-        /// Access key id.
         id: String,
         /// The new end of its overlap.
         until: Timestamp,
     },
-    /// Deletes a key.
     DeleteKey {
-        /// Access key id.
         id: String,
-        /// Why it goes.
         why: KeyEnd,
     },
     /// Asks the API server whether it would take the Secret, without writing it.
@@ -84,18 +72,16 @@ pub enum Step {
         /// Whether what follows is published only if base access works.
         publishes: bool,
     },
-    /// Writes a Secret.
     WriteSecret(WriteSecret),
     /// Deletes a Secret of ours.
     DeleteSecret(ObjectName),
     /// Deletes the principal's policy.
     DeletePolicy,
-    /// Deletes the managed policy of a principal that is gone.
-    DeletePolicyLeftBehind,
-    /// Deletes the principal.
-    DeleteUser,
+    /// Removes what a principal left that somebody else deleted.
+    RemoveRemains,
+    RemovePrincipal,
     /// Marks the principal as left behind on purpose.
-    TagRetained,
+    MarkRetained,
     /// Makes a Secret independent of the target.
     DisownSecret(ObjectName),
     /// Lets the target go.
@@ -108,12 +94,8 @@ impl Step {
     #[must_use]
     pub fn takes_away(&self) -> bool {
         match self {
-            Self::CutBack(_)
-            | Self::DeletePolicy
-            | Self::DeactivateKey { .. }
-            | Self::SetBoundary(_)
-            | Self::DeleteAddition(_)
-            | Self::Detach(_) => true,
+            Self::CutBack(_) | Self::DeletePolicy | Self::DeactivateKey { .. } => true,
+            Self::Amend(deviation) => deviation.kind != DeviationKind::Mark,
             Self::DeleteKey { why, .. } => *why != KeyEnd::MakesRoom,
             _ => false,
         }
@@ -126,7 +108,6 @@ pub type AccessMemory = (AccessRecord, Vec<PreviousAccess>);
 /// A policy to write, and what status remembers of it.
 #[derive(Clone, Debug)]
 pub struct PutPolicy {
-    /// The document.
     pub document: PolicyDocument,
     /// How it is attached.
     pub form: PolicyForm,
@@ -137,7 +118,6 @@ pub struct PutPolicy {
 /// A Secret to write.
 #[derive(Clone, Debug)]
 pub struct WriteSecret {
-    /// Its name.
     pub name: ObjectName,
     /// The key to write.
     pub key: SecretKey,
@@ -166,7 +146,6 @@ pub enum NewKey {
 /// A step, and why it is taken.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// The step.
     pub step: Step,
     /// Why it is taken.
     pub cause: Cause,
@@ -190,6 +169,8 @@ pub enum Cause {
 pub enum KeyEnd {
     /// An interrupted creation left it; nobody ever had it.
     Orphan,
+    /// It was not made by this operator, in a store in which keys can make keys.
+    MadeByKey,
     /// Its overlap is over.
     Expired,
     /// Both slots hold published keys and a third is needed.
@@ -221,7 +202,7 @@ pub struct Plan {
     pub lost: bool,
     /// Whether the principal is on hold, so that nothing is given and nothing put right.
     pub on_hold: bool,
-    /// Policies that somebody else put on the principal and that only deny: told and left alone.
+    /// Rights that somebody else put on the principal and that only deny: told and left alone.
     pub denials: Vec<String>,
     /// When something is due.
     pub due: Option<Timestamp>,
@@ -232,7 +213,6 @@ pub struct Plan {
 /// A Secret that could not be read, or not be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Its name.
     pub name: ObjectName,
     /// What the API server said.
     pub error: cluster::Error,
@@ -262,57 +242,46 @@ pub enum Waiting {
 pub enum Blocked {
     /// A Secret of the wanted name is not ours.
     ForeignSecret {
-        /// Its name.
         name: String,
         /// Whose it seems to be.
         owner: SecretOwner,
     },
     /// The principal of the target's name is not ours.
-    ForeignPrincipal {
-        /// Its name.
-        name: String,
-        /// Whose it is.
-        whose: Owner,
-    },
+    ForeignPrincipal { principal: PrincipalName, whose: ForeignOwner },
     /// Keys on our principal that cannot be shown to be ours.
     UnknownKeys {
-        /// Access key ids.
         ids: Vec<String>,
         /// Name of the principal.
-        principal: String,
+        principal: PrincipalName,
     },
     /// The policy is larger than the store takes.
     PolicyTooLarge {
         /// Its size in characters.
         size: usize,
+        /// The most that the store takes.
+        limit: usize,
     },
-    /// The policy needs a managed one, and what has its name is not ours.
-    ForeignPolicy {
-        /// Its ARN.
-        arn: String,
-        /// What shows it.
-        why: String,
-    },
-    /// AWS found the key in public.
+    /// What is in the place that the policy needs is not ours.
+    ForeignPolicy { name: String, why: String },
+    /// The store found the key in public.
     Compromised {
-        /// ARN of the policy with which AWS says so.
-        arn: String,
+        /// What the store says so with.
+        alarm: String,
         /// Name of the principal.
-        principal: String,
+        principal: PrincipalName,
     },
     /// `spec.suspend` holds back what is needed.
     Suspended,
-    /// A tag on the principal holds back what is needed.
+    /// A mark on the principal holds back what is needed.
     OnHold {
         /// Name of the principal.
-        principal: String,
+        principal: PrincipalName,
     },
     /// Somebody else switched the published key off.
     SwitchedOff {
-        /// Access key id.
         id: String,
         /// Name of the principal.
-        principal: String,
+        principal: PrincipalName,
     },
     /// A field of the spec breaks a rule, or has a value that rclone.conf cannot carry.
     Invalid(Invalid),
@@ -353,12 +322,12 @@ impl Fresh {
 
 /// Plans the way from the state to the goal. Planning again once the steps are done gives no steps.
 #[must_use]
-pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+pub fn plan(goal: &Goal, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
     let plan = match goal {
-        Goal::Provide(provide) => provide::plan(provide, user, state, fresh),
-        Goal::Withhold { .. } => remove::withhold(user, state, fresh),
-        Goal::Remove => remove::remove(user, state, fresh),
-        Goal::Retain { document } => remove::retain(document, user, state, fresh),
+        Goal::Provide(provide) => provide::plan(provide, spec, state, fresh),
+        Goal::Withhold { .. } => remove::withhold(spec, state, fresh),
+        Goal::Remove => remove::remove(spec, state, fresh),
+        Goal::Retain { document } => remove::retain(document, spec, state, fresh),
     };
     let unread = state.unread_secret().map(|(name, error)| Unread { name: name.clone(), error: error.clone() });
     Plan { unread, ..plan }
@@ -366,12 +335,12 @@ pub fn plan(goal: &Goal, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan 
 
 /// Takes in what the observation says about what status remembers: a published key that status missed, keys that are
 /// gone, overlaps that ended. Changes memory only.
-pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timestamp) {
+pub fn settle(state: &mut State, spec: &PrincipalSpec, overlap: Duration, now: Timestamp) {
     if matches!(state.principal, Principal::Ours(_)) {
-        state.status.principal = Some(user.name.clone());
+        state.status.principal = Some(spec.name.name.clone());
     }
     if let Principal::Ours(ours) = &state.principal {
-        state.status.principal_id = Some(ours.id.clone());
+        state.status.principal_id = ours.unique_id();
     }
     keys::adopt_published(state, overlap, now);
     keys::forget_vanished(state, now);
@@ -389,23 +358,22 @@ pub fn settle(state: &mut State, user: &UserSpec, overlap: Duration, now: Timest
     state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
 }
 
-/// The boundary goes before every policy: with the least rights for the operator, IAM takes none without it. It is a limit,
-/// so nothing holds it back; nor does it hold back what takes away, should IAM refuse it. It is told as put right, unless the
-/// store has only now been given it.
-fn bound(plan: &mut Plan, user: &UserSpec, state: &State) {
+/// What bounds the principal goes before every policy: with the least rights for the operator, a store takes none without it. It
+/// is a limit, so nothing holds it back; nor does it hold back what takes away, should the store refuse it. It is told as put
+/// right, unless the store's administrator has only now asked for it.
+fn bound(plan: &mut Plan, spec: &PrincipalSpec, state: &State) {
     let Principal::Ours(ours) = &state.principal else { return };
-    let Some(boundary) = user.boundary.as_ref().filter(|boundary| ours.boundary.as_ref() != Some(boundary)) else {
-        return;
-    };
-    let given = state.status.applied.as_ref().and_then(|applied| applied.boundary.as_ref());
-    let restores = (plan.in_place && given == Some(boundary)).then(|| "its permissions boundary".to_owned());
-    plan.push(Step::SetBoundary(boundary.clone()), Cause::Limit(restores));
+    let given = state.status.applied.as_ref().and_then(|applied| applied.bound.as_ref());
+    for missing in ours.deviating(DeviationKind::Bound) {
+        let restores = (plan.in_place && given == spec.bound.as_ref()).then(|| missing.what.clone());
+        plan.push(Step::Amend(missing.clone()), Cause::Limit(restores));
+    }
 }
 
 impl PutPolicy {
     /// `None` when the document is too large for every form.
-    fn new(document: &PolicyDocument, record: Option<AccessMemory>) -> Option<Self> {
-        Some(Self { form: document.form()?, document: document.clone(), record })
+    fn new(spec: &PrincipalSpec, document: &PolicyDocument, record: Option<AccessMemory>) -> Option<Self> {
+        Some(Self { form: spec.limits.form(document)?, document: document.clone(), record })
     }
 }
 

@@ -3,43 +3,44 @@
 use secrecy::ExposeSecret;
 
 use super::{
-    Blocked, Fresh, KeyEnd, NewKey, Plan, Principal, PutPolicy, SecretKey, SecretState, State, Step, UserSpec, Waiting,
-    WriteSecret, bound, drift, keys, proof,
+    Blocked, Fresh, KeyEnd, NewKey, Plan, Principal, PrincipalSpec, PutPolicy, SecretKey, SecretState, State, Step,
+    Waiting, WriteSecret, bound, drift, keys, proof,
 };
 use crate::{
     access::{Access, Invalid, PolicyDocument, rclone::AccessKey},
-    api::backup_target::{KeyRecord, PolicyForm, PreviousAccess},
+    api::backup_target::{KeyRecord, PreviousAccess},
     controller::backup_target::decide::Provide,
     names::ObjectName,
-    store::{Managed, Policies, User},
+    provider::{DeviationKind, Observed, Rights},
 };
 
-pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+pub(super) fn plan(goal: &Provide, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
     let in_place = drift::is_in_place(goal, state);
-    let mut plan = Plan { unknown_keys: state.unknown_keys(), in_place, ..Plan::default() };
+    let mut plan = Plan { unknown_keys: keys::left_alone(spec, state), in_place, ..Plan::default() };
     if let Principal::Foreign { whose } = &state.principal {
         plan.hold(state, fresh);
-        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
+        plan.blocked = Some(Blocked::ForeignPrincipal { principal: spec.name.clone(), whose: whose.clone() });
         return plan;
     }
     plan.on_hold = matches!(&state.principal, Principal::Ours(ours) if ours.held);
-    plan.blocked = in_the_way(goal, user, state);
+    plan.blocked = in_the_way(goal, spec, state);
     let is_read = state.unread_secret().is_none();
     let works = plan.blocked.is_none() && !goal.suspended && is_read && !plan.on_hold;
     if !state.finalizer && (works || state.has_anything()) {
         plan.step(Step::Claim(fresh.intent(state, goal.secret_name.as_str())));
     }
-    bound(&mut plan, user, state);
+    bound(&mut plan, spec, state);
     // What the rules take away goes first, whatever else stands in the way.
-    let ours = cut_back(goal, state, &mut plan);
+    let ours = cut_back(goal, spec, state, &mut plan);
+    keys::delete_made_by_keys(&mut plan, spec, state);
     // What a Secret holds that cannot be read is no orphan.
     if is_read {
         keys::delete_orphans(&mut plan, state, state.pending(fresh.now).filter(|_| works).map(|created| &created.key));
     }
     if works {
-        provide(goal, user, ours, state, fresh, &mut plan);
+        provide(goal, spec, ours, state, fresh, &mut plan);
     } else if goal.suspended && is_read && !plan.on_hold {
-        suspended(goal, user, state, fresh, &mut plan);
+        suspended(goal, spec, state, fresh, &mut plan);
     }
     end_overlaps(goal, state, fresh, &mut plan);
     drift::hold_repairs(&mut plan, goal, state);
@@ -54,7 +55,7 @@ pub(super) fn plan(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh
     plan
 }
 
-fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked> {
+fn in_the_way(goal: &Provide, spec: &PrincipalSpec, state: &State) -> Option<Blocked> {
     if let Some(invalid) = &goal.invalid {
         return Some(Blocked::Invalid(invalid.clone()));
     }
@@ -63,33 +64,29 @@ fn in_the_way(goal: &Provide, user: &UserSpec, state: &State) -> Option<Blocked>
     }
     if let Principal::Ours(ours) = &state.principal
         && ours.held
-        && (state.status.access.is_none() || would_change(goal, state))
+        && (state.status.access.is_none() || would_change(goal, spec, state))
     {
-        return Some(Blocked::OnHold { principal: user.name.clone() });
+        return Some(Blocked::OnHold { principal: spec.name.clone() });
     }
-    let managed = match &state.principal {
-        Principal::Ours(ours) => &ours.policies.managed,
-        Principal::Absent | Principal::Foreign { .. } => &Managed::Absent,
+    let ours = match &state.principal {
+        Principal::Ours(ours) => Some(ours),
+        Principal::Absent | Principal::Foreign { .. } => None,
     };
-    if let Principal::Ours(ours) = &state.principal
-        && let Some(arn) = drift::quarantine(ours)
-    {
-        return Some(Blocked::Compromised { arn: arn.clone(), principal: user.name.clone() });
+    if let Some(alarm) = ours.and_then(|ours| ours.deviating(DeviationKind::Alarm).next()) {
+        return Some(Blocked::Compromised { alarm: alarm.what.clone(), principal: spec.name.clone() });
     }
-    match (goal.document.form(), managed) {
-        (None, _) => Some(Blocked::PolicyTooLarge { size: goal.document.size() }),
-        (Some(PolicyForm::Managed), Managed::Foreign { why }) => {
-            Some(Blocked::ForeignPolicy { arn: user.policy_arn.clone(), why: why.clone() })
-        }
-        _ => None,
-    }
+    let Some(form) = spec.limits.form(&goal.document) else {
+        return Some(Blocked::PolicyTooLarge { size: goal.document.size(), limit: spec.limits.largest_document() });
+    };
+    let occupied = ours.and_then(|ours| ours.rights.occupied.as_ref()).filter(|occupied| occupied.form == form)?;
+    Some(Blocked::ForeignPolicy { name: occupied.name.clone(), why: occupied.why.clone() })
 }
 
 /// The published key, when somebody else switched it off: it stays so, and no other takes its place.
-fn switched_off(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh) -> Option<Blocked> {
+fn switched_off(goal: &Provide, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Option<Blocked> {
     let current = state.current_key().filter(|key| stays_off(key, goal, fresh))?;
     state.keys().iter().find(|listed| listed.id == current.id && !listed.active)?;
-    Some(Blocked::SwitchedOff { id: current.id.clone(), principal: user.name.clone() })
+    Some(Blocked::SwitchedOff { id: current.id.clone(), principal: spec.name.clone() })
 }
 
 /// Whether somebody else switched the key off, and the store's administrator has not said since that it may work again.
@@ -99,38 +96,38 @@ fn stays_off(key: &KeyRecord, goal: &Provide, fresh: &Fresh) -> bool {
 }
 
 /// Takes what the rules no longer allow out of the policy; returns the principal as it is then.
-fn cut_back(goal: &Provide, state: &State, plan: &mut Plan) -> Option<User> {
+fn cut_back(goal: &Provide, spec: &PrincipalSpec, state: &State, plan: &mut Plan) -> Option<Observed> {
     let Principal::Ours(user) = &state.principal else { return None };
     let mut user = user.clone();
     let allowed = goal.document_with(goal.still_needed().as_ref());
-    let has = |document: &PolicyDocument| user.policies.are(document);
-    if goal.cut && !user.policies.are_absent() && !has(&allowed) && !has(&goal.document) {
+    let has = |document: &PolicyDocument| user.rights.are(document, spec.limits);
+    if goal.cut && !user.rights.are_absent() && !has(&allowed) && !has(&goal.document) {
         let record = (allowed == goal.document).then(|| goal.record.clone());
-        if let Some(put) = PutPolicy::new(&allowed, record).filter(|_| !allowed.is_empty()) {
-            user.policies = Policies::with(&put.document, put.form);
+        if let Some(put) = PutPolicy::new(spec, &allowed, record).filter(|_| !allowed.is_empty()) {
+            user.rights = Rights::just(&put.document, put.form);
             plan.step(Step::CutBack(put));
         } else {
             plan.step(Step::DeletePolicy);
-            user.policies = Policies::default();
+            user.rights = Rights::default();
         }
     }
     Some(user)
 }
 
 /// Limits by the rules hold for suspended targets too, and what a limit took comes back; everything else waits.
-fn suspended(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh, plan: &mut Plan) {
+fn suspended(goal: &Provide, spec: &PrincipalSpec, state: &State, fresh: &Fresh, plan: &mut Plan) {
     if plan.blocked.is_none() {
-        let waits = state.status.access.is_none() || would_change(goal, state);
-        plan.blocked = switched_off(goal, user, state, fresh).or(waits.then_some(Blocked::Suspended));
+        let waits = state.status.access.is_none() || would_change(goal, spec, state);
+        plan.blocked = switched_off(goal, spec, state, fresh).or(waits.then_some(Blocked::Suspended));
     }
     let Principal::Ours(user) = &state.principal else { return };
     // Only a document that this operator has not written yet is due: an edit by somebody else is a repair, and waits.
     let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
     let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
     if state.status.access.is_some() && !due {
-        plan.policy(remember(goal, state));
+        plan.policy(remember(goal, spec, state));
     } else if due && !goal.document.is_empty() && !plan.has(|step| matches!(step, Step::CutBack(_))) {
-        plan.policy(PutPolicy::new(&goal.document, Some(goal.record.clone())).map(Step::PutPolicy));
+        plan.policy(PutPolicy::new(spec, &goal.document, Some(goal.record.clone())).map(Step::PutPolicy));
     }
     for record in state.status.keys.iter().filter(|record| record.withheld) {
         if user.keys.iter().any(|key| key.id == record.id) {
@@ -140,32 +137,39 @@ fn suspended(goal: &Provide, user: &UserSpec, state: &State, fresh: &Fresh, plan
 }
 
 /// Whether anything would be done, were the target not suspended.
-fn would_change(goal: &Provide, state: &State) -> bool {
+fn would_change(goal: &Provide, spec: &PrincipalSpec, state: &State) -> bool {
     let Principal::Ours(user) = &state.principal else { return true };
     let claimed = goal.grant.claimed.to_record();
     let in_place = state.published_key().is_some_and(|key| {
         let active = user.keys.iter().any(|listed| listed.id == key.id && listed.active);
         active && write_secret(goal, state, key).is_ok_and(|write| write.is_none())
     });
-    let policy = user.policies.are(&goal.document);
+    let policy = user.rights.are(&goal.document, spec.limits);
     state.status.access.as_ref() != Some(&claimed) || !in_place || !policy
 }
 
-fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, fresh: &Fresh, plan: &mut Plan) {
+fn provide(
+    goal: &Provide,
+    spec: &PrincipalSpec,
+    ours: Option<Observed>,
+    state: &State,
+    fresh: &Fresh,
+    plan: &mut Plan,
+) {
     // Keys go with their principal.
     let key = ours.as_ref().and_then(|_| state.published_key());
     let ours = ours.unwrap_or_else(|| {
         if keys::reissue_limit(state, fresh.now).is_none() {
             open_intent(plan, &goal.secret_name, state, fresh);
         }
-        plan.restore(Step::CreateUser, "its IAM user, which was deleted");
-        User { boundary: user.boundary.clone(), tagged: true, ..User::default() }
+        plan.restore(Step::CreatePrincipal, format!("its {}, which was deleted", spec.name.words.principal));
+        Observed::default()
     });
-    if !ours.tagged {
-        plan.restore(Step::Tag, "its tags");
+    for mark in ours.deviating(DeviationKind::Mark) {
+        plan.restore(Step::Amend(mark.clone()), mark.what.clone());
     }
     drift::remove_additions(plan, &ours);
-    let off = switched_off(goal, user, state, fresh);
+    let off = switched_off(goal, spec, state, fresh);
     let write = match key.map(|key| write_secret(goal, state, key)) {
         Some(Ok(write)) => write,
         Some(Err(unwritable)) => {
@@ -175,14 +179,12 @@ fn provide(goal: &Provide, user: &UserSpec, ours: Option<User>, state: &State, f
         None => Some(WriteSecret { name: goal.secret_name.clone(), key: SecretKey::Unpublished(new_key(state)) }),
     };
     let write = write.filter(|_| off.is_none());
-    let (before, after) = policy_steps(goal, state, &ours, write.is_some());
+    let (before, after) = policy_steps(goal, spec, state, &ours, write.is_some());
     let proof = proof::of_new_policy(goal, state, before.as_ref());
     plan.policy(before);
     activate(plan, goal, &ours, state, fresh);
     match write {
-        Some(WriteSecret { name, key: SecretKey::Unpublished(why) }) => {
-            publish_new(plan, goal, &name, why, state, fresh);
-        }
+        Some(WriteSecret { key: SecretKey::Unpublished(why), .. }) => publish_new(plan, goal, spec, why, state, fresh),
         Some(write) => publish(plan, proof, write),
         None => {}
     }
@@ -204,7 +206,7 @@ fn new_key(state: &State) -> NewKey {
     let is_lost = state.status.access_key_id.is_some();
     match &state.principal {
         _ if !is_lost => NewKey::First,
-        Principal::Absent if state.status.principal_id.is_some() => NewKey::LostWithPrincipal,
+        Principal::Absent if state.status.principal.is_some() => NewKey::LostWithPrincipal,
         _ => NewKey::Lost,
     }
 }
@@ -220,22 +222,28 @@ fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<
 }
 
 /// The policy before and after the Secret is written: wider first, narrower last, so that what is published always works.
-fn policy_steps(goal: &Provide, state: &State, ours: &User, writes_secret: bool) -> (Option<Step>, Option<Step>) {
-    let has = |document: &PolicyDocument| ours.policies.are(document);
-    let last = PutPolicy::new(&goal.document, Some(goal.record.clone())).map(Step::PutPolicy);
-    let needed = if has(&goal.document) { remember(goal, state) } else { last.clone() };
-    let union = if writes_secret { wider(goal, ours) } else { None };
+fn policy_steps(
+    goal: &Provide,
+    spec: &PrincipalSpec,
+    state: &State,
+    ours: &Observed,
+    writes_secret: bool,
+) -> (Option<Step>, Option<Step>) {
+    let has = |document: &PolicyDocument| ours.rights.are(document, spec.limits);
+    let last = PutPolicy::new(spec, &goal.document, Some(goal.record.clone())).map(Step::PutPolicy);
+    let needed = if has(&goal.document) { remember(goal, spec, state) } else { last.clone() };
+    let union = if writes_secret { wider(goal, spec, ours) } else { None };
     match union.filter(|union| *union != goal.document) {
         None => (needed, None),
         Some(union) if has(&union) => (None, needed),
-        Some(union) => (PutPolicy::new(&union, None).map(Step::PutPolicy), last),
+        Some(union) => (PutPolicy::new(spec, &union, None).map(Step::PutPolicy), last),
     }
 }
 
 /// Old and new access together, when the store has exactly the old one now.
-fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
+fn wider(goal: &Provide, spec: &PrincipalSpec, ours: &Observed) -> Option<PolicyDocument> {
     let current = goal.current.as_ref()?;
-    let has = |before: &Access| ours.policies.are(&goal.document_with(Some(before)));
+    let has = |before: &Access| ours.rights.are(&goal.document_with(Some(before)), spec.limits);
     let before = goal.still_needed().into_iter().chain(goal.before.clone()).find(has)?;
     if !before.same_place(current) {
         // The former folder is among the former ones already.
@@ -246,17 +254,17 @@ fn wider(goal: &Provide, ours: &User) -> Option<PolicyDocument> {
         ancestor_listing: before.ancestor_listing || current.ancestor_listing,
         ..current.clone()
     };
-    Some(goal.document_with(Some(&union))).filter(|document| document.form().is_some())
+    Some(goal.document_with(Some(&union))).filter(|document| spec.limits.form(document).is_some())
 }
 
 /// Status remembers what the policy covers, also when a crash kept it from being written down.
-fn remember(goal: &Provide, state: &State) -> Option<Step> {
+fn remember(goal: &Provide, spec: &PrincipalSpec, state: &State) -> Option<Step> {
     let (access, previous) = goal.record.clone();
     let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
     let known = state.status.access.as_ref() == Some(&access)
         && written == Some(goal.document.digest().as_str())
         && same(&state.status.previous_access, &previous);
-    let put = PutPolicy::new(&goal.document, Some((access, previous)))?;
+    let put = PutPolicy::new(spec, &goal.document, Some((access, previous)))?;
     (!known).then_some(Step::Remember(put))
 }
 
@@ -267,7 +275,7 @@ fn same(known: &[PreviousAccess], wanted: &[PreviousAccess]) -> bool {
 }
 
 /// Keys of ours that are off by a withheld claim work again, and those for which an administrator said so.
-fn activate(plan: &mut Plan, goal: &Provide, user: &User, state: &State, fresh: &Fresh) {
+fn activate(plan: &mut Plan, goal: &Provide, user: &Observed, state: &State, fresh: &Fresh) {
     // Of one whose overlap is over, status may not have been told any more that it was switched off.
     let lasts = |record: &KeyRecord| {
         record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
@@ -281,7 +289,8 @@ fn activate(plan: &mut Plan, goal: &Provide, user: &User, state: &State, fresh: 
 }
 
 /// Publishes a new key, which may have to be created first.
-fn publish_new(plan: &mut Plan, goal: &Provide, secret: &ObjectName, why: NewKey, state: &State, fresh: &Fresh) {
+fn publish_new(plan: &mut Plan, goal: &Provide, spec: &PrincipalSpec, why: NewKey, state: &State, fresh: &Fresh) {
+    let secret = &goal.secret_name;
     let write = WriteSecret { name: secret.clone(), key: SecretKey::Unpublished(why) };
     if state.pending(fresh.now).is_some() {
         return publish(plan, proof::of_new_key(goal), write);
@@ -295,11 +304,8 @@ fn publish_new(plan: &mut Plan, goal: &Provide, secret: &ObjectName, why: NewKey
         plan.waiting = Some(Waiting::ReissueLimit { until, keyless: state.current_key().is_none() });
         return;
     }
-    if !make_room(plan, secret, state) {
-        plan.blocked = Some(Blocked::UnknownKeys {
-            ids: state.unknown_keys(),
-            principal: state.status.principal.clone().unwrap_or_default(),
-        });
+    if !make_room(plan, spec, secret, state) {
+        plan.blocked = Some(Blocked::UnknownKeys { ids: state.unknown_keys(), principal: spec.name.clone() });
         return;
     }
     check_secret(plan, secret);
@@ -309,9 +315,9 @@ fn publish_new(plan: &mut Plan, goal: &Provide, secret: &ObjectName, why: NewKey
 }
 
 /// Whether there is room for one more key; the one that was replaced first goes for it.
-fn make_room(plan: &mut Plan, secret: &ObjectName, state: &State) -> bool {
+fn make_room(plan: &mut Plan, spec: &PrincipalSpec, secret: &ObjectName, state: &State) -> bool {
     let taken = state.keys().len() - state.orphans().len();
-    if taken < keys::SLOTS {
+    if taken < spec.limits.keys {
         return true;
     }
     let Some(oldest) = keys::makes_room(state) else { return false };

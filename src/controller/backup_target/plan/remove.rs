@@ -1,27 +1,28 @@
 //! Towards less: a claim that is not allowed, and a target that is being deleted.
 
 use super::{
-    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PutPolicy, SecretState, State, Step, UserSpec,
-    Waiting, bound, drift, keys,
+    Blocked, Duration, Fresh, KeyEnd, Plan, PolicyDocument, Principal, PrincipalSpec, PutPolicy, SecretState, State,
+    Step, Waiting, bound, drift, keys,
 };
 use crate::{
-    api::backup_target::{KeyRecord, PolicyForm},
+    api::backup_target::{KeyRecord, PolicyStatus},
     cluster,
-    store::{Key, Owner, User},
+    provider::{ForeignOwner, Key, Observed},
 };
 
 /// No rule allows the claim: nothing works, and everything stays for the day that a rule allows it again.
-pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
     if let Principal::Foreign { whose } = &state.principal
         && state.has_anything()
     {
-        plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
+        plan.blocked = Some(Blocked::ForeignPrincipal { principal: spec.name.clone(), whose: whose.clone() });
     }
     plan.hold(state, fresh);
     let Principal::Ours(ours) = &state.principal else { return plan };
+    keys::delete_made_by_keys(&mut plan, spec, state);
     // Without a policy no key works, whoever made it. What a crash kept from being remembered is done once more.
-    if ours.policies.are_absent() && state.status.policy.is_some() {
+    if ours.rights.are_absent() && state.status.policy.is_some() {
         plan.step(Step::DeletePolicy);
     }
     delete_policy(&mut plan, ours);
@@ -51,25 +52,26 @@ pub(super) fn withhold(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
 }
 
 /// The target is being deleted: keys first, so that nothing works any more, then all the rest.
-pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+pub(super) fn remove(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
     if !state.finalizer && !state.has_anything() {
         return plan;
     }
     match &state.principal {
         // The other cluster looks after it.
-        Principal::Foreign { whose: Owner::Cluster { .. } } => {
+        Principal::Foreign { whose: ForeignOwner::Cluster { .. } } => {
             end_secrets(&mut plan, state, true);
             return plan;
         }
         // This operator made a principal of that name once; that it looks like somebody else's now is no end.
         Principal::Foreign { whose } if state.has_anything() => {
-            plan.blocked = Some(Blocked::ForeignPrincipal { name: user.name.clone(), whose: whose.clone() });
+            plan.blocked = Some(Blocked::ForeignPrincipal { principal: spec.name.clone(), whose: whose.clone() });
             return plan;
         }
         _ => {}
     }
     if let Principal::Ours(ours) = &state.principal {
+        keys::delete_made_by_keys(&mut plan, spec, state);
         keys::delete_orphans(&mut plan, state, None);
         for key in ours.keys.iter().filter(|key| state.is_recorded(&key.id)) {
             plan.delete_key(&key.id, KeyEnd::TargetDeleted);
@@ -77,14 +79,14 @@ pub(super) fn remove(user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
         delete_policy(&mut plan, ours);
         drift::remove_all_additions(&mut plan, ours);
     }
-    let managed = state.status.policy.as_ref().is_some_and(|policy| policy.form == PolicyForm::Managed);
-    if managed && state.principal == Principal::Absent {
+    let outlives = |policy: &PolicyStatus| spec.limits.outlives_principal(policy.form);
+    if state.status.policy.as_ref().is_some_and(outlives) && state.principal == Principal::Absent {
         // Somebody deleted the user alone.
-        plan.step(Step::DeletePolicyLeftBehind);
+        plan.step(Step::RemoveRemains);
     }
-    let may_end = may_end(&mut plan, user, state, fresh);
+    let may_end = may_end(&mut plan, spec, state, fresh);
     if may_end && matches!(state.principal, Principal::Ours(_)) {
-        plan.step(Step::DeleteUser);
+        plan.step(Step::RemovePrincipal);
     }
     end_secrets(&mut plan, state, may_end);
     plan
@@ -107,9 +109,9 @@ fn end_secrets(plan: &mut Plan, state: &State, may_end: bool) {
 
 /// The target is being deleted and its credentials stay: nobody will look after them, so only what is in use remains, and
 /// only with what the rules allow now.
-pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, fresh: &Fresh) -> Plan {
+pub(super) fn retain(document: &PolicyDocument, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
     let mut plan = Plan::default();
-    let Principal::Ours(ours) = &state.principal else { return remove(user, state, fresh) };
+    let Principal::Ours(ours) = &state.principal else { return remove(spec, state, fresh) };
     if ours.retained {
         // A crash kept it from being let go; it can be given nothing more.
         if state.unread_secret().is_none() {
@@ -119,14 +121,15 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
     }
     if ours.held {
         // Nobody looks after what is retained, so whoever holds it would hold it for ever.
-        plan.blocked = Some(Blocked::OnHold { principal: user.name.clone() });
+        plan.blocked = Some(Blocked::OnHold { principal: spec.name.clone() });
         return plan;
     }
-    bound(&mut plan, user, state);
-    if !ours.policies.are(document) {
-        plan.policy(PutPolicy::new(document, None).map(Step::CutBack));
+    bound(&mut plan, spec, state);
+    if !ours.rights.are(document, spec.limits) {
+        plan.policy(PutPolicy::new(spec, document, None).map(Step::CutBack));
     }
     drift::remove_additions(&mut plan, ours);
+    keys::delete_made_by_keys(&mut plan, spec, state);
     if let Some(current) = state.current_key().filter(|current| current.withheld) {
         plan.step(Step::ActivateKey(current.id.clone()));
     }
@@ -139,10 +142,10 @@ pub(super) fn retain(document: &PolicyDocument, user: &UserSpec, state: &State, 
         }
     }
     // A Secret that still belongs to the target would go with it.
-    if !may_end(&mut plan, user, state, fresh) || state.unread_secret().is_some() {
+    if !may_end(&mut plan, spec, state, fresh) || state.unread_secret().is_some() {
         return plan;
     }
-    plan.step(Step::TagRetained);
+    plan.step(Step::MarkRetained);
     leave_behind(&mut plan, state);
     plan
 }
@@ -154,22 +157,22 @@ fn leave_behind(plan: &mut Plan, state: &State) {
     plan.step(Step::ReleaseTarget);
 }
 
-fn delete_policy(plan: &mut Plan, ours: &User) {
-    if !ours.policies.are_absent() {
+fn delete_policy(plan: &mut Plan, ours: &Observed) {
+    if !ours.rights.are_absent() {
         plan.step(Step::DeletePolicy);
     }
 }
 
 /// Whether the target may go. What an interrupted creation may still bring, and keys that are not ours, keep it
 /// (docs/decisions/key-creation.md).
-fn may_end(plan: &mut Plan, user: &UserSpec, state: &State, fresh: &Fresh) -> bool {
+fn may_end(plan: &mut Plan, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> bool {
     if state.key_may_still_appear(fresh.now) || state.user_may_still_appear(fresh.now) {
         plan.waiting = Some(Waiting::KeyMayAppear);
         return false;
     }
-    let unknown = state.unknown_keys();
+    let unknown = keys::left_alone(spec, state);
     if !unknown.is_empty() {
-        plan.blocked = Some(Blocked::UnknownKeys { ids: unknown, principal: user.name.clone() });
+        plan.blocked = Some(Blocked::UnknownKeys { ids: unknown, principal: spec.name.clone() });
         return false;
     }
     true

@@ -32,7 +32,10 @@ use crate::{
         },
     },
     probe::{self, Marks, Proof, sample},
-    store::{Additions, CreatedKey, Key, Managed, Policies, StoredPolicy, User},
+    provider::{
+        CreatedKey, Key, Observed, Occupied, Owner, Place, Rights, StoredPolicy,
+        aws::{Fix, amazon, seaweedfs},
+    },
 };
 
 const NOW: i64 = 1_000_000;
@@ -40,6 +43,7 @@ const OVERLAP: Duration = Duration::from_hours(24);
 const SECRET: &str = "wanted";
 const FORMER_SECRET: &str = "former";
 const UNKNOWN: &str = "UNKNOWN";
+const SLOTS: usize = 2;
 
 fn now() -> Timestamp {
     Timestamp::from_second(NOW).expect("a valid time")
@@ -68,7 +72,7 @@ fn document(access: &Access) -> PolicyDocument {
 }
 
 fn form(access: &Access) -> PolicyForm {
-    document(access).form().expect("none is too large")
+    spec().limits.form(&document(access)).expect("none is too large")
 }
 
 fn key(id: &str) -> AccessKey {
@@ -82,6 +86,7 @@ fn in_hand_since(id: &str, seconds: i64) -> CreatedKey {
 fn rclone(access: &Access) -> RcloneConf {
     RcloneConf {
         remote: RemoteName::parse("backup").expect("valid"),
+        provider: "AWS",
         access: access.clone(),
         region: terms().region,
         endpoint: None,
@@ -105,6 +110,8 @@ fn provide(access: &Access, suspended: bool) -> Goal {
         cut: false,
         unreadable: None,
         terms: terms(),
+        limits: spec().limits,
+        bound: spec().bound,
         record: (access.to_record(), Vec::new()),
         secret_name: name(SECRET),
         rclone: rclone(access),
@@ -119,8 +126,8 @@ fn provide(access: &Access, suspended: bool) -> Goal {
     }))
 }
 
-fn elsewhere() -> Owner {
-    Owner::Cluster { id: "d".into(), path: "/backup-target/d/".into() }
+fn elsewhere() -> ForeignOwner {
+    ForeignOwner::Cluster { id: "d".into(), path: "/backup-target/d/".into() }
 }
 
 fn withhold() -> Goal {
@@ -131,15 +138,18 @@ fn name(text: &str) -> ObjectName {
     ObjectName::parse(text).expect("valid")
 }
 
-fn user() -> UserSpec {
-    UserSpec {
-        name: "btgt-1".into(),
-        path: "/p/".into(),
-        tags: BTreeMap::new(),
-        boundary: Some("arn:boundary".into()),
-        known_id: None,
-        policy_arn: "arn:aws:iam::123456789012:policy/p/btgt-1".into(),
+fn spec() -> PrincipalSpec {
+    let limits = &amazon::AWS.limits;
+    PrincipalSpec {
+        owner: Owner::default(),
+        name: PrincipalName { name: "btgt-1".into(), words: &limits.words },
+        limits,
+        bound: Some("boundary".into()),
     }
+}
+
+fn deviation(kind: DeviationKind, what: &str) -> Deviation {
+    Deviation { kind, what: what.to_owned(), fix: Fix::None }
 }
 
 fn owned(content: &str) -> OwnedSecret {
@@ -183,19 +193,17 @@ fn published(access: &Access) -> State {
                 bucket_missing: false,
                 conclusive: true,
             }),
-            applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), boundary: user().boundary }),
+            applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), bound: spec().bound }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
             ..BackupTargetStatus::default()
         },
         finalizer: true,
-        principal: Principal::Ours(User {
+        principal: Principal::Ours(Observed {
             id: "AIDA".into(),
-            tagged: true,
-            boundary: user().boundary,
-            policies: Policies::with(&document(access), form(access)),
+            rights: Rights::just(&document(access), form(access)),
             keys: vec![Key { id: "K1".into(), created_at: ago(100_000), active: true, last_used: None }],
-            ..User::default()
+            ..Observed::default()
         }),
         secrets: BTreeMap::from([(name(SECRET), SecretState::Ours(Box::new(owned(content.expose_secret()))))]),
         ..fresh()
@@ -275,12 +283,19 @@ fn any_principal() -> impl Strategy<Value = Principal> {
             any_access().prop_map(|access| StoredPolicy::Known(document(&access).meaning())),
         ]
     };
+    let place =
+        |form| (document(), any::<bool>()).prop_map(move |(document, in_force)| Place { form, document, in_force });
+    let occupied = Occupied { form: PolicyForm::Managed, name: "arn:p".into(), why: "tags".into() };
     let managed = prop_oneof![
-        2 => Just(Managed::Absent),
-        1 => Just(Managed::Foreign { why: "tags".into() }),
-        2 => (document(), any::<bool>()).prop_map(|(document, attached)| Managed::Ours { document, attached }),
+        2 => Just((None, None)),
+        1 => Just((None, Some(occupied))),
+        2 => place(PolicyForm::Managed).prop_map(|place| (Some(place), None)),
     ];
-    let policies = (option::of(document()), managed).prop_map(|(inline, managed)| Policies { inline, managed });
+    let inline = option::of(place(PolicyForm::Inline).prop_map(|place| Place { in_force: true, ..place }));
+    let rights = (inline, managed).prop_map(|(inline, (managed, occupied))| Rights {
+        places: inline.into_iter().chain(managed).collect(),
+        occupied,
+    });
     let listed =
         (subsequence(vec!["K1", "K2", "ORPHAN", UNKNOWN], 0..=2), vec(any::<bool>(), 4), option::of(0..10_000_i64));
     let keys = listed.prop_map(|(ids, active, used)| {
@@ -292,25 +307,22 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         };
         ids.into_iter().zip(active).map(listed).collect()
     });
-    let additions = (option::of(Just("added".to_owned())), option::of(Just("arn:attached".to_owned())));
-    let denials = subsequence(vec!["added".to_owned(), "arn:attached".to_owned()], 0..=1);
+    let all = [
+        deviation(DeviationKind::Bound, "its boundary"),
+        deviation(DeviationKind::Mark, "its marks"),
+        deviation(DeviationKind::Addition, "added"),
+        deviation(DeviationKind::Denial, "denies"),
+        deviation(DeviationKind::Unread, "unread"),
+        deviation(DeviationKind::Beyond, "a group"),
+    ];
+    let deviations = subsequence(all.to_vec(), 0..=6);
     let held = prop_oneof![4 => Just(false), 1 => Just(true)];
-    let boundary = option::of(Just("arn:boundary".to_owned()));
-    let ours = (policies, keys, boundary, any::<bool>(), (additions, denials), held).prop_map(
-        |(policies, keys, boundary, tagged, ((inline, attached), denials), held)| {
-            let additions = Additions {
-                inline: inline.into_iter().collect(),
-                attached: attached.into_iter().collect(),
-                denials: denials.into_iter().collect(),
-                ..Additions::default()
-            };
-            let id = "AIDA".into();
-            Principal::Ours(User { id, boundary, tagged, policies, keys, additions, held, retained: false })
-        },
-    );
+    let ours = (rights, keys, deviations, held).prop_map(|(rights, keys, deviations, held)| {
+        Principal::Ours(Observed { id: "AIDA".into(), rights, deviations, keys, held, retained: false })
+    });
     prop_oneof![
         2 => Just(Principal::Absent),
-        1 => Just(Principal::Foreign { whose: Owner::Other("tags".into()) }),
+        1 => Just(Principal::Foreign { whose: ForeignOwner::Other("tags".into()) }),
         1 => Just(Principal::Foreign { whose: elsewhere() }),
         6 => ours,
     ]
@@ -391,14 +403,14 @@ fn act(state: &mut State, goal: &Goal, step: &Step, serial: &mut u32) -> Option<
 }
 
 fn moment(now: Timestamp) -> Moment<'static> {
-    static USER: LazyLock<UserSpec> = LazyLock::new(user);
-    Moment { user: &USER, overlap: OVERLAP, now, skew: None }
+    static SPEC: LazyLock<PrincipalSpec> = LazyLock::new(spec);
+    Moment { spec: &SPEC, overlap: OVERLAP, now, skew: None }
 }
 
 /// What the world answers, in which all goes well.
 fn outcome(state: &State, goal: &Goal, step: &Step, now: Timestamp, serial: &mut u32) -> Outcome {
     match step {
-        Step::CreateUser => Outcome::PrincipalCreated("AIDA".into()),
+        Step::CreatePrincipal => Outcome::PrincipalCreated(Observed { id: "AIDA".into(), ..Observed::default() }),
         Step::CreateKey => {
             *serial += 1;
             Outcome::KeyCreated(CreatedKey { key: key(&format!("NEW{serial}")), created_at: now })
@@ -426,7 +438,7 @@ fn outcome(state: &State, goal: &Goal, step: &Step, now: Timestamp, serial: &mut
 fn all_is_well(goal: &Goal, depth: Depth) -> Proof {
     let Goal::Provide(goal) = goal else { panic!("only a provided target is tried") };
     let (access, marks) = (goal.current.as_ref().expect("something is given"), Marks { uid: "uid", nonce: "nonce" });
-    sample::proof(probe::Plan::new(&probe::AWS, access, &goal.former, marks, depth), |_| None)
+    sample::proof(probe::Plan::new(spec().limits.verification, access, &goal.former, marks, depth), |_| None)
 }
 
 /// What no step may do.
@@ -437,10 +449,11 @@ fn check(state: &State, goal: &Goal, step: &Step) {
     match step {
         Step::Claim(_) => assert!(!state.finalizer, "claimed twice"),
         Step::CheckSecret(name) => assert!(!matches!(state.secret(name.as_str()), SecretState::Foreign { .. })),
-        Step::CreateUser => assert!(state.finalizer, "created before it was claimed"),
+        Step::CreatePrincipal => assert!(state.finalizer, "created before it was claimed"),
         Step::PutPolicy(_) | Step::CutBack(_) => {
             if let Principal::Ours(ours) = &state.principal {
-                assert_eq!(ours.boundary, user().boundary, "IAM takes no policy without the boundary");
+                let unbound = ours.deviating(DeviationKind::Bound).next();
+                assert_eq!(unbound, None, "a store takes no policy without the boundary");
             }
         }
         Step::DeactivateKey { id, .. } => assert_ours(state, id),
@@ -453,7 +466,7 @@ fn check(state: &State, goal: &Goal, step: &Step) {
         }
         Step::CreateKey => {
             assert!(state.open_intent().is_some(), "a key without an intent");
-            assert!(state.keys().len() < keys::SLOTS, "a third key");
+            assert!(state.keys().len() < SLOTS, "a third key");
         }
         Step::WriteSecret(write) => {
             let is_foreign = matches!(state.secret(write.name.as_str()), SecretState::Foreign { .. });
@@ -462,7 +475,7 @@ fn check(state: &State, goal: &Goal, step: &Step) {
         Step::DeleteSecret(name) | Step::DisownSecret(name) => {
             assert!(state.secret(name.as_str()).ours().is_some(), "{name} is not ours to delete");
         }
-        Step::DeleteUser => assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys"),
+        Step::RemovePrincipal => assert!(state.keys().is_empty(), "IAM refuses to delete a user with keys"),
         _ => {}
     }
 }
@@ -477,7 +490,7 @@ fn on_principal(step: &Step) -> bool {
             | Step::CheckSecret(_)
             | Step::ExtendKey { .. }
             | Step::WriteSecret(_)
-            | Step::DeletePolicyLeftBehind
+            | Step::RemoveRemains
             | Step::DeleteSecret(_)
             | Step::DisownSecret(_)
             | Step::ReleaseTarget
@@ -510,8 +523,8 @@ fn facing(goal: &Goal, state: &State) -> Goal {
 }
 
 fn settle_and_plan(state: &mut State, goal: &Goal, round: usize) -> Plan {
-    settle(state, &user(), OVERLAP, now());
-    plan(goal, &user(), state, &Fresh { now: now(), store_time: Some(now()), nonce: format!("n{}", round + 1) })
+    settle(state, &spec(), OVERLAP, now());
+    plan(goal, &spec(), state, &Fresh { now: now(), store_time: Some(now()), nonce: format!("n{}", round + 1) })
 }
 
 /// Plans and does until nothing is left; the last plan tells how it ended.
@@ -551,7 +564,7 @@ proptest! {
             contained(&before, &state)?;
         }
 
-        prop_assert!(state.keys().len() <= keys::SLOTS);
+        prop_assert!(state.keys().len() <= SLOTS);
         let still_there = state.keys().iter().any(|key| key.id == UNKNOWN);
         prop_assert!(!unknown || still_there || state.principal == Principal::Absent, "an unknown key was deleted");
         match &goal {
@@ -567,10 +580,9 @@ proptest! {
                 prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
-                prop_assert!(user.policies.are(&wanted.document) && user.tagged);
-                let left: Vec<&String> = user.additions.inline.iter().chain(&user.additions.attached).collect();
-                prop_assert!(left.iter().all(|policy| user.additions.denials.contains(*policy)), "{:?}", left);
-                prop_assert_eq!(user.boundary.as_deref(), Some("arn:boundary"));
+                prop_assert!(user.rights.are(&wanted.document, spec().limits));
+                let ours_to_mend = [DeviationKind::Addition, DeviationKind::Bound, DeviationKind::Mark];
+                prop_assert_eq!(user.deviations.iter().find(|left| ours_to_mend.contains(&left.kind)), None);
             }
             Goal::Withhold { .. } => {
                 let works = |id: &str| state.keys().iter().any(|key| key.id == id && key.active);
@@ -589,24 +601,25 @@ proptest! {
 /// Whether a step gives something, or looks at a Secret to do so.
 fn gives(step: &Step) -> bool {
     use Step::{
-        ActivateKey, CheckSecret, CreateKey, CreateUser, DisownSecret, OpenIntent, Prove, PutPolicy, Remember, Tag,
-        TagRetained, WriteSecret,
+        ActivateKey, Amend, CheckSecret, CreateKey, CreatePrincipal, DisownSecret, MarkRetained, OpenIntent, Prove,
+        PutPolicy, Remember, WriteSecret,
     };
-    matches!(
-        step,
-        ActivateKey(_)
-            | CheckSecret(_)
-            | CreateKey
-            | CreateUser
-            | DisownSecret(_)
-            | OpenIntent(..)
-            | Prove { .. }
-            | PutPolicy(_)
-            | Remember(_)
-            | Tag
-            | TagRetained
-            | WriteSecret(_)
-    )
+    let marks = |step: &Step| matches!(step, Amend(deviation) if deviation.kind == DeviationKind::Mark);
+    marks(step)
+        || matches!(
+            step,
+            ActivateKey(_)
+                | CheckSecret(_)
+                | CreateKey
+                | CreatePrincipal
+                | DisownSecret(_)
+                | OpenIntent(..)
+                | Prove { .. }
+                | PutPolicy(_)
+                | Remember(_)
+                | MarkRetained
+                | WriteSecret(_)
+        )
 }
 
 proptest! {
@@ -623,11 +636,11 @@ proptest! {
         let works = |state: &State, id: &str| state.keys().iter().any(|key| key.id == id && key.active);
         match (&goal, &state.principal) {
             (Goal::Withhold { .. }, Principal::Ours(user)) => {
-                prop_assert!(user.policies.are_absent(), "no key can do anything");
+                prop_assert!(user.rights.are_absent(), "no key can do anything");
                 prop_assert!(state.status.keys.iter().all(|record| !works(&state, &record.id)), "no key of ours works");
             }
             (Goal::Remove, Principal::Ours(user)) => {
-                prop_assert!(user.policies.are_absent() && state.status.keys.iter().all(|record| !works(&state, &record.id)));
+                prop_assert!(user.rights.are_absent() && state.status.keys.iter().all(|record| !works(&state, &record.id)));
                 prop_assert!(end.blocked.is_some() || end.waiting.is_some(), "something else keeps the user");
             }
             _ => {}
@@ -653,16 +666,20 @@ proptest! {
 /// What somebody in AWS did to contain a principal is as it was, whatever was asked for, unless all of it is gone.
 fn contained(before: &State, after: &State) -> Result<(), TestCaseError> {
     let (Principal::Ours(old), Principal::Ours(new)) = (&before.principal, &after.principal) else { return Ok(()) };
-    for policy in &old.additions.denials {
-        let has = |user: &User| user.additions.inline.contains(policy) || user.additions.attached.contains(policy);
-        prop_assert!(!has(old) || has(new), "{} was taken off", policy);
+    for denial in old.deviating(DeviationKind::Denial) {
+        prop_assert!(new.deviations.contains(denial), "{denial:?} was taken off");
     }
     let was_off = |id: &str| old.keys.iter().any(|key| key.id == id && !key.active);
     let came_on = new.keys.iter().find(|key| key.active && was_off(&key.id));
     prop_assert!(came_on.is_none(), "{:?} was switched on", came_on);
     let known = |id: &str| old.keys.iter().any(|key| key.id == id);
     prop_assert!(!old.held || new.keys.iter().all(|key| known(&key.id)), "there is a new key");
-    prop_assert!(!old.held || old.additions == new.additions, "what was added was taken off");
+    let bound = |ours: &Observed| ours.deviating(DeviationKind::Bound).next().cloned();
+    let others = old.deviations.iter().filter(|deviation| Some(*deviation) != bound(old).as_ref());
+    prop_assert!(
+        !old.held || others.clone().all(|other| new.deviations.contains(other)),
+        "what was added was taken off"
+    );
     Ok(())
 }
 

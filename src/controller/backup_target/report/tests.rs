@@ -17,10 +17,10 @@ use crate::{
     probe::{
         Depth, Probe,
         probes::{Expect, Verb},
-        reading::{Denier, Reading},
+        reading::Reading,
         sample::{self, with},
     },
-    store,
+    provider,
 };
 
 const NOW: i64 = 1_000;
@@ -128,7 +128,7 @@ impl Ended {
 }
 
 /// Status and reason of Ready, and which condition says that it goes on by itself or that it needs a person.
-fn state(status: &BackupTargetStatus) -> (&str, &str, Option<&'static str>) {
+fn state(status: &BackupTargetStatus) -> (&str, Reason, Option<&'static str>) {
     let (ready, why) = says(&status.conditions, READY).expect("Ready is always told");
     let tells = |type_: &&str| says(&status.conditions, type_).is_some();
     let mut abnormal = [RECONCILING, STALLED].into_iter().filter(tells);
@@ -144,14 +144,14 @@ fn message<'a>(status: &'a BackupTargetStatus, type_: &str) -> &'a str {
 
 /// What is said of a tier, or of [`LEAST_PRIVILEGE`].
 #[track_caller]
-fn assert_says(status: &BackupTargetStatus, type_: &str, truth: Truth, reason: &str) {
+fn assert_says(status: &BackupTargetStatus, type_: &str, truth: Truth, reason: Reason) {
     assert_eq!(says(&status.conditions, type_), Some((truth.as_str(), reason)), "{type_}");
 }
 
 fn unreachable() -> Error {
-    store::Error { kind: store::Kind::Unreachable, action: "iam:GetUser" }.into()
+    provider::Error { kind: provider::Kind::Unreachable, action: "iam:GetUser" }.into()
 }
 
 fn denied() -> Error {
-    store::Error { kind: store::Kind::Denied, action: "iam:GetUser" }.into()
+    provider::Error { kind: provider::Kind::Denied, action: "iam:GetUser" }.into()
 }

@@ -1,12 +1,13 @@
 //! proof × age → what keeps a key from being published, and what the conditions say.
 
 use super::*;
+use crate::provider::aws::amazon;
 use crate::{
     controller::backup_target::fixtures::{access, at, says},
     probe::{
         Depth, Probe,
         probes::{Expect, Verb},
-        reading::{Denier, Skipped},
+        reading::Skipped,
         sample::{self, with},
     },
 };
@@ -41,7 +42,7 @@ mod failures {
     const PASSES: Retry = Retry::Backoff;
     const STAYS: Retry = Retry::Stalled;
 
-    fn of(proof: &Proof, publishes: bool, age: Duration) -> Option<(&'static str, Retry)> {
+    fn of(proof: &Proof, publishes: bool, age: Duration) -> Option<(Reason, Retry)> {
         failure(proof, publishes, age).map(|failure| (failure.reason, failure.retry))
     }
 
@@ -55,10 +56,10 @@ mod failures {
     #[test]
     fn a_store_that_says_nothing_is_a_failure_whatever_it_is_asked_for() {
         let table = [
-            (Reading::Unreachable, reason::STORE_UNREACHABLE, PASSES),
-            (Reading::NotTried(Skipped::OutOfTime), reason::STORE_UNREACHABLE, PASSES),
-            (Reading::Throttled, reason::THROTTLED, PASSES),
-            (Reading::ClockSkewed, reason::CLOCK_SKEWED, STAYS),
+            (Reading::Unreachable, Reason::StoreUnreachable, PASSES),
+            (Reading::NotTried(Skipped::OutOfTime), Reason::StoreUnreachable, PASSES),
+            (Reading::Throttled, Reason::Throttled, PASSES),
+            (Reading::ClockSkewed, Reason::ClockSkewed, STAYS),
         ];
         for (reading, reason, retry) in table {
             for (publishes, age) in [(true, YOUNG), (true, OLD), (false, YOUNG), (false, OLD)] {
@@ -72,15 +73,15 @@ mod failures {
 
     #[test]
     fn base_access_has_to_work_before_a_key_is_published() {
-        let (spreads, broken) = (Some((reason::PROPAGATING, PASSES)), Some((reason::NOT_WORKING, STAYS)));
-        let unclear = Some((reason::INCONCLUSIVE, STAYS));
-        let no_bucket = Some((reason::BUCKET_NOT_FOUND, STAYS));
+        let (spreads, broken) = (Some((Reason::Propagating, PASSES)), Some((Reason::NotWorking, STAYS)));
+        let unclear = Some((Reason::Inconclusive, STAYS));
+        let no_bucket = Some((Reason::BucketNotFound, STAYS));
         let five = Duration::from_mins(5);
         let table = [
             (Reading::Refused(None), YOUNG, spreads),
             (Reading::Refused(None), OLD, broken),
-            (Reading::Refused(Some(Denier::NoGrant)), YOUNG, spreads),
-            (Reading::Refused(Some(Denier::BucketPolicy)), YOUNG, broken),
+            (Reading::Refused(Some(&amazon::NO_GRANT)), YOUNG, spreads),
+            (Reading::Refused(Some(&amazon::BUCKET_POLICY)), YOUNG, broken),
             (Reading::KeyUnknownYet, YOUNG, spreads),
             (Reading::KeyUnknownYet, five, spreads),
             (Reading::KeyUnknownYet, five * 2, broken),
@@ -97,11 +98,11 @@ mod failures {
 
     #[test]
     fn a_further_tier_holds_up_a_key_only_while_time_may_help() {
-        let spreads = Some((reason::PROPAGATING, PASSES));
+        let spreads = Some((Reason::Propagating, PASSES));
         let table = [
             (Reading::Refused(None), YOUNG, spreads),
             (Reading::Refused(None), OLD, None),
-            (Reading::Refused(Some(Denier::BucketPolicy)), YOUNG, None),
+            (Reading::Refused(Some(&amazon::BUCKET_POLICY)), YOUNG, None),
             (Reading::Unsupported, YOUNG, None),
             (Reading::Inconclusive("Odd".into()), YOUNG, None),
         ];
@@ -118,7 +119,7 @@ mod failures {
         assert_eq!((of(&known, true, YOUNG), of(&known, true, OLD)), (None, None));
         let unknown = without_bucket(&create, Some(Reading::KeyUnknownYet));
         for proof in [unknown, without_bucket(&create, None), without_bucket(&[], None)] {
-            assert_eq!(of(&proof, true, YOUNG), Some((reason::BUCKET_NOT_FOUND, STAYS)));
+            assert_eq!(of(&proof, true, YOUNG), Some((Reason::BucketNotFound, STAYS)));
             assert_eq!(of(&proof, false, YOUNG), None);
         }
     }
@@ -128,12 +129,12 @@ mod conditions {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-    type Said = (Truth, &'static str);
+    type Said = (Truth, Reason);
 
-    const SPREADS: Said = (Truth::Unknown, reason::PROPAGATING);
-    const WORKS: Said = (Truth::True, reason::VERIFIED);
-    const BROKEN: Said = (Truth::False, reason::NOT_WORKING);
-    const UNCLEAR: Said = (Truth::Unknown, reason::INCONCLUSIVE);
+    const SPREADS: Said = (Truth::Unknown, Reason::Propagating);
+    const WORKS: Said = (Truth::True, Reason::Verified);
+    const BROKEN: Said = (Truth::False, Reason::NotWorking);
+    const UNCLEAR: Said = (Truth::Unknown, Reason::Inconclusive);
 
     fn told(granted: &[Capability], proof: &Proof, age: Duration, before: &[Condition]) -> Vec<Condition> {
         let mut conditions = Conditions::new(before, Some(2), at(9));
@@ -153,8 +154,8 @@ mod conditions {
             (Reading::Refused(None), SPREADS, BROKEN),
             (Reading::Throttled, SPREADS, BROKEN),
             (Reading::KeyUnknownYet, SPREADS, SPREADS),
-            (Reading::Refused(Some(Denier::Boundary)), BROKEN, BROKEN),
-            (Reading::Unsupported, (Truth::False, reason::UNSUPPORTED), (Truth::False, reason::UNSUPPORTED)),
+            (Reading::Refused(Some(&amazon::BOUNDARY)), BROKEN, BROKEN),
+            (Reading::Unsupported, (Truth::False, Reason::Unsupported), (Truth::False, Reason::Unsupported)),
             (Reading::Inconclusive("Odd".into()), UNCLEAR, UNCLEAR),
         ];
         for (reading, young, old) in table {
@@ -172,20 +173,20 @@ mod conditions {
 
     #[test]
     fn each_standing_of_what_was_not_granted_is_told() {
-        let allowed = (Truth::True, reason::NOT_REQUESTED_BUT_ALLOWED);
-        let denied = (Truth::False, reason::VERIFIED_DENIED);
-        let (held, exceeded) = (WORKS, (Truth::False, reason::EXCESS_ACCESS));
-        let unverified = (Truth::Unknown, reason::NOT_VERIFIED);
+        let allowed = (Truth::True, Reason::NotRequestedButAllowed);
+        let denied = (Truth::False, Reason::VerifiedDenied);
+        let (held, exceeded) = (WORKS, (Truth::False, Reason::ExcessAccess));
+        let unverified = (Truth::Unknown, Reason::NotVerified);
         // Of the tier, and of the limits as a whole.
         let table = [
             (Reading::Refused(None), YOUNG, denied, held),
-            (Reading::Refused(Some(Denier::BucketPolicy)), OLD, denied, held),
+            (Reading::Refused(Some(&amazon::BUCKET_POLICY)), OLD, denied, held),
             (Reading::Allowed, YOUNG, SPREADS, SPREADS),
             (Reading::Allowed, OLD, allowed, exceeded),
             (Reading::Done, OLD, allowed, exceeded),
             (Reading::Throttled, OLD, UNCLEAR, unverified),
             (Reading::Inconclusive("Odd".into()), YOUNG, UNCLEAR, unverified),
-            (Reading::Unsupported, YOUNG, (Truth::False, reason::UNSUPPORTED), held),
+            (Reading::Unsupported, YOUNG, (Truth::False, Reason::Unsupported), held),
         ];
         for (reading, age, tier, limits) in table {
             let proof = proof(&[], with(Verb::ListUploads, Expect::Refused, &reading));
@@ -198,27 +199,27 @@ mod conditions {
     #[test]
     fn what_cannot_be_tried_is_told_as_the_policy_has_it() {
         let granted = told(&[Capability::CreateBucket], &proof(&[Capability::CreateBucket], |_| None), OLD, &[]);
-        assert_says(&granted, CREATE.name(), (Truth::True, reason::GRANTED));
-        assert_says(&told(&[], &proof(&[], |_| None), OLD, &[]), CREATE.name(), (Truth::False, reason::NOT_REQUESTED));
+        assert_says(&granted, CREATE.name(), (Truth::True, Reason::Granted));
+        assert_says(&told(&[], &proof(&[], |_| None), OLD, &[]), CREATE.name(), (Truth::False, Reason::NotRequested));
     }
 
     #[test]
     fn without_a_bucket_nothing_but_the_right_to_create_it_is_known() {
-        let waits = (Truth::Unknown, reason::BUCKET_NOT_FOUND);
+        let waits = (Truth::Unknown, Reason::BucketNotFound);
         let granted = [Capability::CreateBucket, Capability::ObjectAcls];
         let creates = told(&granted, &without_bucket(&granted, Some(Reading::Allowed)), OLD, &[]);
         assert_says(&creates, Tier::BaseAccess.name(), waits);
         assert_says(&creates, ACLS.name(), waits);
-        assert_says(&creates, CREATE.name(), (Truth::True, reason::GRANTED));
+        assert_says(&creates, CREATE.name(), (Truth::True, Reason::Granted));
         assert_says(&creates, UPLOADS.name(), UNCLEAR);
-        assert_says(&creates, LEAST_PRIVILEGE, (Truth::Unknown, reason::NOT_VERIFIED));
+        assert_says(&creates, LEAST_PRIVILEGE, (Truth::Unknown, Reason::NotVerified));
         assert_says(&told(&[], &without_bucket(&[], None), YOUNG, &[]), Tier::BaseAccess.name(), BROKEN);
     }
 
     /// Only where an ACL is set does it show that they are switched off.
     #[test]
     fn acls_that_are_switched_off_stay_so_until_one_is_set_again() {
-        let (granted, off) = ([Capability::ObjectAcls], (Truth::True, reason::ACLS_DISABLED));
+        let (granted, off) = ([Capability::ObjectAcls], (Truth::True, Reason::AclsDisabled));
         let before = told(&granted, &acls(&Reading::AclsDisabled), OLD, &[]);
         assert_says(&before, ACLS.name(), off);
         let quiet = |reading| {

@@ -8,12 +8,13 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
         .map(|planned| match &planned.step {
             Step::Claim(_) => "claim",
             Step::OpenIntent(..) => "intent",
-            Step::CreateUser => "user",
-            Step::SetBoundary(_) => "boundary",
+            Step::CreatePrincipal => "user",
+            Step::Amend(deviation) => match deviation.kind {
+                DeviationKind::Bound => "bound",
+                DeviationKind::Mark => "mark",
+                _ => "take-off",
+            },
             Step::Prove { .. } => "prove",
-            Step::Tag => "tag-again",
-            Step::DeleteAddition(_) => "delete-addition",
-            Step::Detach(_) => "detach",
             Step::PutPolicy(_) => "policy",
             Step::CutBack(_) => "cut-back",
             Step::Remember(_) => "remember",
@@ -27,9 +28,9 @@ fn names_of(plan: &Plan) -> Vec<&'static str> {
             Step::WriteSecret(_) => "secret",
             Step::DeleteSecret(_) => "delete-secret",
             Step::DeletePolicy => "delete-policy",
-            Step::DeletePolicyLeftBehind => "delete-policy-left-behind",
-            Step::DeleteUser => "delete-user",
-            Step::TagRetained => "tag",
+            Step::RemoveRemains => "remove-remains",
+            Step::RemovePrincipal => "remove",
+            Step::MarkRetained => "tag",
             Step::DisownSecret(_) => "disown",
             Step::ReleaseTarget => "release",
         })
@@ -49,16 +50,15 @@ fn planned(goal: &Goal, state: &State) -> Plan {
 fn drifted() -> State {
     let mut state = published(&access("a", &[]));
     state.status.secret_name = Some(SECRET.into());
-    state.user(|user| {
-        user.boundary = None;
-        user.tagged = false;
-        user.policies.inline = Some(StoredPolicy::Other);
-        user.additions = Additions {
-            inline: vec!["more".into()],
-            attached: vec!["arn:admin".into()],
-            groups: vec!["admins".into()],
-            ..Additions::default()
-        };
+    state.principal(|ours| {
+        ours.rights.places[0].document = StoredPolicy::Other;
+        ours.deviations = vec![
+            deviation(DeviationKind::Bound, "its permissions boundary"),
+            deviation(DeviationKind::Mark, "its tags"),
+            deviation(DeviationKind::Addition, "more"),
+            deviation(DeviationKind::Addition, "admin"),
+            deviation(DeviationKind::Beyond, "a group"),
+        ];
     });
     state
 }
@@ -66,10 +66,10 @@ fn drifted() -> State {
 #[test]
 fn what_somebody_else_changed_is_put_right() {
     let plan = planned(&provide(&access("a", &[]), false), &drifted());
-    let steps = ["boundary", "tag-again", "delete-addition", "detach", "policy"];
+    let steps = ["bound", "mark", "take-off", "take-off", "policy"];
     assert_eq!(names_of(&plan), steps);
     assert_eq!(plan.repairs.len(), steps.len(), "all of it is told: {:?}", plan.repairs);
-    assert_eq!(plan.excess, ["group admins, of which it is a member"]);
+    assert_eq!(plan.excess, ["a group"]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn paused_repairs_are_only_told() {
     let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
     goal.repairs_paused = true;
     let plan = planned(&Goal::Provide(goal.clone()), &drifted());
-    assert_eq!(names_of(&plan), ["boundary"], "a limit is never held back");
+    assert_eq!(names_of(&plan), ["bound"], "a limit is never held back");
     assert_eq!((plan.left.len(), plan.excess.len()), (4, 3), "{:?} {:?}", plan.left, plan.excess);
     // Nothing is held back that is no repair.
     let Goal::Provide(mut acls) = provide(&access("a", &[Capability::ObjectAcls]), false) else {
@@ -101,14 +101,14 @@ fn a_fight_is_told_and_not_fought() {
     let mut state = drifted();
     state.contested_until = Some(ago(-60));
     let plan = planned(&provide(&access("a", &[]), false), &state);
-    assert_eq!((names_of(&plan), plan.due), (vec!["boundary"], Some(ago(-60))));
+    assert_eq!((names_of(&plan), plan.due), (vec!["bound"], Some(ago(-60))));
     assert!(matches!(plan.waiting, Some(Waiting::Contested { .. })));
 }
 
 #[test]
 fn what_is_on_hold_is_given_nothing_and_loses_what_it_must() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
-    let hold = |state: &mut State| state.user(|user| user.held = true);
+    let hold = |state: &mut State| state.principal(|ours| ours.held = true);
     let mut settled = published(&base);
     hold(&mut settled);
     let plan = planned(&provide(&base, false), &settled);
@@ -117,7 +117,7 @@ fn what_is_on_hold_is_given_nothing_and_loses_what_it_must() {
     hold(&mut state);
     for goal in [provide(&base, false), provide(&base, true), provide(&acls, false)] {
         let plan = planned(&goal, &state);
-        assert_eq!(names_of(&plan), ["boundary"], "a limit is never held back");
+        assert_eq!(names_of(&plan), ["bound"], "a limit is never held back");
         assert!(matches!(plan.blocked, Some(Blocked::OnHold { .. })), "{plan:?}");
     }
     let mut lost = settled.clone();
@@ -132,7 +132,7 @@ fn what_is_on_hold_is_given_nothing_and_loses_what_it_must() {
     let withheld = planned(&withhold(), &state);
     assert_eq!(names_of(&withheld), ["delete-policy", "withhold", "deactivate"], "and additions stay");
     let removed = planned(&Goal::Remove, &state);
-    assert!(["delete-key", "detach", "delete-user"].iter().all(|step| names_of(&removed).contains(step)));
+    assert!(["delete-key", "take-off", "remove"].iter().all(|step| names_of(&removed).contains(step)));
     let retained = planned(&Goal::Retain { document: document(&base) }, &state);
     assert!(matches!(retained.blocked, Some(Blocked::OnHold { .. })) && retained.steps.is_empty(), "{retained:?}");
 }
@@ -140,22 +140,20 @@ fn what_is_on_hold_is_given_nothing_and_loses_what_it_must() {
 #[test]
 fn what_only_denies_is_told_and_stays() {
     let mut state = drifted();
-    state.user(|user| {
-        user.additions.denials = ["arn:admin".to_owned()].into();
-        user.additions.unread = ["more".to_owned()].into();
+    state.principal(|ours| {
+        ours.deviations[2].kind = DeviationKind::Unread;
+        ours.deviations[3].kind = DeviationKind::Denial;
     });
     let goals = [provide(&access("a", &[]), false), withhold()];
     for goal in goals.into_iter().chain([Goal::Retain { document: document(&access("a", &[])) }]) {
         let steps = names_of(&planned(&goal, &state));
-        assert!(!steps.contains(&"detach") && !steps.contains(&"delete-addition"), "{steps:?}");
+        assert!(!steps.contains(&"take-off"), "{steps:?}");
     }
     let plan = planned(&provide(&access("a", &[]), false), &state);
-    assert_eq!((plan.denials, plan.excess.len()), (vec!["arn:admin".to_owned()], 2), "{:?}", plan.excess);
-    let removed = names_of(&planned(&Goal::Remove, &state));
-    assert!(
-        removed.contains(&"detach") && removed.contains(&"delete-addition"),
-        "IAM deletes no user that has policies"
-    );
+    assert_eq!((plan.denials, plan.excess.len()), (vec!["admin".to_owned()], 2), "{:?}", plan.excess);
+    let removed = planned(&Goal::Remove, &state);
+    let taken_off = names_of(&removed).into_iter().filter(|step| *step == "take-off").count();
+    assert_eq!(taken_off, 2, "nothing may hang on a principal that goes");
 }
 
 #[test]
@@ -163,7 +161,7 @@ fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_s
     let base = access("a", &[]);
     let Goal::Provide(goal) = provide(&base, false) else { panic!("it provides") };
     let mut state = published(&base);
-    state.user(|user| user.keys[0].active = false);
+    state.principal(|ours| ours.keys[0].active = false);
     let mut lost = state.clone();
     lost.secrets.clear();
     for state in [&state, &lost] {
@@ -174,7 +172,7 @@ fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_s
             assert!(matches!(plan.blocked, Some(Blocked::SwitchedOff { .. })), "{plan:?}");
         }
     }
-    settle(&mut state, &user(), OVERLAP, now());
+    settle(&mut state, &spec(), OVERLAP, now());
     assert_eq!(state.status.keys[0].off_since, Some(now()), "since it was seen");
     for (said, steps) in [(-60, vec![]), (60, vec![]), (0, vec!["activate"])] {
         let goal = Provide { reactivate_at: Some(ago(said)), ..(*goal).clone() };
@@ -184,7 +182,7 @@ fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_s
     act(&mut state, &provide(&access("a", &[]), false), &Step::ActivateKey("K1".into()), &mut 0);
     assert_eq!(state.status.keys[0].off_since, None);
     // Rules that took the claim away and gave it back change nothing about it.
-    state.user(|user| user.keys[0].active = false);
+    state.principal(|ours| ours.keys[0].active = false);
     converge(&mut state, &withhold());
     assert!(!state.status.keys[0].withheld, "it was not this operator");
     let back = planned(&provide(&base, false), &state);
@@ -205,13 +203,35 @@ fn a_crash_does_not_make_a_withheld_key_look_like_one_that_somebody_else_switche
 }
 
 #[test]
-fn only_a_person_takes_off_the_warning_of_aws() {
+fn only_a_person_takes_off_the_warning_of_a_store() {
     let mut state = published(&access("a", &[]));
-    let arn = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3";
-    state.user(|user| user.additions.attached = vec![arn.into()]);
+    let alarm = deviation(DeviationKind::Alarm, "a warning");
+    state.principal(|ours| ours.deviations = vec![alarm]);
     let plan = planned(&provide(&access("a", &[]), false), &state);
     assert!(matches!(plan.blocked, Some(Blocked::Compromised { .. })) && plan.steps.is_empty(), "{plan:?}");
-    assert!(names_of(&planned(&Goal::Remove, &state)).contains(&"detach"), "but a user that goes must be free of it");
+    assert!(
+        names_of(&planned(&Goal::Remove, &state)).contains(&"take-off"),
+        "but a principal that goes must be free of it"
+    );
+}
+
+/// Where a key can make keys, whoever has one could keep another when it is taken away.
+#[test]
+fn keys_that_keys_made_go_where_that_is_possible() {
+    let base = access("a", &[]);
+    let seaweedfs = PrincipalSpec { limits: &seaweedfs::SEAWEEDFS.limits, ..spec() };
+    let mut state = published(&base);
+    let more = Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None };
+    state.principal(|ours| ours.keys.push(more));
+    let goals = [provide(&base, false), provide(&base, true), withhold(), Goal::Remove];
+    for goal in goals.into_iter().chain([Goal::Retain { document: document(&base) }]) {
+        for (spec, goes) in [(&seaweedfs, true), (&spec(), false)] {
+            let plan =
+                plan(&facing(&goal, &state), spec, &state, &Fresh { now: now(), store_time: None, nonce: "n".into() });
+            let is_gone = |step: &Step| matches!(step, Step::DeleteKey { id, why: KeyEnd::MadeByKey } if id == UNKNOWN);
+            assert_eq!(plan.has(is_gone), goes, "{goal:?}");
+        }
+    }
 }
 
 #[test]
@@ -224,7 +244,8 @@ fn a_policy_that_outgrows_its_form_moves_in_one_step() {
         assert_eq!(names_of(&plan), ["policy", "prove", "secret"]);
     }
     let mut foreign = published(&short);
-    foreign.user(|user| user.policies.managed = Managed::Foreign { why: "tags".into() });
+    let occupied = Occupied { form: PolicyForm::Managed, name: "arn:p".into(), why: "tags".into() };
+    foreign.principal(|ours| ours.rights.occupied = Some(occupied));
     assert!(matches!(planned(&provide(&long, false), &foreign).blocked, Some(Blocked::ForeignPolicy { .. })));
     assert!(planned(&provide(&short, false), &foreign).steps.is_empty(), "nobody's business while it is inline");
 }
@@ -303,7 +324,7 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
     state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
-    state.user(|user| user.keys[0].created_at = ago(9));
+    state.principal(|ours| ours.keys[0].created_at = ago(9));
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
         started_at: ago(10),
@@ -313,7 +334,7 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     });
     assert_eq!(names_of(&planned(&goal, &state)), ["delete-key", "check", "intent", "key", "prove", "secret"]);
 
-    state.user(|user| user.keys.clear());
+    state.principal(|ours| ours.keys.clear());
     assert_eq!(planned(&goal, &state).waiting, Some(Waiting::KeyMayAppear));
     state.absence = Absence { intent: "n".into(), since: Some(ago(61)), looks: 3 };
     assert_eq!(names_of(&planned(&goal, &state)), ["check", "intent", "key", "prove", "secret"]);
@@ -335,9 +356,9 @@ fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
     let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
     state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
-    state.user(|user| {
-        user.keys[0].created_at = ago(9);
-        user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
+    state.principal(|ours| {
+        ours.keys[0].created_at = ago(9);
+        ours.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
     });
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
@@ -379,7 +400,7 @@ fn a_key_that_spreads_is_not_taken_for_somebody_elses_by_a_wrong_clock() {
     let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
     state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
     state.secrets.clear();
-    state.user(|user| user.keys[0].created_at = ago(360));
+    state.principal(|ours| ours.keys[0].created_at = ago(360));
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
         started_at: ago(10),
@@ -399,13 +420,13 @@ fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
     let mut state = published(&access("a", &[]));
     state.status.keys.insert(0, record("K0", Some(90_000), -10, None));
     let shown = |id: &str| Key { id: id.into(), created_at: ago(20), active: true, last_used: None };
-    state.user(|user| user.keys.clear());
+    state.principal(|ours| ours.keys.clear());
     let plan = settle_and_plan(&mut state, &goal, 0);
     act(&mut state, &goal, &opening(&plan), &mut 0);
     for id in ["K0", "K1"] {
         let mut after = State { forgotten: Vec::new(), ..state.clone() };
-        after.user(|user| user.keys = vec![shown(id)]);
-        settle(&mut after, &user(), OVERLAP, now());
+        after.principal(|ours| ours.keys = vec![shown(id)]);
+        settle(&mut after, &spec(), OVERLAP, now());
         assert_eq!((after.orphans(), after.status.keys.len()), (Vec::new(), 0), "{id} is no key of this intent");
         assert!(after.open_intent().is_some(), "which is still open");
     }
@@ -431,8 +452,8 @@ fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
     let plan = planned(&provide(&wanted, false), &state);
     act(&mut state, &provide(&wanted, false), &opening(&plan), &mut 0);
     assert_eq!(state.open_intent().expect("it is renewed").existing, [UNKNOWN]);
-    state.principal = Principal::Ours(User { keys, ..User::default() });
-    state.user(|user| user.keys[0].created_at = ago(9));
+    state.principal = Principal::Ours(Observed { keys, ..Observed::default() });
+    state.principal(|ours| ours.keys[0].created_at = ago(9));
     assert_eq!(state.orphans(), ["K1"]);
 }
 
@@ -441,7 +462,7 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
     state.status = BackupTargetStatus::default();
-    state.user(|user| user.keys[0].created_at = ago(9));
+    state.principal(|ours| ours.keys[0].created_at = ago(9));
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
         started_at: ago(10),
@@ -464,11 +485,11 @@ fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
     state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
     let used =
         |seconds: i64| Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: Some(ago(seconds)) };
-    state.user(|user| user.keys.push(used(60)));
+    state.principal(|ours| ours.keys.push(used(60)));
     assert_eq!(names_of(&planned(&goal, &state)), ["extend"]);
-    state.user(|user| user.keys[1] = used(4_000));
+    state.principal(|ours| ours.keys[1] = used(4_000));
     assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"]);
-    state.user(|user| user.keys[1] = used(60));
+    state.principal(|ours| ours.keys[1] = used(60));
     state.status.keys[0].superseded_at = Some(ago(8 * 86_400));
     assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"], "seven times the overlap is the maximum here");
 }
@@ -477,7 +498,7 @@ fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
 fn suspended_targets_are_limited_and_not_repaired() {
     let (base, acls) = (access("a", &[]), access("a", &[Capability::ObjectAcls]));
     let mut tampered = published(&base);
-    tampered.user(|user| user.policies.inline = Some(StoredPolicy::Other));
+    tampered.principal(|ours| ours.rights.places[0].document = StoredPolicy::Other);
     assert_eq!(names_of(&planned(&provide(&base, true), &tampered)), [""; 0], "a repair waits");
     let Goal::Provide(mut narrowed) = provide(&acls, true) else { panic!("provided") };
     narrowed.document = document(&base);
@@ -489,8 +510,8 @@ fn suspended_targets_are_limited_and_not_repaired() {
 fn an_unknown_key_keeps_the_principal_and_is_named() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    state.user(|user| {
-        user.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
+    state.principal(|ours| {
+        ours.keys.push(Key { id: UNKNOWN.into(), created_at: ago(5), active: true, last_used: None });
     });
     let plan = planned(&Goal::Remove, &state);
     assert_eq!(names_of(&plan), ["delete-key", "delete-policy", "delete-secret"]);
@@ -536,7 +557,7 @@ fn a_finalizer_that_was_taken_off_comes_back() {
 fn what_was_made_is_removed_also_without_the_finalizer() {
     let mut state = published(&access("a", &[]));
     state.finalizer = false;
-    let steps = ["delete-key", "delete-policy", "delete-user", "delete-secret", "release"];
+    let steps = ["delete-key", "delete-policy", "remove", "delete-secret", "release"];
     assert_eq!(names_of(&planned(&Goal::Remove, &state)), steps);
     assert_eq!(names_of(&planned(&Goal::Remove, &fresh())), [""; 0], "nothing was made for this one");
 }
@@ -551,7 +572,7 @@ fn a_user_of_another_cluster_is_left_to_it() {
         let plan = planned(&goal, &state);
         assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })) && plan.steps.is_empty(), "{plan:?}");
         let mut settled = state.clone();
-        settle(&mut settled, &user(), OVERLAP, now());
+        settle(&mut settled, &spec(), OVERLAP, now());
         assert_eq!(settled.status, state.status, "all is remembered for the day that the id is right again");
     }
 }
@@ -562,9 +583,9 @@ fn a_boundary_that_is_refused_holds_back_no_limit() {
     let Goal::Provide(mut narrowed) = provide(&base, false) else { panic!("provided") };
     (narrowed.before, narrowed.cut) = (Some(base), true);
     let mut state = published(&acls);
-    state.user(|user| user.boundary = None);
+    state.principal(|ours| ours.deviations = vec![deviation(DeviationKind::Bound, "its boundary")]);
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
-    assert_eq!(names_of(&plan)[..2], ["boundary", "cut-back"]);
+    assert_eq!(names_of(&plan)[..2], ["bound", "cut-back"]);
     assert!(plan.steps[..2].iter().all(|planned| planned.step.takes_away()), "neither waits for the other");
 }
 
@@ -577,7 +598,9 @@ fn a_spec_that_cannot_be_read_holds_back_no_limit() {
     narrowed.invalid = Some(invalid.clone());
     let mut state = published(&acls);
     state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
-    state.user(|user| user.keys.push(Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: None }));
+    state.principal(|ours| {
+        ours.keys.push(Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: None });
+    });
     state.secrets.insert(name(SECRET), SecretState::Absent);
     let plan = settle_and_plan(&mut state, &Goal::Provide(narrowed), 0);
     assert_eq!(names_of(&plan), ["cut-back", "deactivate"], "and nothing is given");
@@ -590,7 +613,7 @@ fn what_is_retained_has_only_what_is_allowed_now() {
     let goal = Goal::Retain { document: document(&base) };
     assert_eq!(names_of(&planned(&goal, &published(&acls))), ["cut-back", "tag", "disown", "release"]);
     let mut marked = published(&acls);
-    marked.user(|user| user.retained = true);
+    marked.principal(|ours| ours.retained = true);
     assert_eq!(names_of(&planned(&goal, &marked)), ["disown", "release"], "what is marked can be given nothing more");
 }
 
@@ -598,11 +621,11 @@ fn what_is_retained_has_only_what_is_allowed_now() {
 fn a_principal_of_ours_that_looks_foreign_is_not_let_go() {
     let mut state = published(&access("a", &[]));
     state.status.principal = Some("btgt-1".into());
-    state.principal = Principal::Foreign { whose: Owner::Other("its tag is gone".into()) };
+    state.principal = Principal::Foreign { whose: ForeignOwner::Other("its tag is gone".into()) };
     let plan = planned(&Goal::Remove, &state);
     assert_eq!(names_of(&plan), [""; 0]);
     assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })));
     let mut settled = state.clone();
-    settle(&mut settled, &user(), OVERLAP, now());
+    settle(&mut settled, &spec(), OVERLAP, now());
     assert_eq!(settled.status.keys, state.status.keys, "and no key is forgotten");
 }

@@ -70,8 +70,8 @@ impl Life {
         if let Some(expected) = self.state.in_doubt(now) {
             self.state.absence = self.state.absence.clone().and_another(&expected, now);
         }
-        settle(&mut self.state, &user(), OVERLAP, now);
-        let plan = plan(goal, &user(), &self.state, &Fresh { now, store_time, nonce: format!("n{}", self.looks) });
+        settle(&mut self.state, &spec(), OVERLAP, now);
+        let plan = plan(goal, &spec(), &self.state, &Fresh { now, store_time, nonce: format!("n{}", self.looks) });
         assert!(plan.unknown_keys.is_empty() && plan.blocked.is_none(), "{plan:?}");
         let settled = plan.steps.is_empty() && plan.waiting.is_none();
         for (number, Planned { step, .. }) in plan.steps.iter().enumerate() {

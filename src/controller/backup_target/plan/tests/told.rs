@@ -36,7 +36,7 @@ proptest! {
 
         let due = end.due.map_or(i64::MAX, |due| due.duration_since(now()).as_secs());
         let then = ago(-later.min(due - 1));
-        let again = plan(&facing(&goal, &state), &user(), &state, &Fresh { now: then, store_time: Some(then), nonce: "later".into() });
+        let again = plan(&facing(&goal, &state), &spec(), &state, &Fresh { now: then, store_time: Some(then), nonce: "later".into() });
         // What may still appear is waited for until the clock says that it will not.
         let waited = end.waiting == Some(Waiting::KeyMayAppear) && again.waiting != end.waiting;
         prop_assume!(again.steps.is_empty() && !waited);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::controller::backup_target::verification::Failure;
+use crate::provider::aws::amazon;
 
 fn proven() -> BackupTargetStatus {
     base().tried(|_| None).told()
@@ -12,22 +13,22 @@ fn fails(error: Error) -> Ended {
     base().failed(error).after(&proven())
 }
 
-fn not_proven(reason: &'static str, retry: Retry) -> Error {
+fn not_proven(reason: Reason, retry: Retry) -> Error {
     Error::NotProven(Failure { reason, message: "it was tried".to_owned(), retry })
 }
 
 #[test]
 fn what_is_published_stands_while_nobody_can_look() {
     for (error, reason, abnormal) in [
-        (unreachable(), reason::STORE_UNREACHABLE, RECONCILING),
-        (denied(), reason::ACCESS_DENIED, STALLED),
-        (Error::TimedOut, reason::TIMED_OUT, RECONCILING),
-        (Error::StoreNotFound("default".into()), reason::STORE_NOT_FOUND, RECONCILING),
+        (unreachable(), Reason::StoreUnreachable, RECONCILING),
+        (denied(), Reason::AccessDenied, STALLED),
+        (Error::TimedOut, Reason::TimedOut, RECONCILING),
+        (Error::StoreNotFound("default".into()), Reason::StoreNotFound, RECONCILING),
     ] {
         let told = fails(error).told();
-        assert_eq!(state(&told), ("True", reason::PROVISIONED, Some(abnormal)));
+        assert_eq!(state(&told), ("True", Reason::Provisioned, Some(abnormal)));
         assert_says(&told, abnormal, Truth::True, reason);
-        assert_says(&told, "BaseAccess", Truth::True, reason::VERIFIED);
+        assert_says(&told, "BaseAccess", Truth::True, Reason::Verified);
         assert_eq!(told.proof, proven().proof);
     }
 }
@@ -46,11 +47,11 @@ fn ready_falls_when_anything_says_that_it_does_not_stand() {
         ("it is being deleted", goes),
         ("it is the first time", first),
     ] {
-        assert_eq!(state(&ended.told()), ("False", reason::ACCESS_DENIED, Some(STALLED)), "{what}");
+        assert_eq!(state(&ended.told()), ("False", Reason::AccessDenied, Some(STALLED)), "{what}");
     }
     for (error, reason) in [
-        (Error::Invalid(invalid()), reason::INVALID_SPEC),
-        (Error::Blocked(Blocked::Suspended), reason::CHANGE_SUSPENDED),
+        (Error::Invalid(invalid()), Reason::InvalidSpec),
+        (Error::Blocked(Blocked::Suspended), Reason::ChangeSuspended),
     ] {
         assert_eq!(state(&fails(error).told()), ("False", reason, Some(STALLED)), "it is the target's own");
     }
@@ -58,25 +59,25 @@ fn ready_falls_when_anything_says_that_it_does_not_stand() {
 
 #[test]
 fn what_a_proof_found_is_told_although_it_failed() {
-    let refused = with(Verb::Get, Expect::Works, &Reading::Refused(Some(Denier::BucketPolicy)));
+    let refused = with(Verb::Get, Expect::Works, &Reading::Refused(Some(&amazon::BUCKET_POLICY)));
     let found = |error| base().tried(&refused).failed(error).told();
-    let told = found(not_proven(reason::NOT_WORKING, Retry::Stalled));
-    assert_eq!(state(&told), ("False", reason::NOT_WORKING, Some(STALLED)));
-    assert_says(&told, "BaseAccess", Truth::False, reason::NOT_WORKING);
+    let told = found(not_proven(Reason::NotWorking, Retry::Stalled));
+    assert_eq!(state(&told), ("False", Reason::NotWorking, Some(STALLED)));
+    assert_says(&told, "BaseAccess", Truth::False, Reason::NotWorking);
     let later = found(unreachable());
-    assert_says(&later, "BaseAccess", Truth::False, reason::NOT_WORKING);
-    let spreads = found(not_proven(reason::PROPAGATING, Retry::Backoff));
-    assert_eq!(state(&spreads), ("False", reason::PROPAGATING, Some(RECONCILING)));
+    assert_says(&later, "BaseAccess", Truth::False, Reason::NotWorking);
+    let spreads = found(not_proven(Reason::Propagating, Retry::Backoff));
+    assert_eq!(state(&spreads), ("False", Reason::Propagating, Some(RECONCILING)));
 }
 
 /// A store that does not answer says nothing, and what was proven before stands.
 #[test]
 fn silence_says_nothing_of_the_tiers() {
     let silent = with(Verb::List, Expect::Works, &Reading::Unreachable);
-    for reason in [reason::STORE_UNREACHABLE, reason::THROTTLED, reason::CLOCK_SKEWED] {
+    for reason in [Reason::StoreUnreachable, Reason::Throttled, Reason::ClockSkewed] {
         let told = base().tried(&silent).failed(not_proven(reason, Retry::Backoff)).after(&proven()).told();
         assert_eq!(state(&told).0, "True");
-        assert_says(&told, "BaseAccess", Truth::True, reason::VERIFIED);
+        assert_says(&told, "BaseAccess", Truth::True, Reason::Verified);
     }
 }
 
@@ -84,7 +85,7 @@ fn silence_says_nothing_of_the_tiers() {
 fn before_anything_was_decided_all_that_was_said_of_the_tiers_stands() {
     let mut ended = fails(Error::StoreNotFound("default".into()));
     ended.goal = None;
-    assert_says(&ended.told(), "BaseAccess", Truth::True, reason::VERIFIED);
+    assert_says(&ended.told(), "BaseAccess", Truth::True, Reason::Verified);
     ended.memory.conditions.clear();
-    assert_says(&ended.told(), "BaseAccess", Truth::Unknown, reason::PENDING);
+    assert_says(&ended.told(), "BaseAccess", Truth::Unknown, Reason::Pending);
 }

@@ -31,18 +31,18 @@ fn deleting() -> Ended {
 #[test]
 fn a_refusal_says_what_no_rule_covers() {
     for (ended, why) in [
-        (refused(true), reason::NOT_ALLOWED),
-        (refused(false), reason::NOT_ALLOWED),
-        (alias(), reason::INVALID_SPEC),
-        (garbled(), reason::CHANGE_SUSPENDED),
+        (refused(true), Reason::NotAllowed),
+        (refused(false), Reason::NotAllowed),
+        (alias(), Reason::InvalidSpec),
+        (garbled(), Reason::ChangeSuspended),
     ] {
         let told = ended.told();
         assert_eq!(state(&told), ("False", why, Some(STALLED)));
-        assert_says(&told, "BaseAccess", Truth::False, reason::NOT_ALLOWED);
-        assert_says(&told, LEAST_PRIVILEGE, Truth::Unknown, reason::NOT_ALLOWED);
-        assert_says(&told, "MultipartUploads", Truth::False, reason::NOT_REQUESTED);
+        assert_says(&told, "BaseAccess", Truth::False, Reason::NotAllowed);
+        assert_says(&told, LEAST_PRIVILEGE, Truth::Unknown, Reason::NotAllowed);
+        assert_says(&told, "MultipartUploads", Truth::False, Reason::NotRequested);
     }
-    assert_says(&refused(true).told(), "ObjectAcls", Truth::False, reason::NOT_ALLOWED);
+    assert_says(&refused(true).told(), "ObjectAcls", Truth::False, Reason::NotAllowed);
     let inactive = "the access key is inactive";
     for (ended, has) in [(refused(true), true), (refused(false), false), (alias(), true), (garbled(), true)] {
         let told = ended.told();
@@ -84,15 +84,15 @@ fn what_keeps_a_refusal_from_being_carried_out_is_told_first() {
 #[test]
 fn a_deletion_tells_what_it_waits_for() {
     let going = deleting().told();
-    assert_eq!(state(&going), ("False", reason::DELETING, Some(RECONCILING)));
+    assert_eq!(state(&going), ("False", Reason::Deleting, Some(RECONCILING)));
     let until = at(NOW + 60);
     let (blocked, reason) = in_the_way()[1].clone();
     let table = [
         (deleting().blocked(blocked), reason, STALLED),
-        (deleting().waiting(Waiting::KeyMayAppear), reason::KEY_UNCERTAIN, RECONCILING),
-        (deleting().waiting(Waiting::Contested { until }), reason::CONTESTED, STALLED),
-        (deleting().failed(denied()), reason::ACCESS_DENIED, STALLED),
-        (deleting().failed(unreachable()), reason::STORE_UNREACHABLE, RECONCILING),
+        (deleting().waiting(Waiting::KeyMayAppear), Reason::KeyUncertain, RECONCILING),
+        (deleting().waiting(Waiting::Contested { until }), Reason::Contested, STALLED),
+        (deleting().failed(denied()), Reason::AccessDenied, STALLED),
+        (deleting().failed(unreachable()), Reason::StoreUnreachable, RECONCILING),
     ];
     for (ended, reason, abnormal) in table {
         let told = ended.told();
@@ -114,5 +114,5 @@ fn a_deletion_leaves_the_tiers_as_they_were() {
             "nothing new was learnt"
         );
     }
-    assert_says(&deleting().told(), "BaseAccess", Truth::Unknown, reason::PENDING);
+    assert_says(&deleting().told(), "BaseAccess", Truth::Unknown, Reason::Pending);
 }

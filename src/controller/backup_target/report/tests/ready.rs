@@ -1,14 +1,15 @@
 //! What Ready says of a target that is provided for.
 
 use super::*;
+use crate::provider::aws::amazon;
 
-const READY_FOR: (&str, &str, Option<&str>) = ("True", reason::PROVISIONED, None);
+const READY_FOR: (&str, Reason, Option<&str>) = ("True", Reason::Provisioned, None);
 
-fn stalls(reason: &str) -> (&str, &str, Option<&'static str>) {
+fn stalls(reason: Reason) -> (&'static str, Reason, Option<&'static str>) {
     ("False", reason, Some(STALLED))
 }
 
-fn goes_on(reason: &str) -> (&str, &str, Option<&'static str>) {
+fn goes_on(reason: Reason) -> (&'static str, Reason, Option<&'static str>) {
     ("False", reason, Some(RECONCILING))
 }
 
@@ -19,11 +20,11 @@ fn what_is_in_place_is_ready() {
     let mut both = suspended.clone();
     both.result = held.result.clone();
     let table = [
-        (base(), reason::PROVISIONED),
-        (tiers(&Capability::ALL), reason::PROVISIONED),
-        (suspended, reason::SUSPENDED),
-        (held, reason::ON_HOLD),
-        (both, reason::ON_HOLD),
+        (base(), Reason::Provisioned),
+        (tiers(&Capability::ALL), Reason::Provisioned),
+        (suspended, Reason::Suspended),
+        (held, Reason::OnHold),
+        (both, Reason::OnHold),
     ];
     for (ended, reason) in table {
         let told = ended.told();
@@ -43,10 +44,10 @@ fn what_is_in_the_way_needs_a_person() {
 fn what_is_waited_for_goes_on_by_itself_but_for_a_fight() {
     let until = at(NOW + 60);
     let table = [
-        (Waiting::KeyMayAppear, goes_on(reason::KEY_UNCERTAIN)),
-        (Waiting::ReissueLimit { until, keyless: false }, goes_on(reason::REISSUE_LIMITED)),
-        (Waiting::ReissueLimit { until, keyless: true }, goes_on(reason::REISSUE_LIMITED)),
-        (Waiting::Contested { until }, stalls(reason::CONTESTED)),
+        (Waiting::KeyMayAppear, goes_on(Reason::KeyUncertain)),
+        (Waiting::ReissueLimit { until, keyless: false }, goes_on(Reason::ReissueLimited)),
+        (Waiting::ReissueLimit { until, keyless: true }, goes_on(Reason::ReissueLimited)),
+        (Waiting::Contested { until }, stalls(Reason::Contested)),
     ];
     for (waiting, expected) in table {
         assert_eq!(state(&base().waiting(waiting.clone()).told()), expected, "{waiting:?}");
@@ -56,7 +57,7 @@ fn what_is_waited_for_goes_on_by_itself_but_for_a_fight() {
 #[test]
 fn paused_repairs_stall_what_does_not_work_without_them() {
     let left = |lost| base().with(Plan { left: vec!["its tags".into()], lost, ..Plan::default() }).told();
-    assert_eq!(state(&left(true)), stalls(reason::DRIFT_LEFT));
+    assert_eq!(state(&left(true)), stalls(Reason::DriftLeft));
     assert_eq!(state(&left(false)), READY_FOR);
     for status in [left(true), left(false)] {
         assert!(message(&status, READY).contains("its tags"), "{}", message(&status, READY));
@@ -69,15 +70,15 @@ fn paused_repairs_stall_what_does_not_work_without_them() {
 fn what_no_rule_allows_is_asked_of_the_administrator() {
     let asks = |spec: &Value| provides(spec, &json!({}), &[]);
     let acls = asks(&json!({"capabilities": ["ObjectAcls"]}));
-    assert_eq!(state(&acls.told()), stalls(reason::NOT_ALLOWED));
+    assert_eq!(state(&acls.told()), stalls(Reason::NotAllowed));
     let suspended = asks(&json!({"capabilities": ["ObjectAcls"], "suspend": true}));
-    assert_eq!(state(&suspended.clone().told()), stalls(reason::NOT_ALLOWED));
-    assert_eq!(state(&suspended.blocked(Blocked::Suspended).told()), stalls(reason::NOT_ALLOWED));
-    assert_eq!(state(&acls.clone().blocked(Blocked::Invalid(invalid())).told()), stalls(reason::INVALID_SPEC));
+    assert_eq!(state(&suspended.clone().told()), stalls(Reason::NotAllowed));
+    assert_eq!(state(&suspended.blocked(Blocked::Suspended).told()), stalls(Reason::NotAllowed));
+    assert_eq!(state(&acls.clone().blocked(Blocked::Invalid(invalid())).told()), stalls(Reason::InvalidSpec));
     let goes_with_it = "when this target is deleted, its credentials are deleted";
     assert!(!message(&acls.told(), READY).contains(goes_with_it));
     let retains = asks(&json!({"deletionPolicy": "Retain"})).told();
-    assert_eq!(state(&retains), stalls(reason::NOT_ALLOWED));
+    assert_eq!(state(&retains), stalls(Reason::NotAllowed));
     assert!(message(&retains, READY).contains(goes_with_it), "{}", message(&retains, READY));
 }
 
@@ -88,9 +89,9 @@ fn what_a_proof_found_of_what_was_granted_decides() {
         (Reading::Allowed, READY_FOR),
         (Reading::AclsDisabled, READY_FOR),
         (Reading::Inconclusive("Odd".into()), READY_FOR),
-        (refused(Some(Denier::BucketPolicy)), stalls(reason::NOT_WORKING)),
-        (refused(None), stalls(reason::NOT_WORKING)),
-        (Reading::Unsupported, stalls(reason::UNSUPPORTED)),
+        (refused(Some(&amazon::BUCKET_POLICY)), stalls(Reason::NotWorking)),
+        (refused(None), stalls(Reason::NotWorking)),
+        (Reading::Unsupported, stalls(Reason::Unsupported)),
     ];
     for (reading, expected) in table {
         let told = tiers(&[ACLS]).tried(with(Verb::SetAcl, Expect::Works, &reading)).told();
@@ -98,11 +99,11 @@ fn what_a_proof_found_of_what_was_granted_decides() {
     }
     let mut young = tiers(&[ACLS]).tried(with(Verb::SetAcl, Expect::Works, &refused(None)));
     young.remember_proof(NOW - 60);
-    assert_eq!(state(&young.told()), goes_on(reason::PROPAGATING));
+    assert_eq!(state(&young.told()), goes_on(Reason::Propagating));
     // What was not granted, and works all the same, is told by its own condition.
     let excess = base().tried(with(Verb::ListUploads, Expect::Refused, &Reading::Allowed)).told();
     assert_eq!(state(&excess), READY_FOR);
-    assert_says(&excess, LEAST_PRIVILEGE, Truth::False, reason::EXCESS_ACCESS);
+    assert_says(&excess, LEAST_PRIVILEGE, Truth::False, Reason::ExcessAccess);
 }
 
 #[test]
@@ -124,11 +125,11 @@ fn a_person_finds_in_ready_all_that_is_worth_knowing() {
         ),
         (
             with(Plan { denials: some("deny-all"), ..Plan::default() }),
-            "put deny-all on the IAM user, which only denies",
+            "put deny-all on the principal, which only denies",
         ),
         (
             with(Plan { unknown_keys: some("K9"), ..Plan::default() }),
-            "access key K9 of its IAM user was not made by this",
+            "access key K9 of its principal was not made by this",
         ),
     ];
     for (ended, words) in table {

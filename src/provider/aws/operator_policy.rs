@@ -3,11 +3,12 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Access, BucketName, Invalid, PolicyDocument, Terms,
-    allow::{CLUSTER, NAMESPACE, NAMESPACE_UID, Namespace, rule_prefix},
-};
+use super::settings::BoundaryArn;
 use crate::{
+    access::{
+        Access, BucketName, Invalid, PolicyDocument, Terms,
+        allow::{CLUSTER, NAMESPACE, NAMESPACE_UID, Namespace, rule_prefix},
+    },
     api::{
         backup_store::{AllowRule, BackupStoreSpec},
         backup_target::AncestorListing,
@@ -20,6 +21,8 @@ use crate::{
 pub struct Place<'a> {
     /// The store's terms.
     pub terms: &'a Terms,
+    /// What bounds every principal.
+    pub boundary: Option<&'a BoundaryArn>,
     /// The AWS account; `*` where it is not known, which in IAM still is this account only.
     pub account: &'a str,
     /// IAM path of the principals.
@@ -74,17 +77,17 @@ impl OperatorPolicy {
     /// The policy with which the operator can do its work, and nothing beyond the store's path
     /// (docs/decisions/operator-rights.md).
     ///
-    /// With a permissions boundary in the store's terms, the operator can make no principal without it, and cannot take it
+    /// With a permissions boundary, the operator can make no principal without it, and cannot take it
     /// away: not from a user, and not by changing the boundary itself. What was retained, perhaps before there was a boundary, can
     /// be given nothing more, and what somebody holds gets no key.
     #[must_use]
     pub fn new(place: Place<'_>) -> Self {
-        let Place { terms, account, path } = place;
+        let Place { terms, boundary, account, path } = place;
         let partition = terms.partition.as_str();
         let users = format!("arn:{partition}:iam::{account}:user{path}*");
         let policies = format!("arn:{partition}:iam::{account}:policy{path}*");
         let all_policies = format!("arn:{partition}:iam::*:policy/*");
-        let bounded = terms.boundary.as_ref().map(|boundary| json!({"iam:PermissionsBoundary": boundary.as_str()}));
+        let bounded = boundary.map(|boundary| json!({"iam:PermissionsBoundary": boundary.as_str()}));
         let own_tags = json!({"aws:TagKeys": TAGS});
         let without = |tags: &[&str]| -> Value {
             tags.iter().map(|tag| (format!("aws:ResourceTag/{tag}"), "true".into())).collect::<Map<_, _>>().into()
@@ -220,6 +223,7 @@ fn access(bucket: &str, folder: &str, rule: &AllowRule) -> Result<Option<Access>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::aws::settings::Settings;
 
     const BOUNDARY: &str = "arn:aws:iam::123456789012:policy/backup-boundary";
 
@@ -229,15 +233,17 @@ mod tests {
     }
 
     fn policy(spec: &Value) -> Value {
-        let (terms, _) = store(spec);
-        let place = Place { terms: &terms, account: "123456789012", path: "/backup-target/c/" };
+        let (terms, spec) = store(spec);
+        let boundary = Settings::parse(&spec).expect("valid").boundary;
+        let place =
+            Place { terms: &terms, boundary: boundary.as_ref(), account: "123456789012", path: "/backup-target/c/" };
         serde_json::to_value(OperatorPolicy::new(place)).expect("serialises")
     }
 
     #[test]
     fn every_resource_is_under_the_path_but_for_what_is_only_read() {
-        for iam in [json!({}), json!({"permissionsBoundary": BOUNDARY})] {
-            let policy = policy(&json!({"region": "cn-north-1", "iam": iam}));
+        for aws in [json!({}), json!({"permissionsBoundary": BOUNDARY})] {
+            let policy = policy(&json!({"region": "cn-north-1", "aws": aws}));
             for statement in policy["Statement"].as_array().expect("a list") {
                 let resource = statement["Resource"].as_str().expect("one");
                 let only_reads = statement["Action"] == json!(READ_POLICIES);
@@ -254,7 +260,7 @@ mod tests {
 
     #[test]
     fn with_a_boundary_rights_are_given_to_bounded_users_only() {
-        let policy = policy(&json!({"region": "eu-central-1", "iam": {"permissionsBoundary": BOUNDARY}}));
+        let policy = policy(&json!({"region": "eu-central-1", "aws": {"permissionsBoundary": BOUNDARY}}));
         for statement in policy["Statement"].as_array().expect("a list") {
             let text = statement.to_string();
             let gives = ["CreateUser\"", "PutUserPolicy", "AttachUserPolicy", "PutUserPermissionsBoundary"];

@@ -3,22 +3,35 @@
 use std::borrow::Cow;
 
 use super::{
-    Additions, Error, Kind, Managed, Policies, StoredPolicy, UserSpec,
-    answers::{List, word},
-    aws::{Iam, foreign, gone, tags},
+    Aws, PolicyChange, gone,
+    user::{Additions, UserSpec},
 };
 use crate::{
     access::{Meaning, PolicyDocument, policy::only_denies},
     api::backup_target::PolicyForm,
     names::POLICY_NAME,
+    provider::{
+        Error, Kind, Occupied, Place, Rights, StoredPolicy,
+        answers::{List, word},
+    },
 };
 
 /// The most versions that IAM keeps of a managed policy.
 const VERSIONS: usize = 5;
 
-impl Iam {
-    /// What others put on the principal, and whether its own managed policy is attached.
-    pub(super) async fn additions(&self, spec: &UserSpec) -> Result<(Additions, bool), Error> {
+/// What there is under the ARN of a target's managed policy.
+enum Managed {
+    /// Nothing.
+    Absent,
+    /// A policy that is not this target's, which this shows.
+    Foreign(String),
+    /// This target's, with this default version.
+    Ours(StoredPolicy),
+}
+
+impl Aws {
+    /// What others put on the user, and which of its own managed policies are attached.
+    pub(super) async fn additions(&self, spec: &UserSpec) -> Result<(Additions, Vec<String>), Error> {
         let (user, client) = (&spec.name, &self.client);
         let action = "iam:ListUserPolicies";
         let (mut inline, mut list) = (Vec::new(), List::default());
@@ -28,15 +41,7 @@ impl Iam {
             list.page(action, inline.len())?;
         }
         let inline = words(action, inline)?;
-        let action = "iam:ListAttachedUserPolicies";
-        let (mut policies, mut list) = (Vec::new(), List::default());
-        let mut pages = client.list_attached_user_policies().user_name(user).into_paginator().send();
-        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
-            policies
-                .extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|found| found.policy_arn));
-            list.page(action, policies.len())?;
-        }
-        let policies = words(action, policies)?;
+        let policies = self.attached(spec).await?;
         let action = "iam:ListGroupsForUser";
         let (mut groups, mut list) = (Vec::new(), List::default());
         let mut pages = client.list_groups_for_user().user_name(user).into_paginator().send();
@@ -45,10 +50,23 @@ impl Iam {
             list.page(action, groups.len())?;
         }
         let groups = words(action, groups)?;
-        let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| *arn == spec.policy_arn);
+        let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| spec.owns_policy(arn));
         let mut additions = Additions { inline, attached, groups, ..Additions::default() };
         self.read_additions(spec, &mut additions).await?;
-        Ok((additions, !own.is_empty()))
+        Ok((additions, own))
+    }
+
+    /// The ARNs of all managed policies that are attached to the user.
+    pub(super) async fn attached(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
+        let action = "iam:ListAttachedUserPolicies";
+        let (mut policies, mut list) = (Vec::new(), List::default());
+        let mut pages = self.client.list_attached_user_policies().user_name(&spec.name).into_paginator().send();
+        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
+            policies
+                .extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|found| found.policy_arn));
+            list.page(action, policies.len())?;
+        }
+        words(action, policies)
     }
 
     /// Finds out which of them only deny. Only where there are some does this cost requests.
@@ -77,7 +95,7 @@ impl Iam {
         found(self.call("iam:GetUserPolicy", request).await.map(|output| output.policy_document))
     }
 
-    async fn managed_document(&self, arn: &str) -> Result<Option<String>, Error> {
+    pub(super) async fn managed_document(&self, arn: &str) -> Result<Option<String>, Error> {
         let policy = self.call("iam:GetPolicy", self.client.get_policy().policy_arn(arn).send()).await;
         let version = found(policy)?.and_then(|output| output.policy?.default_version_id);
         match version {
@@ -86,44 +104,67 @@ impl Iam {
         }
     }
 
-    pub(super) async fn policies(
+    /// What this operator gave the user, in whichever form, or in the only one that there can be; `own` are its own managed
+    /// policies that are attached.
+    pub(super) async fn rights(
         &self,
         spec: &UserSpec,
-        attached: bool,
-        look_for_managed: bool,
-    ) -> Result<Policies, Error> {
-        let inline = self.inline_policy(&spec.name).await?;
-        let managed =
-            if attached || look_for_managed { self.managed_policy(spec, attached).await? } else { Managed::Absent };
-        Ok(Policies { inline, managed })
+        own: &[String],
+        only: Option<PolicyForm>,
+    ) -> Result<Rights, Error> {
+        let mut rights = Rights::default();
+        let can_be = |form| self.limits().forms.iter().any(|(known, _)| *known == form);
+        if can_be(PolicyForm::Inline)
+            && let Some(document) = self.inline_policy(&spec.name).await?
+        {
+            rights.places.push(Place { form: PolicyForm::Inline, document, in_force: true });
+        }
+        if spec.change == PolicyChange::Replacement {
+            rights.places.extend(self.replaced_policies(own).await?);
+            return Ok(rights);
+        }
+        let may_be = only.is_none_or(|only| only == PolicyForm::Managed);
+        if !own.is_empty() || can_be(PolicyForm::Managed) && may_be {
+            let (form, in_force) = (PolicyForm::Managed, !own.is_empty());
+            match self.managed_policy(spec).await? {
+                Managed::Absent => {}
+                Managed::Foreign(why) => {
+                    rights.occupied = Some(Occupied { form, name: spec.policy_arn.clone(), why });
+                }
+                Managed::Ours(document) => rights.places.push(Place { form, document, in_force }),
+            }
+        }
+        Ok(rights)
     }
 
     async fn inline_policy(&self, user: &str) -> Result<Option<StoredPolicy>, Error> {
         Ok(self.inline_document(user, POLICY_NAME).await?.map(|document| read(&document)))
     }
 
-    async fn managed_policy(&self, spec: &UserSpec, attached: bool) -> Result<Managed, Error> {
+    async fn managed_policy(&self, spec: &UserSpec) -> Result<Managed, Error> {
         let action = "iam:GetPolicy";
         let policy = match self.call(action, self.client.get_policy().policy_arn(&spec.policy_arn).send()).await {
             Ok(output) => output.policy.ok_or(Error::new(action, Kind::Unreadable))?,
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Managed::Absent),
             Err(error) => return Err(error),
         };
-        if let Some(why) = foreign(spec, policy.tags(), false) {
-            return Ok(Managed::Foreign { why });
+        if let Some(why) = spec.foreign(policy.tags(), false) {
+            return Ok(Managed::Foreign(why));
         }
         let version = policy.default_version_id.ok_or(Error::new(action, Kind::Unreadable))?;
         let document = read(&self.version_document(&spec.policy_arn, &version).await?);
-        Ok(Managed::Ours { document, attached })
+        Ok(Managed::Ours(document))
     }
 
-    /// Deletes the managed policy of a principal that is gone, if it is this target's.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer.
-    pub async fn delete_policy_left_behind(&self, spec: &UserSpec) -> Result<(), Error> {
-        let managed = self.managed_policy(spec, false).await?;
-        self.delete_managed_policy(spec, &managed).await
+    /// Deletes the managed policy of a user that is gone, if it is this target's.
+    pub(in crate::provider) async fn delete_policy_left_behind(&self, spec: &UserSpec) -> Result<(), Error> {
+        if spec.change == PolicyChange::Replacement {
+            return self.delete_replaced_policies(spec).await;
+        }
+        match self.managed_policy(spec).await? {
+            Managed::Ours(_) => self.delete_managed_policy(spec).await,
+            Managed::Absent | Managed::Foreign(_) => Ok(()),
+        }
     }
 
     async fn version_document(&self, arn: &str, version: &str) -> Result<String, Error> {
@@ -134,64 +175,49 @@ impl Iam {
     }
 
     /// Takes an inline policy off the principal; one that is gone is fine.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer.
-    pub async fn delete_inline(&self, spec: &UserSpec, name: &str) -> Result<(), Error> {
+    pub(super) async fn delete_inline(&self, spec: &UserSpec, name: &str) -> Result<(), Error> {
         let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(name);
         gone(self.call("iam:DeleteUserPolicy", request.send()).await)
     }
 
     /// Takes a managed policy off the principal; the policy itself stays.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer.
-    pub async fn detach(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
+    pub(super) async fn detach(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
         let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(arn);
         gone(self.call("iam:DetachUserPolicy", request.send()).await)
     }
 
-    /// Makes this document, in that form, the principal's policy. The old form goes last, so that there is no moment
-    /// without rights.
-    ///
-    /// # Errors
-    /// When IAM refuses or does not answer; doing it again goes on from there.
-    pub async fn put_policy(
+    pub(in crate::provider) async fn put_policy(
         &self,
         spec: &UserSpec,
         document: &PolicyDocument,
         form: PolicyForm,
-        before: &Policies,
+        before: &Rights,
     ) -> Result<(), Error> {
         match form {
             PolicyForm::Inline => {
                 let request = self.client.put_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
                 self.call("iam:PutUserPolicy", request.policy_document(document.to_json()).send()).await?;
-                self.delete_managed_policy(spec, &before.managed).await
             }
-            PolicyForm::Managed => {
-                self.put_managed_policy(spec, document, &before.managed).await?;
-                self.delete_inline_policy(spec, before).await
+            PolicyForm::Managed if spec.change == PolicyChange::Replacement => {
+                self.replace_policy(spec, document).await?;
             }
+            PolicyForm::Managed => self.put_managed_policy(spec, document, before.place(form)).await?,
         }
+        self.delete_places(spec, before, |place| place.form != form).await
     }
 
     async fn put_managed_policy(
         &self,
         spec: &UserSpec,
         document: &PolicyDocument,
-        before: &Managed,
+        before: Option<&Place>,
     ) -> Result<(), Error> {
-        let (known, attached) = match before {
-            Managed::Ours { document, attached } => (Some(document), *attached),
-            Managed::Absent | Managed::Foreign { .. } => (None, false),
-        };
-        match known {
+        match before.map(|place| &place.document) {
             None => self.create_policy(spec, document).await?,
             Some(known) if *known == StoredPolicy::Known(document.meaning()) => {}
             Some(_) => self.create_policy_version(spec, document).await?,
         }
-        if attached {
+        if before.is_some_and(|place| place.in_force) {
             return Ok(());
         }
         let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
@@ -200,7 +226,7 @@ impl Iam {
 
     async fn create_policy(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
         let request = self.client.create_policy().policy_name(&spec.name).path(&spec.path);
-        let request = request.policy_document(document.to_json()).set_tags(Some(tags(spec)));
+        let request = request.policy_document(document.to_json()).set_tags(Some(spec.tags()));
         self.call("iam:CreatePolicy", request.send()).await.map(|_| ())
     }
 
@@ -241,26 +267,29 @@ impl Iam {
         gone(self.call("iam:DeletePolicyVersion", request.send()).await)
     }
 
-    /// Deletes the principal's policies; what is gone is fine.
-    ///
-    /// # Errors
-    /// [`Kind::DeleteConflict`] when somebody attached the managed policy to another principal.
-    pub async fn delete_policies(&self, spec: &UserSpec, before: &Policies) -> Result<(), Error> {
-        self.delete_inline_policy(spec, before).await?;
-        self.delete_managed_policy(spec, &before.managed).await
+    pub(in crate::provider) async fn delete_policies(&self, spec: &UserSpec, before: &Rights) -> Result<(), Error> {
+        self.delete_places(spec, before, |_| true).await
     }
 
-    async fn delete_inline_policy(&self, spec: &UserSpec, before: &Policies) -> Result<(), Error> {
-        if before.inline.is_none() {
-            return Ok(());
+    async fn delete_places(
+        &self,
+        spec: &UserSpec,
+        before: &Rights,
+        goes: impl Fn(&Place) -> bool,
+    ) -> Result<(), Error> {
+        for place in before.places.iter().filter(|place| goes(place)) {
+            match place.form {
+                PolicyForm::Inline => self.delete_inline(spec, POLICY_NAME).await?,
+                PolicyForm::Managed if spec.change == PolicyChange::Replacement => {
+                    self.delete_replaced_policies(spec).await?;
+                }
+                PolicyForm::Managed => self.delete_managed_policy(spec).await?,
+            }
         }
-        self.delete_inline(spec, POLICY_NAME).await
+        Ok(())
     }
 
-    async fn delete_managed_policy(&self, spec: &UserSpec, before: &Managed) -> Result<(), Error> {
-        if !matches!(before, Managed::Ours { .. }) {
-            return Ok(());
-        }
+    async fn delete_managed_policy(&self, spec: &UserSpec) -> Result<(), Error> {
         self.detach(spec, &spec.policy_arn).await?;
         for version in self.former_versions(spec).await? {
             self.delete_version(spec, &version).await?;
@@ -273,12 +302,15 @@ fn words(action: &'static str, texts: Vec<String>) -> Result<Vec<String>, Error>
     texts.into_iter().map(|text| word(action, text)).collect()
 }
 
-fn read(encoded: &str) -> StoredPolicy {
+pub(super) fn read(encoded: &str) -> StoredPolicy {
     Meaning::read(&decoded(encoded)).map_or(StoredPolicy::Other, StoredPolicy::Known)
 }
 
-/// IAM returns documents URL-encoded.
+/// IAM returns documents URL-encoded, and stores that speak as it does may return them plain.
 fn decoded(document: &str) -> Cow<'_, str> {
+    if document.starts_with('{') {
+        return document.into();
+    }
     percent_encoding::percent_decode_str(document).decode_utf8_lossy()
 }
 

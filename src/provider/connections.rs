@@ -7,31 +7,28 @@ use std::{
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_smithy_http_client::{Builder, ConnectorBuilder, proxy::ProxyConfig, tls};
+use aws_sdk_iam::config::SharedHttpClient;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::{
-    Error,
-    answers::{Bounded, account_id, word},
-    aws::Iam,
-    clock::{Clock, Listener},
-    fenced::Fenced,
+    Error, Provider,
+    aws::{self, connect::Identity},
+    clock::Clock,
     gate::Gate,
-    throttle::{Turn, Urgency},
 };
 use crate::{
     access::{Invalid, Terms},
     api::backup_store::BackupStoreSpec,
     fence::Fence,
+    probe::Reach,
+    sdk::trust,
     telemetry::metrics::{Meter, Metrics},
 };
 
 /// No call takes longer, retries included (docs/decisions/time-limits.md).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take until it is asked whose the credentials are.
-const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// How long an answer about the account is believed.
 const IDENTITY_FRESH: Duration = Duration::from_mins(10);
 
@@ -70,6 +67,7 @@ impl PartialEq for OperatorKey {
 #[derive(Clone, PartialEq)]
 pub struct Settings {
     spec: BackupStoreSpec,
+    aws: aws::settings::Settings,
     key: Option<OperatorKey>,
 }
 
@@ -80,7 +78,7 @@ impl Settings {
     /// When a field of the store's spec breaks a rule: nothing is sent there.
     pub fn parse(spec: &BackupStoreSpec) -> Result<Self, Invalid> {
         Terms::parse(spec, None)?;
-        Ok(Self { spec: spec.clone(), key: None })
+        Ok(Self { spec: spec.clone(), aws: aws::settings::Settings::parse(spec)?, key: None })
     }
 
     /// With these credentials.
@@ -93,38 +91,40 @@ impl Settings {
 /// A store whose credentials have answered.
 #[derive(Clone)]
 pub struct Connection {
-    /// Its IAM.
-    pub iam: Iam,
-    /// The AWS account that the credentials belong to.
-    pub account_id: String,
-    /// ARN of the operator's own principal.
-    pub caller: String,
-    /// For clients of other services.
-    pub config: SdkConfig,
+    /// The store.
+    pub provider: Provider,
+    /// Whose the credentials are.
+    pub identity: Identity,
+    config: SdkConfig,
     settings: Settings,
     gate: Arc<Gate>,
     verified: Instant,
 }
 
 impl Connection {
-    /// What says whether this replica may act.
-    #[must_use]
-    pub fn fence(&self) -> &Fence {
-        self.gate.fence()
-    }
-
     /// What the store says about all access, in the partition that its credentials live in.
     ///
     /// # Errors
     /// When a field of the store's spec breaks a rule.
     pub fn terms(&self, spec: &BackupStoreSpec) -> Result<Terms, Invalid> {
-        Terms::parse(spec, Some(&self.caller))
+        Terms::parse(spec, self.identity.arn.as_deref())
+    }
+
+    /// The way to the store's S3, for proofs.
+    #[must_use]
+    pub fn reach<'a>(&'a self, spec: &'a BackupStoreSpec) -> Reach<'a> {
+        Reach {
+            config: &self.config,
+            s3: spec.endpoint.as_deref(),
+            sts: spec.aws.sts_endpoint.as_deref(),
+            fence: self.gate.fence(),
+        }
     }
 }
 
 /// The connections of all stores.
 pub struct Connections {
-    trust: Option<tls::TlsContext>,
+    http: Option<SharedHttpClient>,
     metrics: Arc<Metrics>,
     fence: Fence,
     by_store: Mutex<HashMap<String, Arc<Connection>>>,
@@ -136,13 +136,13 @@ impl Connections {
     /// # Errors
     /// When `AWS_CA_BUNDLE` names a file that cannot be read.
     pub fn new(metrics: Arc<Metrics>, fence: Fence) -> Result<Self, String> {
-        Ok(Self { trust: trust_from_environment()?, metrics, fence, by_store: Mutex::new(HashMap::new()) })
+        Ok(Self { http: trust::client_from_environment()?, metrics, fence, by_store: Mutex::new(HashMap::new()) })
     }
 
     /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
     ///
     /// # Errors
-    /// When the credentials do not work or STS does not answer.
+    /// When the credentials do not work or the store does not answer.
     pub async fn connect(&self, store: &str, settings: Settings) -> Result<Arc<Connection>, Error> {
         let known = self.by_store.lock().await.get(store).cloned();
         if let Some(known) = &known
@@ -153,11 +153,15 @@ impl Connections {
         }
         let (config, gate, clock) = match known {
             Some(known) if known.settings == settings => {
-                (known.config.clone(), known.gate.clone(), known.iam.clock().clone())
+                (known.config.clone(), known.gate.clone(), known.provider.clock().clone())
             }
             _ => (self.configure(&settings).await, self.gate(store, &settings), Clock::default()),
         };
-        let connection = Arc::new(prove(config, gate, clock, settings).await?);
+        let (aws, identity) =
+            aws::connect::prove(&config, gate.clone(), clock, &settings.spec, settings.aws.clone()).await?;
+        let provider = Provider::Aws(aws);
+        let verified = Instant::now();
+        let connection = Arc::new(Connection { provider, identity, config, settings, gate, verified });
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -169,7 +173,7 @@ impl Connections {
 
     fn gate(&self, store: &str, settings: &Settings) -> Arc<Gate> {
         let meter = Meter::new(self.metrics.clone(), store);
-        Arc::new(Gate::new(settings.spec.iam.requests_per_second, meter, self.fence.clone()))
+        Arc::new(Gate::new(settings.spec.requests_per_second, meter, self.fence.clone()))
     }
 
     async fn configure(&self, settings: &Settings) -> SdkConfig {
@@ -182,8 +186,8 @@ impl Connections {
             .region(Region::new(settings.spec.region.clone()))
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(3));
-        if let Some(trust) = &self.trust {
-            loader = loader.http_client(client_trusting(trust.clone()));
+        if let Some(http) = &self.http {
+            loader = loader.http_client(http.clone());
         }
         if let Some(key) = &settings.key {
             let token = key.session_token.as_ref().map(|token| token.expose_secret().to_owned());
@@ -193,67 +197,6 @@ impl Connections {
         }
         loader.load().await
     }
-}
-
-async fn prove(config: SdkConfig, gate: Arc<Gate>, clock: Clock, settings: Settings) -> Result<Connection, Error> {
-    let action = "sts:GetCallerIdentity";
-    let fenced = Fenced(gate.fence().clone());
-    let mut sts = aws_sdk_sts::config::Builder::from(&config)
-        .interceptor(fenced.clone())
-        .interceptor(Listener(clock.clone()))
-        .interceptor(Bounded);
-    // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
-    if let Some(endpoint) = &settings.spec.endpoints.sts {
-        sts = sts.endpoint_url(endpoint);
-    }
-    let sts = aws_sdk_sts::Client::from_conf(sts.build());
-    let call =
-        async { sts.get_caller_identity().send().await.map_err(|error| Error::from_sdk(action, &error, &clock)) };
-    // Nothing goes on without that answer.
-    let end = Some(tokio::time::Instant::now() + TURN_WITHIN);
-    let turn = Turn { urgency: Urgency::Revocation, end, ..Turn::default() };
-    let answer = gate.pass(action, &turn, call).await?;
-    let account_id = account_id(action, answer.account.unwrap_or_default())?;
-    let caller = word(action, answer.arn.unwrap_or_default())?;
-
-    let mut iam = aws_sdk_iam::config::Builder::from(&config)
-        .interceptor(fenced)
-        .interceptor(Listener(clock.clone()))
-        .interceptor(Bounded);
-    if let Some(endpoint) = &settings.spec.endpoints.iam {
-        iam = iam.endpoint_url(endpoint);
-    }
-    let iam = Iam::new(aws_sdk_iam::Client::from_conf(iam.build()), gate.clone(), clock);
-    Ok(Connection { iam, account_id, caller, config, settings, gate, verified: Instant::now() })
-}
-
-/// The AWS SDK for Rust does not know `AWS_CA_BUNDLE`, which every other AWS tool honours.
-fn trust_from_environment() -> Result<Option<tls::TlsContext>, String> {
-    let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else { return Ok(None) };
-    let path = std::path::PathBuf::from(path);
-    let pem = std::fs::read(&path).map_err(|error| {
-        format!(
-            "AWS_CA_BUNDLE names {}, which cannot be read: {error}; mount the file or unset the variable",
-            path.display()
-        )
-    })?;
-    let store = tls::TrustStore::default().with_pem_certificate(pem);
-    let context = tls::TlsContext::builder().with_trust_store(store).build();
-    context
-        .map(Some)
-        .map_err(|error| format!("AWS_CA_BUNDLE names {}, which holds no certificates: {error}", path.display()))
-}
-
-fn client_trusting(trust: tls::TlsContext) -> aws_sdk_iam::config::SharedHttpClient {
-    Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .tls_context(trust.clone())
-            .proxy_config(ProxyConfig::from_env());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(aws_sdk_iam::config::RuntimeComponents::sleep_impl));
-        connector.build()
-    })
 }
 
 #[cfg(test)]
@@ -269,7 +212,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{api::backup_store::Endpoints, store::Kind};
+    use crate::provider::Kind;
 
     const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\n\r\n";
 
@@ -291,8 +234,7 @@ mod tests {
 
     async fn connect(sts: SocketAddr) -> Result<Arc<Connection>, Error> {
         let key = OperatorKey { id: "AKIAIOSFODNN7EXAMPLE".into(), secret: "secret".into(), session_token: None };
-        let endpoints = Endpoints { sts: Some(format!("http://{sts}")), ..Endpoints::default() };
-        let spec = serde_json::json!({"region": "eu-central-1", "endpoints": endpoints});
+        let spec = serde_json::json!({"region": "eu-central-1", "aws": {"stsEndpoint": format!("http://{sts}")}});
         let settings = Settings::parse(&serde_json::from_value(spec).unwrap()).unwrap().with_key(key);
         let connections = Connections::new(Arc::default(), Fence::default()).unwrap();
         connections.connect("default", settings).await
@@ -347,7 +289,7 @@ mod tests {
             })
             .await;
             match connect(address).await {
-                Ok(connection) => assert!(taken && connection.account_id == good, "{account} {arn}"),
+                Ok(connection) => assert!(taken && connection.identity.account == good, "{account} {arn}"),
                 Err(error) => assert!(!taken && error.kind == Kind::Unreadable, "{account} {arn}: {error}"),
             }
         }

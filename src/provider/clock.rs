@@ -6,10 +6,6 @@ use std::{
     time::Instant,
 };
 
-use aws_sdk_iam::{
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
-    error::BoxError,
-};
 use jiff::{SignedDuration, Timestamp};
 
 /// Answers that differ by less say the same: they name whole seconds, and take some time to arrive.
@@ -66,7 +62,7 @@ impl Clock {
     }
 
     /// An answer of the store that was written at that time by its clock.
-    fn hear(&self, date: Timestamp, own: Timestamp, at: Instant) {
+    pub(super) fn hear(&self, date: Timestamp, own: Timestamp, at: Instant) {
         let mut heard = self.lock();
         let ahead = own.duration_since(date);
         let told = heard.map(|before| before.ahead).filter(|told| (ahead - *told).abs() < TELL_ANEW);
@@ -96,34 +92,6 @@ impl std::fmt::Display for Skew {
     }
 }
 
-/// Sets a clock by every answer that passes.
-#[derive(Debug)]
-pub(super) struct Listener(pub(super) Clock);
-
-impl Intercept for Listener {
-    fn name(&self) -> &'static str {
-        "StoreClock"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let answer = context.response();
-        // What failed may come from something in between, with a clock of its own.
-        if let Some(date) = answer.headers().get("date").and_then(read).filter(|_| answer.status().as_u16() < 500) {
-            self.0.hear(date, Timestamp::now(), Instant::now());
-        }
-        Ok(())
-    }
-}
-
-fn read(date: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(date).ok().map(|date| date.timestamp())
-}
-
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -140,14 +108,6 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn the_date_of_an_answer_is_read_as_http_writes_it() {
-        assert_eq!(read("Fri, 15 Jan 2027 08:00:00 GMT"), Some(at(0)));
-        for nonsense in ["", "now", "2027-01-15T08:00:00Z"] {
-            assert_eq!(read(nonsense), None, "{nonsense}");
-        }
     }
 
     #[test]

@@ -1,42 +1,11 @@
-//! Answers of stores are somebody else's words: they have an end, and what is passed on of them is of the form that it must have.
-
-use aws_sdk_iam::{
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextMut},
-    error::BoxError,
-};
-use aws_smithy_types::body::SdkBody;
-use http_body_util::Limited;
+//! Answers of stores are somebody else's words: lists have an end, and what is passed on is of the form that it must have.
 
 use super::{Error, Kind};
 
-/// The most that is read of one answer. The longest that AWS gives, a page of a list, is far below.
-const LONGEST: usize = 1 << 20;
 const MOST_PAGES: usize = 16;
 const MOST_ENTRIES: usize = 1_000;
 /// The longest of all texts that IAM has a name for.
 const LONGEST_WORD: usize = 2_048;
-
-/// Ends the body of every answer after so many bytes: reading it further is an error.
-#[derive(Debug)]
-pub struct Bounded;
-
-impl Intercept for Bounded {
-    fn name(&self) -> &'static str {
-        "Bounded"
-    }
-
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response_mut().body_mut();
-        let whole = std::mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(Limited::new(whole, LONGEST));
-        Ok(())
-    }
-}
 
 /// How far a list was read. IAM's quotas keep what hangs on one user far below these limits, and a list without end is no
 /// answer.

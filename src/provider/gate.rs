@@ -2,7 +2,7 @@
 
 use super::{
     Error, Kind,
-    throttle::{Throttle, TooLate, Turn},
+    rate_limiter::{Throttle, TooLate, Turn},
 };
 use crate::{fence::Fence, telemetry::metrics::Meter};
 
