@@ -30,6 +30,9 @@ impl Terms {
     /// # Errors
     /// The first field that breaks a rule. The API server refuses the same at apply.
     pub fn parse(spec: &BackupStoreSpec, caller: Option<&str>) -> Result<Self, Invalid> {
+        if let Some(moved) = moved_field(spec) {
+            return Err(moved);
+        }
         let endpoint = spec.endpoint.as_deref().map(|url| Endpoint::parse("spec.endpoint", url)).transpose()?;
         if spec.provider != Provider::Aws && endpoint.is_none() {
             return Err(Invalid::new("spec.endpoint", "give the URL of the store; only AWS is found without"));
@@ -55,6 +58,34 @@ impl Terms {
             tls_only: spec.tls_only,
         })
     }
+}
+
+/// The first field that has moved and is still there: what it says must not be lost unseen.
+fn moved_field(spec: &BackupStoreSpec) -> Option<Invalid> {
+    let fields = [
+        (
+            &spec.endpoints,
+            "spec.endpoints",
+            "s3 is spec.endpoint now, iam and sts are spec.aws.iamEndpoint and spec.aws.stsEndpoint, and allowInsecure is \
+             spec.allowInsecure",
+        ),
+        (
+            &spec.iam,
+            "spec.iam",
+            "path is spec.aws.iamPath now, permissionsBoundary is spec.aws.permissionsBoundary, and requestsPerSecond and maxPrincipals \
+             are fields of spec",
+        ),
+        (
+            &spec.policy,
+            "spec.policy",
+            "resourceAccount is spec.aws.bucketOwner now, and secureTransport is spec.tlsOnly",
+        ),
+    ];
+    let (_, field, places) = fields.into_iter().find(|(moved, ..)| moved.is_some())?;
+    Some(Invalid::new(
+        field,
+        format!("{places}: write the store so, without this field. Nothing is changed or deleted until then"),
+    ))
 }
 
 /// The endpoints, with their fields, that make keys or say whose an account is.
@@ -325,6 +356,9 @@ mod tests {
             (serde_json::json!({"aws": {"stsEndpoint": "http://x"}}), "spec.aws.stsEndpoint", "spec.allowInsecure"),
             (serde_json::json!({"aws": {"bucketOwner": "12"}}), "spec.aws.bucketOwner", "twelve digits"),
             (serde_json::json!({"tlsOnly": true, "endpoint": "http://x"}), "spec.tlsOnly", "https://"),
+            (serde_json::json!({"endpoints": {"s3": "https://x"}}), "spec.endpoints", "s3 is spec.endpoint now"),
+            (serde_json::json!({"iam": {"path": "/a/"}}), "spec.iam", "path is spec.aws.iamPath now"),
+            (serde_json::json!({"policy": {}}), "spec.policy", "secureTransport is spec.tlsOnly"),
         ];
         for (json, field, why) in table {
             let error = parse(&json).expect_err("invalid");

@@ -1,10 +1,10 @@
 //! `BackupStore`: the administrator's half, like a StorageClass.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, core::Rule};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Capability, backup_target::AncestorListing, duration::Duration, object_name};
@@ -93,6 +93,34 @@ pub struct BackupStoreSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub allow: Vec<AllowRule>,
+
+    /// Has moved to `endpoint`, `allowInsecure` and `aws`. A store that still has it is `InvalidSpec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Moved>,
+
+    /// Has moved to `aws`, `requestsPerSecond` and `maxPrincipals`. A store that still has it is `InvalidSpec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iam: Option<Moved>,
+
+    /// Has moved to `aws.bucketOwner` and `tlsOnly`. A store that still has it is `InvalidSpec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Moved>,
+}
+
+/// What stands in a field that has moved. An API server that did not know the field would drop it, and with it a permissions
+/// boundary or a limit, and nobody would see that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moved(serde_json::Map<String, serde_json::Value>);
+
+impl JsonSchema for Moved {
+    fn schema_name() -> Cow<'static, str> {
+        "Moved".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    }
 }
 
 /// The family of a store.

@@ -231,7 +231,7 @@ impl Provider {
     /// [`super::Kind::DeleteConflict`] when something that is not ours hangs on it.
     pub async fn remove(&self, spec: &PrincipalSpec) -> Result<(), Error> {
         match self {
-            Self::Aws(aws) => aws.delete_user(&spec.name.name).await,
+            Self::Aws(aws) => aws.delete_user(&aws.user(spec)).await,
         }
     }
 

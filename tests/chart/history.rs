@@ -36,8 +36,8 @@ impl Former {
         tar.arg("-xf").arg(&archive).arg("-C").arg(folder.path());
         program::run("tar", tar, DEADLINE).await?.succeeded()?;
         let former = Self { folder };
-        // Fields of a store have moved, and it is written anew for that, as CHANGELOG.md says: today's operator would find in
-        // the former definition none of what it reads.
+        // Fields of a store have moved (CHANGELOG.md), and today's operator is the only one here: in the former definition it would
+        // find none of what it reads. That a store of the former form stops, and says so, is tried by the integration tests.
         std::fs::copy(chart().join(STORES), former.chart()?.join(STORES))?;
         Ok(former)
     }

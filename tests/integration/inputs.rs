@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
     access::Claim,
     api::{BackupTarget, condition::READY},
+    names::POLICY_NAME,
     provider::connections::Settings,
 };
 use kube::{
@@ -31,6 +32,7 @@ tests![
     what_must_not_change_cannot_be_changed,
     a_missing_store_is_waited_for,
     a_store_without_its_credentials_says_so,
+    fields_that_have_moved_stop_the_store_and_say_where_to,
     wrong_operator_keys_are_told_on_the_store,
     a_missing_right_of_the_operator_is_named,
     a_store_that_is_down_hangs_or_babbles_is_told_and_survived,
@@ -344,6 +346,33 @@ async fn a_store_without_its_credentials_says_so(world: Arc<World>) -> Result<()
     });
     create(&secrets, body).await?;
     space.until_ready("dataset-1").await?;
+    Ok(())
+}
+
+/// What an API server kept that knew the fields by their former names: a boundary that is lost unseen bounds nobody.
+async fn fields_that_have_moved_stop_the_store_and_say_where_to(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    space.create_target("dataset-1", json!({})).await?;
+    let user = principal(&space.until_ready("dataset-1").await?);
+    let before = space.aws.iam.get_user_policy().user_name(&user).policy_name(POLICY_NAME).send().await?;
+    let boundary = format!("arn:aws:iam::{}:policy/boundary", space.account);
+    for (field, value, place) in [
+        ("iam", json!({"permissionsBoundary": boundary}), "spec.aws.permissionsBoundary"),
+        ("policy", json!({"secureTransport": true}), "spec.tlsOnly"),
+        ("endpoints", json!({"iam": "https://iam.example.com"}), "spec.aws.iamEndpoint"),
+    ] {
+        space.patch_store(json!({(field): value})).await?;
+        let told = until_store_stalled(&space, "InvalidSpec").await?;
+        ensure!(told.contains(&format!("spec.{field}")) && told.contains(place), "{told}");
+        space.patch_target("dataset-1", json!({"capabilities": ["MultipartUploads"]})).await?;
+        let waits = |target: &BackupTarget| message(target, READY).is_ok_and(|told| told.contains("InvalidSpec"));
+        space.until("dataset-1", "waiting for its store", waits).await?;
+        let now = space.aws.iam.get_user_policy().user_name(&user).policy_name(POLICY_NAME).send().await?;
+        ensure!(now.policy_document == before.policy_document, "something was changed");
+        space.patch_store(json!({(field): null})).await?;
+        space.patch_target("dataset-1", json!({"capabilities": []})).await?;
+        space.until_ready("dataset-1").await?;
+    }
     Ok(())
 }
 

@@ -4,7 +4,10 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_iam::error::ProvideErrorMetadata;
-use backup_target_operator::api::condition::{LEAST_PRIVILEGE, READY};
+use backup_target_operator::{
+    api::condition::{LEAST_PRIVILEGE, READY},
+    names::POLICY_NAME,
+};
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api,
@@ -41,6 +44,7 @@ stories![
     a_key_that_somebody_made_is_told_or_deleted,
     a_bucket_that_is_missing_is_told_or_created,
     what_is_deleted_leaves_nothing,
+    a_removal_that_was_interrupted_leaves_nothing,
 ];
 
 const TARGET: &str = "dataset-1";
@@ -242,6 +246,27 @@ async fn what_is_deleted_leaves_nothing(space: Space) -> Result<()> {
     ensure!(own_policies(&space, &user).await?.is_empty(), "a policy is left");
     ensure!(space.secrets().get_opt(TARGET).await?.is_none(), "the Secret is left");
     ensure!(space.objects().await?.contains(&format!("{FOLDER}kept")), "an object was deleted");
+    Ok(())
+}
+
+/// A crash came when the rights were taken away, and before what they were written in was deleted.
+async fn a_removal_that_was_interrupted_leaves_nothing(space: Space) -> Result<()> {
+    space.create_target(TARGET, json!({})).await?;
+    let user = principal(&space.until_ready(TARGET).await?);
+    match space.kind {
+        Kind::Aws => drop(space.aws.iam.delete_user_policy().user_name(&user).policy_name(POLICY_NAME).send().await?),
+        Kind::SeaweedFs => {
+            let attached = space.aws.iam.list_attached_user_policies().user_name(&user).send().await?;
+            for policy in attached.attached_policies.unwrap_or_default() {
+                let detach = space.aws.iam.detach_user_policy().user_name(&user);
+                detach.policy_arn(policy.policy_arn.context("an ARN")?).send().await?;
+            }
+            ensure!(own_policies(&space, &user).await?.len() == 1, "there is something to leave");
+        }
+    }
+    space.delete_target(TARGET).await?;
+    space.until_gone(TARGET).await?;
+    ensure!(own_policies(&space, &user).await?.is_empty(), "a policy is left");
     Ok(())
 }
 

@@ -193,5 +193,8 @@ fn permissive(target: &BackupTarget, arguments: &Arguments) -> BackupStoreSpec {
             max_key_overlap: target.spec.key_overlap,
             max_targets: None,
         }],
+        endpoints: None,
+        iam: None,
+        policy: None,
     }
 }

@@ -294,9 +294,13 @@ impl Aws {
         gone(self.call("iam:DeleteAccessKey", request.send()).await)
     }
 
-    /// Deletes the principal; one that is gone is fine.
-    pub(super) async fn delete_user(&self, user: &str) -> Result<(), Error> {
-        gone(self.call("iam:DeleteUser", self.client.delete_user().user_name(user).send()).await)
+    /// Deletes the principal; one that is gone is fine. Where policies are replaced, a look finds those that are attached, so what
+    /// an interrupted change or removal left detached goes now, while its owner is still known.
+    pub(super) async fn delete_user(&self, spec: &UserSpec) -> Result<(), Error> {
+        if spec.change == PolicyChange::Replacement {
+            self.delete_replaced_policies(spec).await?;
+        }
+        gone(self.call("iam:DeleteUser", self.client.delete_user().user_name(&spec.name).send()).await)
     }
 
     /// Puts the tags that say whose the principal is.
