@@ -63,7 +63,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// One of [`reason`]'s words.
+    /// The word of conditions for it.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {

@@ -84,7 +84,7 @@ impl Error {
         }
     }
 
-    /// One of [`reason`]'s words.
+    /// The word of conditions for it.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {

@@ -24,7 +24,7 @@ const KEY_PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// One of [`reason`]'s words.
+    /// The word of conditions for it.
     pub reason: Reason,
     /// What is in the way, for people.
     pub message: String,

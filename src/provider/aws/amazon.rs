@@ -30,6 +30,8 @@ pub const AWS: Dialect = Dialect {
     identity: Identity::CallerIdentity,
     ownership: Ownership::PathAndTags,
     change: PolicyChange::Version,
+    unbounded: "the store names no permissions boundary, so whoever has the operator's credentials can give any right to its principals; \
+                `backup-target-operator render -o boundary` prints one for spec.aws",
 };
 
 /// No policy of the key's principal allows it.

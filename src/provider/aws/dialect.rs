@@ -19,6 +19,8 @@ pub struct Dialect {
     pub ownership: Ownership,
     /// How a managed policy is changed.
     pub change: PolicyChange,
+    /// What it means that a store names no permissions boundary, and what to do, for its administrator.
+    pub unbounded: &'static str,
 }
 
 /// How a store says whose credentials are.

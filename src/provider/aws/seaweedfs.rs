@@ -43,6 +43,8 @@ pub const SEAWEEDFS: Dialect = Dialect {
     ownership: Ownership::TagsAlone,
     // It has one version only, and refuses in a changed policy actions that it takes in a new one.
     change: PolicyChange::Replacement,
+    unbounded: "SeaweedFS has nothing that bounds a user beside its policies, so whoever has the operator's credentials, which are an \
+                administrator's, can do anything there; guard them",
 };
 
 /// What it answers.

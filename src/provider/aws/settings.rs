@@ -69,9 +69,7 @@ pub fn moved(spec: &BackupStoreSpec, cluster: &str, pinned: &str) -> Option<Inva
 #[must_use]
 pub fn bound(spec: &BackupStoreSpec, cluster: &str) -> Bound {
     let Some(boundary) = spec.aws.permissions_boundary.as_deref() else {
-        let message = "the store names no permissions boundary, so whoever has the operator's credentials can give any right \
-                       to its principals; `backup-target-operator render -o boundary` prints one for spec.aws";
-        return Bound::None(message.to_owned());
+        return Bound::None(super::dialect(spec.provider).unbounded.to_owned());
     };
     let path = place(spec, cluster);
     if Settings::parse(spec).is_ok_and(|settings| settings.boundary_is_within_path(cluster)) {
@@ -185,6 +183,17 @@ mod tests {
             assert_eq!(moved.is_none(), taken, "{aws} {pinned}");
             assert!(moved.is_none_or(|moved| moved.problem.contains(pinned)), "{aws} {pinned}");
         }
+    }
+
+    #[test]
+    fn who_can_name_no_boundary_is_not_told_to() {
+        let bound = |spec| match bound(&serde_json::from_value(spec).expect("a spec"), "c") {
+            Bound::None(message) => message,
+            other => panic!("{other:?}"),
+        };
+        assert!(bound(json!({"region": "r"})).contains("spec.aws"));
+        let seaweedfs = bound(json!({"region": "r", "provider": "SeaweedFS", "endpoint": "https://s3.example.com"}));
+        assert!(!seaweedfs.contains("spec.aws") && seaweedfs.contains("guard"), "{seaweedfs}");
     }
 
     #[test]
