@@ -91,6 +91,8 @@ reasons! {
     Contested,
     /// The key can do what was not asked for.
     ExcessAccess,
+    /// Somebody gave the principal other policies than the operator's, or groups that have some.
+    OtherPolicies,
     /// The policy does not fit the store's size limit.
     PolicyTooLarge,
     /// A lost Secret is replaced at most once in ten minutes.

@@ -20,7 +20,7 @@ use crate::{
     api::{
         BackupStore, BackupTarget, GROUP,
         backup_store::{BackupStoreSpec, BackupStoreStatus},
-        backup_target::{BackupTargetSpec, BackupTargetStatus, StoreRef},
+        backup_target::{BackupTargetSpec, BackupTargetStatus, Record, StoreRef},
     },
     names::{STORE_FINALIZER, TARGET_FINALIZER},
 };
@@ -48,6 +48,11 @@ pub trait Kind: Resource<DynamicType = ()> {
     type Spec: DeserializeOwned + Clone + fmt::Debug;
     /// What the operator writes.
     type Status: DeserializeOwned + Clone + fmt::Debug;
+    /// Where in a status the fault is, if the status as a whole does not tell.
+    fn fault_in_status(_: &Value) -> Option<String> {
+        None
+    }
+
     /// Puts an object together.
     fn whole(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
 }
@@ -55,6 +60,12 @@ pub trait Kind: Resource<DynamicType = ()> {
 impl Kind for BackupTarget {
     type Spec = BackupTargetSpec;
     type Status = BackupTargetStatus;
+
+    // Serde does not know the place in what is flattened.
+    fn fault_in_status(status: &Value) -> Option<String> {
+        read::<Option<Record>>("status", status).err()
+    }
+
     fn whole(metadata: ObjectMeta, spec: BackupTargetSpec, status: Option<BackupTargetStatus>) -> Self {
         Self { metadata, spec, status }
     }
@@ -193,13 +204,17 @@ impl<'de, K: Kind> Deserialize<'de> for Lean<K> {
         let parts = Parts::deserialize(deserializer)?;
         let metadata = ObjectMeta::from(parts.metadata);
         let store = serde_json::from_value(parts.spec["storeRef"].clone()).ok();
-        let read = read("spec", parts.spec).and_then(|spec| Ok((spec, read("status", parts.status)?)));
+        let status = || {
+            let status = read("status", &parts.status);
+            status.map_err(|error| K::fault_in_status(&parts.status).unwrap_or(error))
+        };
+        let read = read("spec", &parts.spec).and_then(|spec| Ok((spec, status()?)));
         Ok(Self { metadata, parts: read.map_err(|error| Unreadable { error, store }) })
     }
 }
 
 /// A value that makes a parser panic is one that cannot be read, and no more than that.
-fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
+fn read<T: DeserializeOwned>(field: &str, value: &Value) -> Result<T, String> {
     let read = catch_unwind(AssertUnwindSafe(|| serde_path_to_error::deserialize::<_, T>(value)));
     match read {
         Ok(Ok(read)) => Ok(read),
@@ -349,6 +364,6 @@ mod tests {
                 panic!("a fault")
             }
         }
-        assert!(read::<Panics>("spec", json!("1h")).unwrap_err().starts_with("spec: "));
+        assert!(read::<Panics>("spec", &json!("1h")).unwrap_err().starts_with("spec: "));
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     access::{Access, Claim},
     api::{
         BackupTarget, Reason, Tier,
-        backup_target::BackupTargetStatus,
+        backup_target::{BackupTargetStatus, Record},
         condition::{self, LEAST_PRIVILEGE, READY, Truth},
     },
 };
@@ -80,9 +80,10 @@ impl From<BackupTarget> for Brief {
     fn from(target: BackupTarget) -> Self {
         let none = BackupTargetStatus::default();
         let status = target.status.as_ref().unwrap_or(&none);
-        let applied = status.applied.as_ref().map(|applied| applied.generation);
-        let former = status.previous_access.iter().map(|former| &former.access);
-        let mut given = status.access.iter().chain(former.clone());
+        let record = &status.record;
+        let applied = record.applied.as_ref().map(|applied| applied.generation);
+        let former = record.previous_access.iter().map(|former| &former.access);
+        let mut given = record.access.iter().chain(former.clone());
         let find = |type_| condition::find(&status.conditions, type_);
         let mut counted = [None; COUNTED];
         for (counted, type_) in counted.iter_mut().zip(counted_types()) {
@@ -93,12 +94,12 @@ impl From<BackupTarget> for Brief {
             is_deleting: target.metadata.deletion_timestamp.is_some(),
             is_applied: applied == target.metadata.generation,
             is_suspended: target.spec.suspend,
-            has_anything: status.made_something(),
-            has_principal: status.principal.is_some(),
-            has_policy: status.policy.is_some(),
-            key_created_at: status.key_created_at.filter(|_| status.access_key_id.is_some()),
+            has_anything: record.made_something(),
+            has_principal: record.principal.is_some(),
+            has_policy: record.policy.is_some(),
+            key_created_at: record.key_created_at.filter(|_| record.access_key_id.is_some()),
             is_unclear: given.any(|given| Access::from_record(given).is_err()),
-            standing: Standing::of(&target, status),
+            standing: Standing::of(&target, record),
             former: former.flat_map(Access::from_record).collect(),
             ready: find(READY).map(|ready| (Truth::of(ready), Reason::of(ready).unwrap_or(Reason::Unreadable))),
             counted,
@@ -107,8 +108,8 @@ impl From<BackupTarget> for Brief {
 }
 
 impl Standing {
-    fn of(target: &BackupTarget, status: &BackupTargetStatus) -> Self {
-        if let Some(given) = status.access.as_ref().and_then(|given| Access::from_record(given).ok()) {
+    fn of(target: &BackupTarget, record: &Record) -> Self {
+        if let Some(given) = record.access.as_ref().and_then(|given| Access::from_record(given).ok()) {
             return Self::Has(given);
         }
         let name = target.metadata.name.as_deref().unwrap_or_default();
@@ -219,12 +220,13 @@ pub(super) mod tests {
         #[test]
         fn a_brief_says_what_the_target_says(target in any_target()) {
             let (brief, status) = (Brief::from(target.clone()), target.status.clone().expect("a status"));
-            let records = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
+            let record = &status.record;
+            let records = record.access.iter().chain(record.previous_access.iter().map(|former| &former.access));
             let given: Vec<Access> = records.flat_map(Access::from_record).collect();
             prop_assert!(brief.given().eq(&given));
             prop_assert_eq!(&*brief.store, &*target.spec.store_ref.resolved());
-            prop_assert_eq!(brief.has_principal, status.principal.is_some());
-            prop_assert_eq!(brief.key_created_at.is_some(), status.access_key_id.is_some());
+            prop_assert_eq!(brief.has_principal, record.principal.is_some());
+            prop_assert_eq!(brief.key_created_at.is_some(), record.access_key_id.is_some());
             let truth = |type_| condition::find(&status.conditions, type_).map(|told| told.status.as_str());
             prop_assert_eq!(brief.ready.map(|(ready, _)| ready.as_str()), truth(READY));
             let counted: Vec<_> = brief.counted.into_iter().flatten().map(Truth::as_str).collect();

@@ -70,8 +70,8 @@ mod tests {
                 let of = OfConditions { condition: "BaseAccess".into(), status: ready.into() };
                 prop_assert_eq!(census.conditions.get(&of).copied().or(Some(0)), with("BaseAccess", ready));
             }
-            let keys = statuses().filter(|status| status.access_key_id.is_some());
-            let oldest = keys.filter_map(|status| Some(now.duration_since(status.key_created_at?).as_secs())).max();
+            let keys = statuses().filter(|status| status.record.access_key_id.is_some());
+            let oldest = keys.filter_map(|status| Some(now.duration_since(status.record.key_created_at?).as_secs())).max();
             prop_assert_eq!(census.oldest_keys.get("default").copied(), oldest);
         }
     }

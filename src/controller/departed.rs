@@ -17,7 +17,7 @@ use crate::{
     api::{
         BackupTarget,
         backup_target::{
-            BackupTargetSpec, BackupTargetStatus, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, StoreRef,
+            BackupTargetSpec, BackupTargetStatus, KeyIntent, KeyRecord, PolicyForm, PolicyStatus, Record, StoreRef,
         },
     },
     names,
@@ -48,9 +48,9 @@ pub struct Left {
 
 impl Departed {
     /// Remembers what was made for a target.
-    pub fn remember(&self, target: &BackupTarget, status: &BackupTargetStatus) {
-        if status.made_something() {
-            self.left().insert(target.uid().unwrap_or_default().into(), Box::new(Left::of(target, status)));
+    pub fn remember(&self, target: &BackupTarget, record: &Record) {
+        if record.made_something() {
+            self.left().insert(target.uid().unwrap_or_default().into(), Box::new(Left::of(target, record)));
         }
     }
 
@@ -90,16 +90,16 @@ impl Departed {
 }
 
 impl Left {
-    fn of(target: &BackupTarget, status: &BackupTargetStatus) -> Self {
+    fn of(target: &BackupTarget, record: &Record) -> Self {
         Self {
             store: target.spec.store_ref.resolved().into(),
             namespace: target.namespace().unwrap_or_default().into(),
             name: target.name_any().into(),
-            principal_id: status.principal_id.as_deref().map(Into::into),
-            keys: status.keys.iter().map(|key| (key.id.as_str().into(), key.created_at)).collect(),
-            form: status.policy.as_ref().map(|policy| policy.form),
-            intent: status.key_intent.clone().map(Box::new),
-            key_created_at: status.key_created_at,
+            principal_id: record.principal_id.as_deref().map(Into::into),
+            keys: record.keys.iter().map(|key| (key.id.as_str().into(), key.created_at)).collect(),
+            form: record.policy.as_ref().map(|policy| policy.form),
+            intent: record.key_intent.clone().map(Box::new),
+            key_created_at: record.key_created_at,
             tries: 0,
             not_before: None,
         }
@@ -117,14 +117,14 @@ impl Left {
             off_since: None,
             withheld: false,
         };
-        let status = BackupTargetStatus {
+        let record = Record {
             principal: Some(names::principal(uid)),
             principal_id: self.principal_id.as_deref().map(str::to_owned),
             keys: self.keys.iter().map(record).collect(),
             policy: self.form.map(|form| PolicyStatus { digest: String::new(), form }),
             key_intent: self.intent.as_deref().cloned(),
             key_created_at: self.key_created_at,
-            ..BackupTargetStatus::default()
+            ..Record::default()
         };
         let metadata = ObjectMeta {
             uid: Some(uid.to_owned()),
@@ -136,7 +136,7 @@ impl Left {
         BackupTarget {
             metadata,
             spec: BackupTargetSpec { store_ref, ..BackupTargetSpec::default() },
-            status: Some(status),
+            status: Some(BackupTargetStatus { record, ..BackupTargetStatus::default() }),
         }
     }
 }
@@ -154,8 +154,8 @@ mod tests {
         serde_json::from_value(json).expect("a target")
     }
 
-    fn made() -> BackupTargetStatus {
-        BackupTargetStatus { principal: Some("btgt-1".into()), ..BackupTargetStatus::default() }
+    fn made() -> Record {
+        Record { principal: Some("btgt-1".into()), ..Record::default() }
     }
 
     fn uids(uids: &[&str]) -> HashSet<String> {
@@ -172,7 +172,7 @@ mod tests {
         for uid in ["stays", "let-go", "vanished"] {
             departed.remember(&target(uid), &made());
         }
-        departed.remember(&target("never-had-anything"), &BackupTargetStatus::default());
+        departed.remember(&target("never-had-anything"), &Record::default());
         departed.let_go("let-go");
         assert_eq!(due(&departed, &["stays"]), ["vanished"]);
         assert_eq!((departed.count("default", &uids(&["stays"])), departed.count("other", &uids(&[]))), (1, 0));
@@ -183,12 +183,12 @@ mod tests {
 
     #[test]
     fn what_is_left_is_enough_to_remove_it() {
-        let mut status = made();
-        status.policy = Some(PolicyStatus { digest: "d".into(), form: PolicyForm::Managed });
-        status.principal_id = Some("AIDA".into());
-        let again = Left::of(&target("1"), &status).target("1");
+        let mut record = made();
+        record.policy = Some(PolicyStatus { digest: "d".into(), form: PolicyForm::Managed });
+        record.principal_id = Some("AIDA".into());
+        let again = Left::of(&target("1"), &record).target("1");
         assert_eq!(names::qualified(&again), "backups/1");
-        let kept = again.status.expect("a status");
+        let kept = again.status.expect("a status").record;
         assert_eq!((kept.principal.as_deref(), kept.principal_id.as_deref()), (Some("btgt-1"), Some("AIDA")));
         assert!(kept.policy.is_some_and(|policy| policy.form == PolicyForm::Managed));
     }

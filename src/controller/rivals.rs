@@ -127,7 +127,7 @@ mod tests {
         if here.uid == there.uid || here.namespace != there.namespace || store(target) != store(other) {
             return None;
         }
-        let given = other.status.as_ref().and_then(|status| status.access.as_ref());
+        let given = other.status.as_ref().and_then(|status| status.record.access.as_ref());
         if let Some(given) = given.and_then(|given| Access::from_record(given).ok()) {
             return Some(Rival::Has(given));
         }

@@ -30,15 +30,15 @@ async fn revoke(context: &Context, seen: &SeenTarget, created: &CreatedKey) -> R
     let now = context.cluster.target(namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
     let target = now.filter(|now| now.metadata.uid == seen.meta().uid).ok_or(Error::Overtaken)?;
     let mut status = target.status.clone().unwrap_or_default();
-    let intent = status.key_intent.take().ok_or(Error::Overtaken)?;
+    let intent = status.record.key_intent.take().ok_or(Error::Overtaken)?;
     let name = object_name("spec.storeRef.name", &target.spec.store_ref.resolved())?;
     let store = context.cluster.store(&name).await?.ok_or(Error::Overtaken)?;
     let connection = pinned(context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
     let spec = connection.provider.principal(decide::owner(&target, &context.cluster_id));
     connection.provider.delete_key(&spec, &created.key.id).await?;
     // Its outcome is known, and nobody ever had the key.
-    status.settled_intent = Some(intent.nonce);
-    status.last_reissue = None;
+    status.record.settled_intent = Some(intent.nonce);
+    status.record.last_reissue = None;
     context.cluster.write_target_status(&target, &status).await?;
     Ok(())
 }

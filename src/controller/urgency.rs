@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_lost() {
         let (mut given, here, rules) = (given(), namespace(), rules(&["ObjectAcls"], &["team-a"]));
-        given.status.as_mut().and_then(|status| status.access.as_mut()).expect("an access").bucket = "?".into();
+        given.status.as_mut().and_then(|status| status.record.access.as_mut()).expect("an access").bucket = "?".into();
         let sight = Sight { target: &given.into(), rules: Some((&rules, &here)), held_against: None };
         assert_eq!(urgency(sight), Urgency::Revocation);
     }
@@ -150,7 +150,7 @@ mod tests {
     fn what_has_nothing_loses_nothing() {
         let (never, here) = (target(&json!({})), namespace());
         let mut withheld = given();
-        withheld.status.as_mut().expect("a status").policy = None;
+        withheld.status.as_mut().expect("a status").record.policy = None;
         for target in [never, withheld] {
             assert!(!loses_something(Sight { target: &target.into(), rules: Some((&[], &here)), held_against: None }));
         }
@@ -158,12 +158,12 @@ mod tests {
 
     /// The same from the whole object.
     fn urgency_of_whole(target: &BackupTarget, rules: &[AllowRule], here: &Namespace) -> Urgency {
-        let status = target.status.clone().unwrap_or_default();
-        let records = status.access.iter().chain(status.previous_access.iter().map(|former| &former.access));
+        let record = target.status.clone().unwrap_or_default().record;
+        let records = record.access.iter().chain(record.previous_access.iter().map(|former| &former.access));
         let mut given = records.map(Access::from_record);
         let is_cut = |access: Access| allow::limit(&access, here, rules) != Some(access);
-        let loses = status.policy.is_some() && given.any(|given| given.map_or(true, is_cut));
-        let applied = status.applied.map(|applied| applied.generation);
+        let loses = record.policy.is_some() && given.any(|given| given.map_or(true, is_cut));
+        let applied = record.applied.map(|applied| applied.generation);
         match target.metadata.deletion_timestamp.is_some() || loses {
             true => Urgency::Revocation,
             false if applied == target.metadata.generation => Urgency::Drift,

@@ -161,7 +161,7 @@ impl Place {
         let iam = &self.lab.aws.iam;
         iam.create_group().group_name("others").send().await?;
         iam.add_user_to_group().group_name("others").user_name(excess).send().await?;
-        self.until("excess", "able to do too much", |target| has(target, LEAST_PRIVILEGE, "False", "ExcessAccess"))
+        self.until("excess", "able to do too much", |target| has(target, LEAST_PRIVILEGE, "False", "OtherPolicies"))
             .await?;
         self.fight("contested").await?;
 

@@ -25,7 +25,7 @@ use crate::{
     rights,
     testbed::{
         install::{NAMESPACE, RELEASE, apply},
-        objects::{create, is_ready, principal, status},
+        objects::{create, is_ready, principal, record, status},
         operator::Options,
         rights::{may, until_may},
         wait::wait_until,
@@ -62,7 +62,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     // A change shows that the operator has looked at the target since.
     patch_capabilities(&lab, "backups", &["MultipartUploads"]).await?;
     let after = until_ready(&lab, "backups").await?;
-    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the upgrade cost a key");
+    ensure!(record(&after).access_key_id == record(&before).access_key_id, "the upgrade cost a key");
     for state in life.states().into_iter().filter(|state| state["metadata"]["generation"] == json!(1)) {
         ensure!(is_ready(&serde_json::from_value(state.clone())?), "the upgrade cost readiness: {state}");
     }
@@ -86,7 +86,7 @@ async fn an_upgrade_changes_no_key_and_removal_leaves_what_users_have(_: Arc<Wor
     let _operator = lab.operator(Options::default()).await?;
     patch_capabilities(&lab, "backups", &[]).await?;
     let again = until_ready(&lab, "backups").await?;
-    ensure!(status(&again).access_key_id == status(&before).access_key_id, "installing it again cost a key");
+    ensure!(record(&again).access_key_id == record(&before).access_key_id, "installing it again cost a key");
     Ok(())
 }
 

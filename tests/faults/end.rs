@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     corner::{Corner, SECRET, TARGET},
     decoys::NEIGHBOUR,
-    testbed::objects::{option, rclone_conf, status},
+    testbed::objects::{option, rclone_conf, record, status},
 };
 
 /// What is told in words, and counted.
@@ -50,7 +50,7 @@ pub async fn state(corner: &Corner) -> Result<Value> {
     ];
     if let Some(target) = &target {
         names.push((target.uid().unwrap_or_default(), "UID".to_owned()));
-        for (number, key) in status(target).keys.iter().enumerate() {
+        for (number, key) in record(target).keys.iter().enumerate() {
             names.push((key.id.clone(), format!("KEY-{number}")));
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     tenant::{Place, Wish, wishes},
     testbed::{
         install::RELEASE,
-        objects::{condition, create, is_ready, merge, principal, status},
+        objects::{condition, create, is_ready, merge, principal, record, status},
         rights::until_may,
         wait::wait_patiently_until,
     },
@@ -229,7 +229,7 @@ async fn nobody_has_what_no_rule_allows(corner: &Corner) -> Result<()> {
             let spec = &target.spec;
             let keys = corner.iam.list_access_keys().user_name(&user).send().await?.access_key_metadata;
             let works = keys.iter().any(|key| key.status == Some(StatusType::Active));
-            let kept = status(target).access.is_some_and(|access| access.bucket == corner.bucket);
+            let kept = record(target).access.is_some_and(|access| access.bucket == corner.bucket);
             let allowed = spec.store_ref.name == corner.store && (kept || spec.bucket == corner.bucket);
             ensure!(allowed || !works, "{user} works: {}", serde_json::to_string(spec)?);
             let summary = end::user_summary(corner, &user).await?.to_string();

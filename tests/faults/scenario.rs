@@ -16,7 +16,7 @@ use crate::{
     oracles,
     testbed::{
         aws::ROOT_KEY,
-        objects::{is_ready, principal, stalled_with, status},
+        objects::{is_ready, principal, record, stalled_with, status},
         wait::wait_patiently_until,
     },
 };
@@ -145,7 +145,7 @@ impl Phase {
             _ => {}
         }
         let target = corner.target().await?;
-        let key = status(&target).access_key_id;
+        let key = record(&target).access_key_id;
         let observed = status(&target).observed_generation == target.metadata.generation;
         ensure!(observed && is_ready(&target), "{}", serde_json::to_string(&target.status)?);
         let replaces = matches!(self, Self::SecretLost | Self::KeyLost);
@@ -175,7 +175,7 @@ impl Before {
     async fn of(corner: &Corner) -> Result<Self> {
         let target: Option<BackupTarget> = corner.targets().get_opt(TARGET).await?;
         Ok(Self {
-            key: target.as_ref().and_then(|target| status(target).access_key_id),
+            key: target.as_ref().and_then(|target| record(target).access_key_id),
             user: target.as_ref().map(principal),
         })
     }

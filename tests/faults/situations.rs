@@ -24,7 +24,7 @@ use crate::{
     scenario::Phase,
     testbed::{
         install,
-        objects::{create, has, is_ready, merge, principal, status},
+        objects::{create, has, is_ready, merge, principal, record, status},
         operator::{Operator, Options},
         proxy::{Call, Fault},
         tools::project,
@@ -349,7 +349,7 @@ async fn targets_of_stores_with_other_labels_are_left_alone(world: Arc<World>) -
     create(&corner.targets(), body).await?;
     oracles::is_quiet(&corner).await?;
     let other = corner.targets().get("other").await?;
-    ensure!(other.metadata.finalizers.is_none() && status(&other).principal.is_none(), "{:?}", other.status);
+    ensure!(other.metadata.finalizers.is_none() && record(&other).principal.is_none(), "{:?}", other.status);
     ensure!(corner.users().await?.len() == 1, "{:?}", corner.users().await?);
 
     let ours = json!({"metadata": {"labels": corner.labels()}});

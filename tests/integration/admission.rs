@@ -20,7 +20,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    space::{SOON, Space, create, message, principal, rclone_conf, status},
+    space::{SOON, Space, create, message, principal, rclone_conf, record},
     testbed::{wait::wait_until, webhook::Webhook},
     tests,
     world::World,
@@ -175,6 +175,6 @@ async fn a_webhook_that_changes_the_rclone_conf_is_told_and_not_fought(world: Ar
     })
     .await?;
     let ready = space.until_ready("dataset-1").await?;
-    ensure!(status(&ready).keys.len() == 1, "the key was kept");
+    ensure!(record(&ready).keys.len() == 1, "the key was kept");
     Ok(())
 }

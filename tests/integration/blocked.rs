@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{condition, create, is_ready, principal, status},
+    space::{condition, create, is_ready, principal, record},
     testbed::{aws::ACCOUNT, objects::merge, wait::wait_until},
     tests,
     world::World,
@@ -128,9 +128,9 @@ impl Blocked {
     }
 
     async fn lose_secret_twice(&self, reason: &str) -> Result<()> {
-        let first = status(&self.until_ready(reason).await?).access_key_id;
+        let first = record(&self.until_ready(reason).await?).access_key_id;
         self.delete_secret(reason).await?;
-        self.until(reason, |target| is_ready(target) && status(target).access_key_id != first).await?;
+        self.until(reason, |target| is_ready(target) && record(target).access_key_id != first).await?;
         self.delete_secret(reason).await
     }
 

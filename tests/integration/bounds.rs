@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{create, is_ready, status},
+    space::{create, is_ready, record, status},
     testbed::{
         aws::REGION,
         proxy::{Call, Fault, Proxy},
@@ -133,7 +133,7 @@ async fn one_that_cannot_be_read_stops_nobody_else(_: Arc<World>) -> Result<()> 
         Ok(mended)
     })
     .await?;
-    ensure!(json!(status(&mended).access_key_id) == before["accessKeyId"], "it keeps its key");
+    ensure!(json!(record(&mended).access_key_id) == before["accessKeyId"], "it keeps its key");
     Ok(())
 }
 

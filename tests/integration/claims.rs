@@ -11,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    space::{SOON, Space, has, is, is_ready, message, principal, status},
+    space::{SOON, Space, has, is, is_ready, message, principal, record},
     testbed::wait::wait_until,
     tests,
     world::World,
@@ -112,7 +112,7 @@ async fn a_narrowed_rule_takes_a_capability_away_at_once(world: Arc<World>) -> R
     space.patch_rule("capabilities", json!(["MultipartUploads", "ObjectAcls"])).await?;
     let restored = space.until_ready("dataset-1").await?;
     ensure!(is(&restored, "ObjectAcls", "True"));
-    ensure!(status(&restored).access_key_id == status(&before).access_key_id, "the same key");
+    ensure!(record(&restored).access_key_id == record(&before).access_key_id, "the same key");
     Ok(())
 }
 
@@ -122,7 +122,7 @@ async fn a_withdrawn_rule_stops_the_key_and_its_return_restores_it(world: Arc<Wo
     let before = space.until_ready("dataset-1").await?;
     withdraw_and_restore(&space, &before).await?;
     let after = space.until_ready("dataset-1").await?;
-    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the same key");
+    ensure!(record(&after).access_key_id == record(&before).access_key_id, "the same key");
     Ok(())
 }
 

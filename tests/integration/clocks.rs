@@ -9,7 +9,7 @@ use backup_target_operator::api::{
 };
 
 use crate::{
-    space::{SOON, Space, is_ready, message, principal, status},
+    space::{SOON, Space, is_ready, message, principal, record},
     testbed::{
         proxy::{Active, Call, Fault},
         wait::wait_until,
@@ -57,7 +57,7 @@ async fn no_key_is_left_behind(world: Arc<World>, ahead: i64, told: &str) -> Res
     drop(unknown);
     let target = space.until("dataset-1", "ready", is_ready).await?;
     let keys = space.keys(&principal(&target)).await?;
-    ensure!(keys.len() == 1 && keys[0].access_key_id == status(&target).access_key_id, "{keys:?}");
+    ensure!(keys.len() == 1 && keys[0].access_key_id == record(&target).access_key_id, "{keys:?}");
     let created = space.aws_proxy.calls(|call| call.is("CreateAccessKey")).len();
     ensure!(created == 1, "{created} keys were created");
 

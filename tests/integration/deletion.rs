@@ -18,7 +18,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    space::{SOON, Space, create, labels, message, principal, status},
+    space::{SOON, Space, create, labels, message, principal, record},
     testbed::{aws::ROOT_KEY, proxy::Fault, rights::until_may, wait::wait_until},
     tests,
     world::World,
@@ -167,7 +167,7 @@ async fn a_target_recreated_at_once_is_another_one(world: Arc<World>) -> Result<
     let users = space.users().await?;
     ensure!(users.len() == 1 && users[0].user_name == principal(&last), "{users:?}");
     ensure!(space.keys(&principal(&last)).await?.len() == 1);
-    let key = status(&last).access_key_id.context("a key")?;
+    let key = record(&last).access_key_id.context("a key")?;
     ensure!(space.rclone_conf("dataset-1").await?.contains(&key), "the Secret is the last target's");
     Ok(())
 }
@@ -202,7 +202,7 @@ async fn a_finalizer_that_is_taken_off_comes_back(world: Arc<World>) -> Result<(
     space.targets().patch("dataset-1", &PatchParams::default(), &Patch::Merge(patch)).await?;
     let after =
         space.until("dataset-1", "held again", |target| !target.finalizers().is_empty() && target.spec.suspend).await?;
-    ensure!(status(&after).keys == status(&before).keys, "what it knows of its keys is kept");
+    ensure!(record(&after).keys == record(&before).keys, "what it knows of its keys is kept");
     space.delete_target("dataset-1").await?;
     space.until_gone("dataset-1").await?;
     ensure!(space.users().await?.is_empty());

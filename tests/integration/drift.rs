@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{Space, create, has, is, is_ready, message, principal, stalled_with, status},
+    space::{Space, create, has, is, is_ready, message, principal, record, stalled_with},
     testbed::{aws::Aws, proxy::Call, wait::wait_until},
     tests,
     world::World,
@@ -113,7 +113,7 @@ async fn what_is_changed_in_iam_is_put_right_within_a_resync(_: Arc<World>) -> R
     iam.add_user_to_group().group_name("admins").user_name(&user).send().await?;
     wait_until("the group to be told", SOON, async || {
         let target = lab.targets()?.get(NAME).await?;
-        ensure!(has(&target, LEAST_PRIVILEGE, "False", "ExcessAccess"), "{:?}", target.status);
+        ensure!(has(&target, LEAST_PRIVILEGE, "False", "OtherPolicies"), "{:?}", target.status);
         ensure!(message(&target, LEAST_PRIVILEGE)?.contains("admins") && is(&target, READY, "True"));
         Ok(())
     })
@@ -251,7 +251,7 @@ async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
             let found = iam.get_user().user_name(&user).send().await?.user.context("a user")?;
             let has = found.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
             ensure!(has.as_ref() == Some(&arn), "{has:?}");
-            let applied = status(&lab.targets()?.get(NAME).await?).applied.context("applied")?;
+            let applied = record(&lab.targets()?.get(NAME).await?).applied.context("applied")?;
             ensure!(applied.bound.as_ref() == Some(&arn), "{applied:?}");
             Ok(())
         })
@@ -275,7 +275,7 @@ async fn a_deleted_user_comes_back_with_a_new_key(_: Arc<World>) -> Result<()> {
     let key = delete_user(&lab, &user).await?;
     wait_until("the user to come back", SOON, async || {
         let target = lab.targets()?.get(NAME).await?;
-        ensure!(is_ready(&target) && status(&target).access_key_id.is_some_and(|id| id != key), "{:?}", target.status);
+        ensure!(is_ready(&target) && record(&target).access_key_id.is_some_and(|id| id != key), "{:?}", target.status);
         ensure!(aws.keys_of(&user).await?.len() == 1);
         Ok(())
     })
@@ -299,7 +299,7 @@ async fn a_deleted_user_comes_back_with_a_new_key(_: Arc<World>) -> Result<()> {
 /// Deletes the user with all that the operator gave it; returns its key.
 async fn delete_user(lab: &Lab, user: &str) -> Result<String> {
     let aws = lab.administrator();
-    let key = status(&lab.targets()?.get(NAME).await?).access_key_id.context("a key")?;
+    let key = record(&lab.targets()?.get(NAME).await?).access_key_id.context("a key")?;
     aws.iam.delete_access_key().user_name(user).access_key_id(&key).send().await?;
     aws.iam.delete_user_policy().user_name(user).policy_name("backup-target").send().await?;
     aws.iam.delete_user().user_name(user).send().await?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{SOON, Space, create, has, is_ready, message, principal, stalled_with, status},
+    space::{SOON, Space, create, has, is_ready, message, principal, record, stalled_with, status},
     testbed::{
         aws::Aws,
         child::command,
@@ -298,8 +298,8 @@ async fn a_status_that_cannot_be_read_keeps_no_right(world: Arc<World>) -> Resul
     ] {
         garble(&space, "dataset-1", &user, garbled).await?;
         let readable = |target: &BackupTarget| {
-            let status = status(target);
-            status.access.is_some_and(|access| access.bucket == space.bucket) && status.previous_access.is_empty()
+            let record = record(target);
+            record.access.is_some_and(|access| access.bucket == space.bucket) && record.previous_access.is_empty()
         };
         space.until("dataset-1", "remembered as it is", |target| is_ready(target) && readable(target)).await?;
         ensure!(space.policy(&user).await? == wanted, "{}", space.policy(&user).await?);

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
-    space::{SOON, Space, has, is_ready, labels, message, principal, status},
+    space::{SOON, Space, has, is_ready, labels, message, principal, record},
     testbed::{
         proxy::{Call, Fault},
         rclone::Rclone,
@@ -35,15 +35,15 @@ async fn a_deleted_secret_comes_back_and_the_old_key_lives_for_the_overlap(world
     space.create_target("dataset-1", json!({"keyOverlap": "8s"})).await?;
     let before = space.until_ready("dataset-1").await?;
     let running = space.rclone("dataset-1").await?;
-    let old = status(&before).access_key_id.context("a key")?;
+    let old = record(&before).access_key_id.context("a key")?;
 
     space.secrets().delete("dataset-1", &DeleteParams::default()).await?;
     let after = space
         .until("dataset-1", "ready with a new key", |target| {
-            is_ready(target) && status(target).access_key_id.is_some_and(|id| id != old)
+            is_ready(target) && record(target).access_key_id.is_some_and(|id| id != old)
         })
         .await?;
-    ensure!(status(&after).keys.len() == 2, "both keys are on record: {:?}", status(&after).keys);
+    ensure!(record(&after).keys.len() == 2, "both keys are on record: {:?}", record(&after).keys);
     running.run(&["lsf", "backup:"]).await?.succeeded().context("a running backup was broken")?;
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
 
@@ -53,7 +53,7 @@ async fn a_deleted_secret_comes_back_and_the_old_key_lives_for_the_overlap(world
         Ok(())
     })
     .await?;
-    space.until("dataset-1", "left with one key", |target| status(target).keys.len() == 1).await?;
+    space.until("dataset-1", "left with one key", |target| record(target).keys.len() == 1).await?;
     ensure!(space.keys(&principal(&after)).await?.len() == 1, "the old key is deleted");
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
     Ok(())
@@ -62,9 +62,9 @@ async fn a_deleted_secret_comes_back_and_the_old_key_lives_for_the_overlap(world
 async fn a_secret_deleted_again_and_again_makes_no_flood(world: Arc<World>) -> Result<()> {
     let space = Space::new(&world).await?;
     space.create_target("dataset-1", json!({})).await?;
-    let first = status(&space.until_ready("dataset-1").await?).access_key_id;
+    let first = record(&space.until_ready("dataset-1").await?).access_key_id;
     space.secrets().delete("dataset-1", &DeleteParams::default()).await?;
-    let with_new_key = |target: &_| is_ready(target) && status(target).access_key_id != first;
+    let with_new_key = |target: &_| is_ready(target) && record(target).access_key_id != first;
     space.until("dataset-1", "ready with a new key", with_new_key).await?;
     for _ in 1..20 {
         let deleted = space.secrets().delete("dataset-1", &DeleteParams::default()).await;
@@ -72,7 +72,7 @@ async fn a_secret_deleted_again_and_again_makes_no_flood(world: Arc<World>) -> R
         space.poke("dataset-1").await?;
     }
     let limited = space.until_reconciling("dataset-1", "ReissueLimited").await?;
-    ensure!(status(&limited).keys.len() == 2, "one new key, and the one before: {:?}", status(&limited).keys);
+    ensure!(record(&limited).keys.len() == 2, "one new key, and the one before: {:?}", record(&limited).keys);
     ensure!(space.active_keys(&principal(&limited)).await?.len() == 2, "no key was lost");
     let created = space.iam_calls().iter().filter(|action| *action == "CreateAccessKey").count();
     ensure!(created == 2, "{created} keys were created");
@@ -84,7 +84,7 @@ async fn an_edited_secret_is_put_right_with_the_same_key(world: Arc<World>) -> R
     space.create_target("dataset-1", json!({})).await?;
     let target = space.until_ready("dataset-1").await?;
     let good = space.rclone_conf("dataset-1").await?;
-    let id = status(&target).access_key_id.context("a key")?;
+    let id = record(&target).access_key_id.context("a key")?;
 
     let edits = [
         json!({"stringData": {"rclone.conf": good.replace(&id, "AKIAEDITEDBYSOMEBODY")}}),
@@ -130,10 +130,10 @@ async fn a_damaged_secret_gets_a_new_key(world: Arc<World>) -> Result<()> {
     let space = Space::new(&world).await?;
     space.create_target("dataset-1", json!({})).await?;
     let target = space.until_ready("dataset-1").await?;
-    let old = status(&target).access_key_id.context("a key")?;
+    let old = record(&target).access_key_id.context("a key")?;
     let edit = json!({"stringData": {"rclone.conf": "[backup]\nsecret_access_key = guessed\n"}});
     space.secrets().patch("dataset-1", &PatchParams::default(), &Patch::Merge(&edit)).await?;
-    let with_new_key = |target: &_| is_ready(target) && status(target).access_key_id.is_some_and(|id| id != old);
+    let with_new_key = |target: &_| is_ready(target) && record(target).access_key_id.is_some_and(|id| id != old);
     space.until("dataset-1", "ready with a new key", with_new_key).await?;
     space.rclone("dataset-1").await?.run(&["lsf", "backup:"]).await?.succeeded()?;
     Ok(())
@@ -152,7 +152,7 @@ async fn an_immutable_secret_is_made_anew_with_the_same_key(world: Arc<World>) -
     })
     .await?;
     let after = space.until_ready("dataset-1").await?;
-    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the same key");
+    ensure!(record(&after).access_key_id == record(&before).access_key_id, "the same key");
     Ok(())
 }
 

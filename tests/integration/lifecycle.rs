@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::{
-    space::{SOON, Space, condition, has, is, is_ready, labels, message, principal, status},
+    space::{SOON, Space, condition, has, is, is_ready, labels, message, principal, record, status},
     testbed::{rclone::Rclone, wait::wait_until},
     tests,
     world::World,
@@ -167,7 +167,7 @@ async fn capabilities_change_in_place(world: Arc<World>) -> Result<()> {
 
     ensure!(space.users().await?.len() == 1, "the same user");
     for target in [&wider, &narrower] {
-        ensure!(status(target).access_key_id == status(&before).access_key_id, "the same key");
+        ensure!(record(target).access_key_id == record(&before).access_key_id, "the same key");
     }
     Ok(())
 }
@@ -182,15 +182,15 @@ async fn a_changed_prefix_covers_old_and_new_for_the_overlap(world: Arc<World>) 
 
     space.patch_target("dataset-1", json!({"prefix": "backups/dataset-2"})).await?;
     let after = space.until_ready("dataset-1").await?;
-    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the same key");
-    ensure!(status(&after).previous_access.len() == 1, "status says what is still covered");
+    ensure!(record(&after).access_key_id == record(&before).access_key_id, "the same key");
+    ensure!(record(&after).previous_access.len() == 1, "status says what is still covered");
     running.run(&["copy", "file", "backup:still-works/"]).await?.succeeded().context("a running backup was broken")?;
     let next = space.rclone("dataset-1").await?;
     fs::write(next.folder().join("file"), "new")?;
     next.run(&["copy", "file", "backup:"]).await?.succeeded()?;
     ensure!(space.objects().await?.contains(&"backups/dataset-2/file".to_owned()));
 
-    space.until("dataset-1", "without its former folder", |target| status(target).previous_access.is_empty()).await?;
+    space.until("dataset-1", "without its former folder", |target| record(target).previous_access.is_empty()).await?;
     let refused = running.run(&["copy", "file", "backup:too-late/"]).await?;
     ensure!(refused.code != Some(0), "the overlap did not end");
     next.run(&["check", "file", "backup:", "--one-way"]).await?.succeeded()?;
@@ -205,8 +205,8 @@ async fn a_renamed_secret_leaves_the_old_one_for_the_overlap(world: Arc<World>) 
 
     space.patch_target("dataset-1", json!({"secret": {"name": "second", "remote": "other"}})).await?;
     let after = space.until_ready("dataset-1").await?;
-    ensure!(status(&after).secret_name.as_deref() == Some("second"));
-    ensure!(status(&after).access_key_id == status(&before).access_key_id, "the same key");
+    ensure!(record(&after).secret_name.as_deref() == Some("second"));
+    ensure!(record(&after).access_key_id == record(&before).access_key_id, "the same key");
     let second = space.rclone_conf("second").await?;
     ensure!(second.contains("[other]") && second.contains("[other_s3]"), "the remote is named anew");
     Rclone::new(&space.rclone_conf("first").await?)?.run(&["lsf", "backup:"]).await?.succeeded()?;
@@ -291,7 +291,7 @@ async fn status_speaks_kstatus(world: Arc<World>) -> Result<()> {
     for condition in status(&ready).conditions {
         ensure!(condition.observed_generation == ready.metadata.generation, "{condition:?}");
     }
-    ensure!(status(&ready).principal == Some(principal(&ready)));
+    ensure!(record(&ready).principal == Some(principal(&ready)));
     let secret = space.secrets().get("dataset-1").await?;
     ensure!(secret.type_.as_deref() == Some("Opaque") && secret.immutable.is_none());
     ensure!(secret.owner_references().iter().any(|owner| Some(&owner.uid) == ready.metadata.uid.as_ref()));

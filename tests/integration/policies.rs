@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{SOON, Space, is_ready, message, principal, status},
+    space::{SOON, Space, is_ready, message, principal, record},
     testbed::{
         aws::ACCOUNT,
         child::command,
@@ -67,7 +67,7 @@ fn growing_prefix(space: &Space, terms: &Terms) -> Result<String> {
 async fn set_capabilities(space: &Space, capabilities: &[&str], form: PolicyForm) -> Result<BackupTarget> {
     space.patch_target("dataset-1", json!({"capabilities": capabilities})).await?;
     let has =
-        |target: &BackupTarget| is_ready(target) && status(target).policy.is_some_and(|policy| policy.form == form);
+        |target: &BackupTarget| is_ready(target) && record(target).policy.is_some_and(|policy| policy.form == form);
     space.until("dataset-1", &format!("ready with a policy that is {form:?}"), has).await
 }
 
@@ -331,9 +331,9 @@ async fn whole_life(space: &Space) -> Result<()> {
     space.patch_target("dataset-1", json!({"ancestorListing": "Deny"})).await?;
     set_capabilities(space, &[], PolicyForm::Inline).await?;
     space.secrets().delete("dataset-1", &DeleteParams::default()).await?;
-    let replaced = |target: &BackupTarget| is_ready(target) && status(target).keys.len() == 2;
+    let replaced = |target: &BackupTarget| is_ready(target) && record(target).keys.len() == 2;
     space.until("dataset-1", "ready with a new key", replaced).await?;
-    space.until("dataset-1", "left with one key", |target| status(target).keys.len() == 1).await?;
+    space.until("dataset-1", "left with one key", |target| record(target).keys.len() == 1).await?;
     space.delete_target("dataset-1").await?;
     space.until_gone("dataset-1").await
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    space::{create, has, is_ready, principal, rclone_conf, status},
+    space::{create, has, is_ready, principal, rclone_conf, record},
     testbed::{
         aws::{Aws, REGION},
         kubernetes::ControlPlane,
@@ -186,7 +186,7 @@ async fn a_stop_leaves_a_key_that_a_secret_may_hold(_: Arc<World>) -> Result<()>
     lab.operator.restart().await?;
     lab.until_all_ready(1).await?;
     let now = lab.targets()?.get("a").await?;
-    ensure!(status(&now).access_key_id.as_deref() == Some(option(&conf, "access_key_id")), "{:?}", now.status);
+    ensure!(record(&now).access_key_id.as_deref() == Some(option(&conf, "access_key_id")), "{:?}", now.status);
     Ok(())
 }
 

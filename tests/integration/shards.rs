@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     restart::{Lab, root_in_environment},
-    space::{create, has, is_ready, principal, rclone_conf, status},
+    space::{create, has, is_ready, principal, rclone_conf, record, status},
     testbed::{
         aws::{Aws, REGION},
         operator::{Operator, Options},
@@ -161,7 +161,7 @@ async fn a_store_that_gets_other_labels_gets_another_operator(_: Arc<World>) -> 
     let shards = Shards::start("shards-move").await?;
     shards.create_target().await?;
     let before = shards.until("ready", is_ready).await?;
-    let key = (status(&before).access_key_id, shards.secret().await?);
+    let key = (record(&before).access_key_id, shards.secret().await?);
 
     let (moved, calls) = (shards.b_api.mark(), shards.a.aws.mark());
     shards.patch_store(json!({"metadata": {"labels": {"shard": "b"}}})).await?;
@@ -176,7 +176,7 @@ async fn a_store_that_gets_other_labels_gets_another_operator(_: Arc<World>) -> 
     let after = shards.until("as the tenant wants it now", is_ready).await?;
     let told = shards.b_api.calls_since(moved, |call| call.path.ends_with(&format!("{TARGET}/status")));
     ensure!(!told.is_empty(), "the other operator has the store and did not work");
-    ensure!(key == (status(&after).access_key_id, shards.secret().await?), "the key is another one");
+    ensure!(key == (record(&after).access_key_id, shards.secret().await?), "the key is another one");
     ensure!(shards.stores.get("default").await?.finalizers().len() == 1, "the store is held by nobody");
 
     shards.targets.delete(TARGET, &DeleteParams::default()).await?;

@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 
 pub use crate::testbed::objects::{
-    condition, create, has, is, is_ready, labels, message, principal, rclone_conf, stalled_with, status,
+    condition, create, has, is, is_ready, labels, message, principal, rclone_conf, record, stalled_with, status,
 };
 use crate::{
     testbed::{

@@ -16,7 +16,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    space::{Kind, SOON, Space, condition, has, principal, status},
+    space::{Kind, SOON, Space, condition, has, principal, record},
     testbed::{objects::option, wait::wait_until},
 };
 
@@ -111,17 +111,17 @@ async fn a_backup_runs_and_reaches_nothing_else(space: Space) -> Result<()> {
 async fn a_lost_secret_gets_another_key(space: Space) -> Result<()> {
     space.create_target(TARGET, json!({})).await?;
     let before = space.until_ready(TARGET).await?;
-    let key = status(&before).access_key_id.context("a key")?;
+    let key = record(&before).access_key_id.context("a key")?;
     space.secrets().delete(TARGET, &DeleteParams::default()).await?;
     let after = space.until(TARGET, "ready with another key", |target| {
-        let other = status(target).access_key_id.is_some_and(|other| other != key);
+        let other = record(target).access_key_id.is_some_and(|other| other != key);
         other && has(target, READY, "True", "Provisioned")
     });
     let after = after.await?;
     let user = principal(&after);
     ensure!(space.keys(&user).await?.len() <= 2, "the one before stays for its overlap at most");
     let conf = space.rclone_conf(TARGET).await?;
-    ensure!(Some(option(&conf, "access_key_id")) == status(&after).access_key_id.as_deref());
+    ensure!(Some(option(&conf, "access_key_id")) == record(&after).access_key_id.as_deref());
     works(&space, &conf).await
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use backup_target_operator::api::{
     BackupTarget,
-    backup_target::BackupTargetStatus,
+    backup_target::{BackupTargetStatus, Record},
     condition::{self, READY, RECONCILING, STALLED},
 };
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Condition};
@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 pub fn status(target: &BackupTarget) -> BackupTargetStatus {
     target.status.clone().unwrap_or_default()
+}
+
+pub fn record(target: &BackupTarget) -> Record {
+    status(target).record
 }
 
 /// The IAM user of a target.

@@ -16,7 +16,7 @@ use crate::{
     },
     api::{
         BackupTarget, Capability,
-        backup_target::{BackupTargetStatus, PolicyForm},
+        backup_target::{PolicyForm, Record},
     },
     cluster::{NewSecret, secret_manifest},
     controller::{
@@ -61,7 +61,7 @@ impl Target {
         };
         let facts = Facts {
             target: object,
-            status: &BackupTargetStatus::default(),
+            record: &Record::default(),
             rules: &store.spec.allow,
             terms: &store.terms,
             limits: store.limits,

@@ -11,6 +11,7 @@ use super::{
     error::Error,
     perform::{Performer, Tools},
     plan::{self, Fresh, Step},
+    settle::settle,
     state::State,
 };
 use crate::{
@@ -88,11 +89,11 @@ async fn remove(context: &Context, uid: &str, left: &Left) -> Result<Progress, E
     let principal = provider.observe(&spec, &Questions::default()).await?;
     let mut state = State {
         in_hand: context.unpublished_keys.get(uid),
-        ..State::new(target.status.clone().unwrap_or_default(), principal)
+        ..State::new(target.status.clone().unwrap_or_default().record, principal)
     };
     let was_there = state.principal != Principal::Absent;
     let clock = provider.clock();
-    plan::settle(&mut state, &spec, Duration::ZERO, clock.now());
+    settle(&mut state, &spec, Duration::ZERO, clock.now());
     let fresh = Fresh { now: clock.now(), store_time: clock.heard(), nonce: String::new() };
     let plan = plan::plan(&Goal::Remove, &spec, &state, &fresh);
     let tools = Tools {

@@ -14,7 +14,7 @@ use crate::{
     api::{
         BackupTarget, Capability,
         backup_store::AllowRule,
-        backup_target::{AccessRecord, BackupTargetStatus, PreviousAccess, SecretTemplate, Verification},
+        backup_target::{AccessRecord, PreviousAccess, Record, SecretTemplate, Verification},
     },
     controller::places::Full,
     names::{self, ObjectName},
@@ -135,8 +135,8 @@ impl Provide {
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     pub target: &'a BackupTarget,
-    /// What its status remembers.
-    pub status: &'a BackupTargetStatus,
+    /// What is remembered of it.
+    pub record: &'a Record,
     /// Who may claim what.
     pub rules: &'a [AllowRule],
     /// What its store says about all access.
@@ -165,7 +165,7 @@ pub fn owner(target: &BackupTarget, cluster_id: &str) -> Owner {
         namespace: text(&metadata.namespace),
         name: text(&metadata.name),
         uid: text(&metadata.uid),
-        known_id: target.status.as_ref().and_then(|status| status.principal_id.clone()),
+        known_id: target.status.as_ref().and_then(|status| status.record.principal_id.clone()),
     }
 }
 
@@ -193,7 +193,7 @@ pub fn decide(facts: Facts<'_>) -> Result<Goal, Invalid> {
         Verdict::Partly { grant, missing } => (grant, missing),
         Verdict::Refused { why } => return Ok(facts.keep_or_withhold(&claim, why)),
     };
-    if !missing.is_empty() && facts.status.access.is_none() {
+    if !missing.is_empty() && facts.record.access.is_none() {
         // Nothing is created for a claim that no rule covers entirely; what exists is cut back instead.
         let why = format!("no rule allows {}", allow::listed(&missing));
         return Ok(Goal::Withhold { why: Refusal::NotAllowed(why) });
@@ -250,7 +250,7 @@ impl Facts<'_> {
     /// Without the right to create the bucket, once it is there: in us-east-1, to create one's own again resets its ACL.
     fn needed(&self, access: Access) -> Access {
         let access = self.supported(access);
-        if self.status.bucket_missing { access } else { access.without(Capability::CreateBucket) }
+        if self.record.bucket_missing { access } else { access.without(Capability::CreateBucket) }
     }
 
     /// Without what the store cannot give.
@@ -261,11 +261,11 @@ impl Facts<'_> {
     /// What status says that the key was given. What cannot be read, written by a former version or by hand, was given and is
     /// not allowed.
     fn before(&self) -> Result<Option<Access>, Invalid> {
-        self.status.access.as_ref().map(Access::from_record).transpose()
+        self.record.access.as_ref().map(Access::from_record).transpose()
     }
 
     fn unreadable_field(&self) -> Option<&'static str> {
-        let mut former = self.status.previous_access.iter();
+        let mut former = self.record.previous_access.iter();
         match self.before() {
             Err(_) => Some("status.access"),
             Ok(_) => former.any(|former| !is_readable(&former.access)).then_some("status.previousAccess"),
@@ -278,7 +278,7 @@ impl Facts<'_> {
         let (Verdict::Allowed(grant) | Verdict::Partly { grant, .. }) = self.verdict(&claim) else {
             return Goal::Remove;
         };
-        let published = self.status.access_key_id.is_some();
+        let published = self.record.access_key_id.is_some();
         // One rule has to allow all of it: what another one adds ends with the target.
         match before.common(&grant.access).filter(|_| grant.retain && published) {
             Some(access) => Goal::Retain { document: PolicyDocument::new(self.terms, [&self.needed(access)]) },
@@ -294,7 +294,7 @@ impl Facts<'_> {
             Ok(None) => return Err(invalid),
             Err(_) => return Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }),
         };
-        let secret_name = self.status.secret_name.as_deref().or(self.target.metadata.name.as_deref());
+        let secret_name = self.record.secret_name.as_deref().or(self.target.metadata.name.as_deref());
         let kept = Claim {
             bucket: before.bucket,
             prefix: before.prefix,
@@ -347,7 +347,7 @@ impl Facts<'_> {
         // A suspended target keeps what it was given, within what the rules still allow.
         let current = if suspended && given.is_some() { before.clone() } else { Some(grant.access.clone()) };
         let current = current.map(|access| self.needed(access));
-        let kept = self.status.access.clone().filter(|_| suspended);
+        let kept = self.record.access.clone().filter(|_| suspended);
         let remembered = kept.unwrap_or_else(|| grant.claimed.to_record());
         Provide {
             document: PolicyDocument::new(self.terms, current.iter().chain(&allowed)),
@@ -367,7 +367,7 @@ impl Facts<'_> {
                 provider: self.limits.rclone,
                 region: self.terms.region.clone(),
                 endpoint: self.terms.endpoint.clone(),
-                create_bucket: self.status.bucket_missing
+                create_bucket: self.record.bucket_missing
                     && self.supported(grant.access.clone()).capabilities.contains(&Capability::CreateBucket),
             },
             grant,
@@ -386,7 +386,7 @@ impl Facts<'_> {
     }
 
     fn has_expired(&self) -> bool {
-        self.status.previous_access.iter().any(|former| former.until <= self.now)
+        self.record.previous_access.iter().any(|former| former.until <= self.now)
     }
 
     /// The former folders that stay reachable: those of before, and the one that this change leaves.
@@ -394,7 +394,7 @@ impl Facts<'_> {
         let current = if suspended { before.unwrap_or(&grant.claimed) } else { &grant.claimed };
         let latest = self.now + grant.max_key_overlap;
         let mut previous: Vec<PreviousAccess> = self
-            .status
+            .record
             .previous_access
             .iter()
             .filter(|former| former.until > self.now && is_readable(&former.access))

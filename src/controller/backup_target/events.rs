@@ -1,12 +1,21 @@
-//! What a person should notice of what was done, in words. Pure.
+//! What a person should notice of what was done, of what is told now, and of what others did, in words. Pure.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{decide::Goal, overlap, plan::NewKey, state::State};
+use super::{
+    decide::Goal,
+    overlap,
+    plan::{NewKey, Plan},
+    state::State,
+};
 use crate::{
     api::{
         BackupTarget, Reason,
-        backup_target::{DeletionPolicy, KeyRecord},
+        backup_target::{BackupTargetStatus, DeletionPolicy, KeyRecord},
+        condition::{self, READY, STALLED},
     },
     cluster::Note,
     provider::{ForeignOwner, Principal, PrincipalName},
@@ -122,6 +131,60 @@ fn farewell(about: About<'_>) -> Note {
         "all that the operator made for this target is gone from {system} and from this namespace; no object was deleted"
     );
     normal(Reason::Deleted, message)
+}
+
+/// What status says that it did not say before. At most one event for an outcome: what was done says more than that the reason
+/// changed.
+#[must_use]
+pub fn change(before: &BackupTargetStatus, after: &BackupTargetStatus, is_deleting: bool) -> Option<Note> {
+    let (old, new) = (headline(before), headline(after)?);
+    let why = |told: Option<&Condition>| told.and_then(Reason::of);
+    // What keeps a target from going is told once more when it is to go.
+    let is_to_go = is_deleting && before.observed_generation != after.observed_generation;
+    let is_told = old.is_some() && why(old) == why(Some(new)) && !is_to_go;
+    // A store whose credentials are being checked right now is nothing to notice.
+    let reason = Reason::of(new).filter(|reason| !is_told && *reason != Reason::Pending)?;
+    let well = new.type_ == READY && new.status == "True";
+    Some(Note { warning: !well, reason, message: new.message.clone() })
+}
+
+/// What a person should know first: what stalls it, else what Ready says.
+#[must_use]
+pub fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
+    condition::find(&status.conditions, STALLED).or_else(|| condition::find(&status.conditions, READY))
+}
+
+/// What is not ours to change and is only told, if some of it was not reported before.
+#[must_use]
+pub fn left(plan: &Plan, reported: &[String]) -> Vec<Note> {
+    let all = |what: &[String]| what.join(", ");
+    let told = [
+        (
+            &plan.unknown_keys,
+            Reason::UnknownKey,
+            format!("access key {} was not made by this operator and is left alone", all(&plan.unknown_keys)),
+        ),
+        (&plan.excess, Reason::OtherPolicies, format!("the principal has rights from {}", all(&plan.excess))),
+        (
+            &plan.denials,
+            Reason::OnHold,
+            format!("somebody put {} on the principal, which only denies; it is left", all(&plan.denials)),
+        ),
+        (
+            &plan.left,
+            Reason::DriftLeft,
+            format!("somebody else changed {}; it is left because repairs are paused", all(&plan.left)),
+        ),
+    ];
+    let is_new = |what: &[String]| what.iter().any(|one| !reported.contains(one));
+    told.into_iter().filter(|(what, ..)| is_new(what)).map(|(_, reason, message)| warning(reason, message)).collect()
+}
+
+/// All that is not ours to change, by name.
+#[must_use]
+pub fn of_others(plan: &Plan) -> Vec<String> {
+    let all = [&plan.unknown_keys, &plan.excess, &plan.denials, &plan.left].into_iter().flatten();
+    all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn normal(reason: Reason, message: String) -> Note {

@@ -35,7 +35,7 @@ pub fn may_begin(step: &Step, state: &State, before: &Result<(), Error>, is_late
 /// Where status could not be told that the key is withheld, one that is off looks as if somebody in AWS had switched it off.
 /// Without a policy nothing works with it already, so it stays on until status can be told.
 fn would_look_like_a_hold(id: &str, state: &State) -> bool {
-    let untold = state.status.keys.iter().any(|record| record.id == id && !record.withheld);
+    let untold = state.record.keys.iter().any(|record| record.id == id && !record.withheld);
     untold && matches!(&state.principal, Principal::Ours(ours) if ours.rights.are_absent())
 }
 
@@ -60,10 +60,10 @@ pub fn instead(step: &Step, error: &Error, state: &State) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::backup_target::BackupTargetStatus, provider};
+    use crate::{api::backup_target::Record, provider};
 
     fn begins(step: &Step, before: &Result<(), Error>, is_late: bool) -> bool {
-        let state = State::new(BackupTargetStatus::default(), Principal::Absent);
+        let state = State::new(Record::default(), Principal::Absent);
         may_begin(step, &state, before, is_late) == Begin::Yes
     }
 

@@ -13,7 +13,7 @@ use crate::{
     api::{
         BackupTarget, Capability, Reason,
         backup_store::{AllowRule, Provider},
-        backup_target::{BackupTargetStatus, KeyRecord, PreviousAccess},
+        backup_target::{KeyRecord, PreviousAccess, Record},
         condition,
     },
     cluster::SecretOwner,
@@ -71,7 +71,7 @@ pub fn access_to(prefix: &str, capabilities: &[Capability], listing: bool) -> Ac
 }
 
 /// What status remembers of a target whose published key was given that.
-pub fn given(access: &Access) -> BackupTargetStatus {
+pub fn given(access: &Access) -> Record {
     let key = KeyRecord {
         id: "K1".into(),
         created_at: at(0),
@@ -82,11 +82,11 @@ pub fn given(access: &Access) -> BackupTargetStatus {
         off_since: None,
         withheld: false,
     };
-    BackupTargetStatus {
+    Record {
         access: Some(access.to_record()),
         access_key_id: Some(key.id.clone()),
         keys: vec![key],
-        ..BackupTargetStatus::default()
+        ..Record::default()
     }
 }
 
@@ -108,10 +108,10 @@ pub fn namespace() -> Namespace {
 }
 
 /// The decision at the beginning of time, where nobody comes before the target.
-pub fn decided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[AllowRule]) -> Result<Goal, Invalid> {
+pub fn decided(target: &BackupTarget, record: &Record, rules: &[AllowRule]) -> Result<Goal, Invalid> {
     decide(Facts {
         target,
-        status,
+        record,
         rules,
         terms: &terms(),
         limits: limits(),

@@ -11,7 +11,7 @@ use crate::{
     access::PolicyDocument,
     api::{
         BackupTarget,
-        backup_target::{BackupTargetStatus, KeyIntent, PolicyStatus},
+        backup_target::{KeyIntent, PolicyStatus, Record},
     },
     cluster::{self, Cluster, Kind, SecretState},
     controller::absence::Absence,
@@ -36,8 +36,8 @@ pub struct Observation<'a> {
     pub cluster: &'a Cluster,
     pub provider: &'a Provider,
     pub target: &'a BackupTarget,
-    /// What its status remembers.
-    pub status: &'a BackupTargetStatus,
+    /// What is remembered of it.
+    pub record: &'a Record,
     pub spec: &'a PrincipalSpec,
     /// The policy that it should have, if any.
     pub wanted: Option<&'a PolicyDocument>,
@@ -62,12 +62,12 @@ impl Observation<'_> {
         let secrets = self.secrets(first_intent.as_ref()).await?;
         let principal = match look {
             // Nothing is created before finalizer and intent are there; somebody may have taken the finalizer off since.
-            _ if !finalizer && first_intent.is_none() && !self.status.ever_worked_on() => Principal::Absent,
+            _ if !finalizer && first_intent.is_none() && !self.record.ever_worked_on() => Principal::Absent,
             Look::Remembered(principal) => *principal,
             Look::Live => self.provider.observe(self.spec, &self.questions()).await?,
         };
         Ok(State {
-            status: self.status.clone(),
+            record: self.record.clone(),
             finalizer,
             first_intent,
             principal,
@@ -76,7 +76,7 @@ impl Observation<'_> {
             in_hand: self.in_hand.clone(),
             opened: None,
             is_applied: self
-                .status
+                .record
                 .applied
                 .as_ref()
                 .is_some_and(|applied| Some(applied.generation) == self.target.metadata.generation),
@@ -87,7 +87,7 @@ impl Observation<'_> {
 
     /// The Secrets that matter. One that cannot be read holds up only what needs it.
     async fn secrets(&self, first_intent: Option<&KeyIntent>) -> Result<BTreeMap<ObjectName, SecretState>, Error> {
-        let names = secret_names(self.target, self.status, first_intent);
+        let names = secret_names(self.target, self.record, first_intent);
         let read = stream::iter(names).map(async |name| {
             let secret = match self.unread.get(&name) {
                 Some(error) => Err(error.clone()),
@@ -103,7 +103,8 @@ impl Observation<'_> {
     }
 
     fn is_current(&self) -> bool {
-        self.status.observed_generation == self.target.metadata.generation
+        let observed = self.target.status.as_ref().and_then(|status| status.observed_generation);
+        observed == self.target.metadata.generation
     }
 
     fn questions(&self) -> Questions {
@@ -113,32 +114,28 @@ impl Observation<'_> {
             self.is_current() && wanted.is_some_and(|wanted| wanted == (Some(policy.form), policy.digest.clone()))
         };
         Questions {
-            keys: keys_in_question(self.status, self.now),
-            only: self.status.policy.as_ref().filter(is_wanted).map(|policy| policy.form),
+            keys: keys_in_question(self.record, self.now),
+            only: self.record.policy.as_ref().filter(is_wanted).map(|policy| policy.form),
         }
     }
 }
 
 /// The wanted one, those that status speaks of, and the one that an interrupted creation may have written.
-fn secret_names(
-    target: &BackupTarget,
-    status: &BackupTargetStatus,
-    first_intent: Option<&KeyIntent>,
-) -> BTreeSet<ObjectName> {
+fn secret_names(target: &BackupTarget, record: &Record, first_intent: Option<&KeyIntent>) -> BTreeSet<ObjectName> {
     let wanted = target.spec.secret.name.clone().unwrap_or_else(|| target.name_any());
     std::iter::once(wanted)
-        .chain(status.secret_name.clone())
-        .chain(status.previous_secrets.iter().map(|previous| previous.name.clone()))
-        .chain(status.key_intent.as_ref().map(|intent| intent.secret.clone()))
-        .chain(first_intent.filter(|_| status.access_key_id.is_none()).map(|intent| intent.secret.clone()))
+        .chain(record.secret_name.clone())
+        .chain(record.previous_secrets.iter().map(|previous| previous.name.clone()))
+        .chain(record.key_intent.as_ref().map(|intent| intent.secret.clone()))
+        .chain(first_intent.filter(|_| record.access_key_id.is_none()).map(|intent| intent.secret.clone()))
         .filter_map(|name| ObjectName::parse(&name).ok())
         .collect()
 }
 
 /// Replaced keys whose overlap has ended: whether they are still used decides what happens to them.
-fn keys_in_question(status: &BackupTargetStatus, now: Timestamp) -> Vec<String> {
+fn keys_in_question(record: &Record, now: Timestamp) -> Vec<String> {
     let ended = |revoke: Timestamp| revoke <= now;
-    status
+    record
         .keys
         .iter()
         .filter(|key| key.inactive_since.is_none() && key.revoke_at.is_some_and(ended))

@@ -122,8 +122,9 @@ impl<'a> Performer<'a> {
     async fn write_status_after(&mut self, step: &Step, state: &State) -> Result<(), Error> {
         let mut after = state.clone();
         after.apply(step, Outcome::Done, &self.moment())?;
-        let status: &BackupTargetStatus = &after.status;
-        self.target = self.tools.cluster.write_target_status(&self.target, status).await?;
+        let told = self.target.status.clone().unwrap_or_default();
+        let status = BackupTargetStatus { record: after.record, ..told };
+        self.target = self.tools.cluster.write_target_status(&self.target, &status).await?;
         Ok(())
     }
 

@@ -6,43 +6,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use tracing::{info, warn};
 
 use super::{
-    decide::{self, Facts, Goal, Refusal},
+    conclude::conclude,
+    decide::{self, Goal},
     error::Error,
+    events,
     failure::{Begin, may_begin},
+    inputs::Inputs,
     observe::{Look, Observation},
     perform::{Performer, Tools},
     plan::{self, Fresh, Plan, Planned, Step, Waiting},
-    report::{DELETION_WAITS, Outcome, report},
+    report::{Outcome, report},
     requeue::{End, LOOK_AGAIN, Pace},
+    settle::settle,
     state::State,
 };
 use crate::{
-    access::{
-        PolicyDocument, Terms,
-        allow::{self, Namespace, Rival},
-        claim::object_name,
-    },
+    access::{PolicyDocument, claim::object_name},
     api::{
         BackupStore, BackupTarget, Reason, Tier,
-        backup_target::{BackupTargetStatus, DeletionPolicy},
-        condition,
+        backup_target::{BackupTargetStatus, Record},
     },
     cluster::{self, Note, SecretState},
     controller::{
-        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, places::Full, seen::SeenTarget,
-        time::jittered, urgency,
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget,
+        time::jittered,
     },
     names::{self, ObjectName},
-    probe::{self, Proof},
+    probe::Proof,
     provider::{
         Principal, PrincipalSpec,
         clock::Clock,
-        connections::Connection,
         rate_limiter::{Turn, Urgency},
     },
 };
@@ -53,9 +50,6 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const ROUNDS: usize = 4;
 /// How soon to come again where too many of the same namespace wait.
 const COME_AGAIN: Duration = Duration::from_secs(3);
-/// How soon to look whether somebody moved what is in the way; most of it cannot be watched. With the tenth by which it varies,
-/// it is a minute at least.
-const STILL_BLOCKED: Duration = Duration::from_secs(67);
 
 /// Reconciles the target that a watch event named. Never fails: every outcome is in the target's status.
 pub async fn reconcile(seen: Arc<SeenTarget>, context: Arc<Context>) -> Action {
@@ -79,17 +73,12 @@ async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
     };
     let reconcile = Reconcile {
         uid: target.uid().unwrap_or_default(),
-        memory: target.status.clone().unwrap_or_default(),
+        record: target.status.clone().unwrap_or_default().record,
         end: Instant::now() + DEADLINE,
         notes: Vec::new(),
         disturbed: false,
         proof: None,
-        resync: context.resync,
-        still_blocked: STILL_BLOCKED,
-        rivals: Vec::new(),
-        full: None,
-        in_line: None,
-        rules: 0,
+        pace: Pace::new(context.resync),
         unread: BTreeMap::new(),
         let_go: false,
         clock: Clock::default(),
@@ -106,25 +95,15 @@ struct Reconcile<'a> {
     uid: String,
     /// The target as the API server has it, after our own writes.
     target: BackupTarget,
-    /// What status has to remember, after the steps that were done.
-    memory: BackupTargetStatus,
+    /// What is to be remembered, after the steps that were done.
+    record: Record,
     notes: Vec<Note>,
     /// Whether something that is published, or was to be, was found missing or is taken back.
     disturbed: bool,
     /// What the key could do when it was tried last.
     proof: Option<Proof>,
-    /// How often this target is compared with IAM.
-    resync: Duration,
-    /// How soon to look whether what is in the way is gone.
-    still_blocked: Duration,
-    /// Who comes before it, where a rule serves only so many.
-    rivals: Vec<Rival>,
-    /// Whether its store has no place for its principal.
-    full: Option<Full>,
-    /// How many come before it in the line for a rule that serves only so many, or for a place in the store.
-    in_line: Option<u32>,
-    /// The rules that it is held against, in short.
-    rules: u64,
+    /// When to come back.
+    pace: Pace,
     /// The store's clock, by which everything goes once it is known.
     clock: Clock,
     /// When no further step is begun, unless it only takes away.
@@ -152,6 +131,8 @@ struct Work<'a> {
     goal: &'a Goal,
     spec: &'a PrincipalSpec,
     tools: Tools<'a>,
+    /// The rules that the target is held against, in short.
+    rules: u64,
 }
 
 impl Reconcile<'_> {
@@ -159,7 +140,7 @@ impl Reconcile<'_> {
         let mut goal = None;
         let result = Box::pin(self.pursue(&mut goal)).await;
         if !self.let_go {
-            self.context.departed.remember(&self.target, &self.memory);
+            self.context.departed.remember(&self.target, &self.record);
         }
         let mut action = self.next(&result);
         if !self.tell(goal.as_ref(), &result).await {
@@ -172,7 +153,7 @@ impl Reconcile<'_> {
         action
     }
 
-    /// observe → parse → plan → execute, until nothing is left to do.
+    /// inputs → decide → observe → settle → plan → perform, until nothing is left to do.
     async fn pursue(&mut self, told: &mut Option<Goal>) -> Result<Progress, Error> {
         let claimed = self.target.finalizers().iter().any(|finalizer| finalizer == names::TARGET_FINALIZER);
         if self.is_deleting() && !claimed && !self.is_held_by_others() {
@@ -181,54 +162,38 @@ impl Reconcile<'_> {
         }
         let Some(store) = self.store().await? else { return self.go_on_without_store().await };
         let name = store.name_any();
-        if store.metadata.deletion_timestamp.is_some() && !claimed && !self.memory.ever_worked_on() {
+        if store.metadata.deletion_timestamp.is_some() && !claimed && !self.record.ever_worked_on() {
             return Err(Error::StoreNotReady { name, why: "it is being deleted".to_owned() });
         }
         let interval = store.status.as_ref().and_then(|status| status.drift_interval).map(Duration::from);
-        self.resync = interval.unwrap_or_default().max(self.context.resync);
-        // Of many that are blocked, each waits longer: looking at them must not take what others need.
-        let principals = self.context.seen.principals_of(&store.name_any());
-        self.still_blocked = STILL_BLOCKED.max(time_for_looks(&store, principals)).min(self.resync.max(STILL_BLOCKED));
+        let principals = self.context.seen.principals_of(&name);
+        self.pace = self.pace.of_store(interval.unwrap_or_default(), time_for_looks(&store, principals));
         let connection = pinned(self.context, &store).await.map_err(|error| Error::of_store(error, name.as_str()))?;
         self.clock = connection.provider.clock().clone();
-        let terms = connection.terms(&store.spec);
-        let invalid = |_| Error::StoreNotReady { name: name.clone(), why: Reason::InvalidSpec.to_string() };
-        let terms = terms.map_err(invalid)?;
-        let namespace = self.namespace(&store).await?;
-        if allow::have_limits(&store.spec.allow) {
-            self.rivals = self.context.seen.rivals(&self.target);
-        }
-        if !self.memory.made_something() && !self.target.spec.suspend && !self.is_deleting() {
-            self.full = self.context.full_for(&self.target, &store);
-        }
-        self.rules = urgency::digest(&store.spec.allow, &namespace.labels);
-        let spec = connection.provider.principal(decide::owner(&self.target, &self.context.cluster_id));
-        self.look_for_bucket(&store, &terms, &spec, &namespace, &connection).await;
-        let goal = told.insert(decide::decide(self.facts(&store, &terms, &spec, &namespace))?).clone();
-        if matches!(goal, Goal::Withhold { .. }) && !self.rivals.is_empty() {
-            let waiting = self.rivals.iter().filter(|rival| matches!(rival, Rival::Wants(_))).count();
-            self.in_line = u32::try_from(waiting).ok();
-        }
-        if let Goal::Withhold { why: Refusal::NoPlace(full) } = &goal {
-            self.in_line = Some(full.before);
-        }
+        let inputs = Inputs::read(self.context, &self.target, &self.record, &store, &connection).await?;
+        let asked = inputs.bucket_is_missing(&self.target, &self.record, self.clock.now()).await;
+        self.record.bucket_looked_for(asked);
+        let goal = decide::decide(inputs.facts(&self.target, &self.record, self.clock.now()))?;
+        let goal = told.insert(goal).clone();
+        self.pace.in_line = inputs.in_line(&goal);
         let urgency = self.urgency(&goal);
         // What takes away has its share of the rate, and waits for it as long as it takes.
         let end = (urgency != Urgency::Revocation).then(|| self.end.into());
-        let provider = connection.provider.for_turn(Turn { urgency, namespace: namespace.name.as_str().into(), end });
+        let namespace = inputs.namespace.name.as_str().into();
+        let provider = connection.provider.for_turn(Turn { urgency, namespace, end });
         let tools = Tools {
             cluster: &self.context.cluster,
             provider: &provider,
             unpublished_keys: &self.context.unpublished_keys,
             reach: connection.reach(&store.spec),
         };
-        Box::pin(self.work(&Work { goal: &goal, spec: &spec, tools })).await
+        Box::pin(self.work(&Work { goal: &goal, spec: &inputs.spec, tools, rules: inputs.rules() })).await
     }
 
     /// Whether something else than the operator keeps a target that is being deleted, although something was made for it:
     /// somebody took the operator's finalizer off, and what was made must not stay.
     fn is_held_by_others(&self) -> bool {
-        !self.target.finalizers().is_empty() && self.memory.ever_worked_on()
+        !self.target.finalizers().is_empty() && self.record.ever_worked_on()
     }
 
     async fn store(&self) -> Result<Option<BackupStore>, Error> {
@@ -255,7 +220,7 @@ impl Reconcile<'_> {
     /// A store stays for as long as a target has something in it. One that has a finalizer of ours, no memory and no store got
     /// the finalizer from somebody else.
     async fn let_go_without_store(&mut self) -> Result<Progress, Error> {
-        if !self.is_deleting() || self.memory.ever_worked_on() {
+        if !self.is_deleting() || self.record.ever_worked_on() {
             return Err(Error::StoreNotFound(self.target.spec.store_ref.resolved().into_owned()));
         }
         self.context.cluster.release(&self.target).await?;
@@ -312,7 +277,7 @@ impl Reconcile<'_> {
             cluster: &self.context.cluster,
             provider: work.tools.provider,
             target: &self.target,
-            status: &self.memory,
+            record: &self.record,
             spec: work.spec,
             wanted: wanted(work.goal),
             unread: &self.unread,
@@ -328,7 +293,7 @@ impl Reconcile<'_> {
             Goal::Provide(provide) => provide.grant.key_overlap,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Duration::ZERO,
         };
-        plan::settle(&mut state, work.spec, overlap, self.clock.now());
+        settle(&mut state, work.spec, overlap, self.clock.now());
         let fresh = Fresh {
             now: self.clock.now(),
             store_time: self.clock.heard(),
@@ -341,19 +306,19 @@ impl Reconcile<'_> {
     fn end(&mut self, work: &Work<'_>, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
         match plan.unread {
             Some(unread) if !matches!(work.goal, Goal::Withhold { .. }) => {
-                self.memory = state.status;
+                self.record = state.record;
                 Err(unread.error.into())
             }
             _ => {
-                self.settle(work, &plan, state, read_at);
+                self.settled(work, &plan, state, read_at);
                 Ok(Progress::Settled(Box::new(plan)))
             }
         }
     }
 
-    fn settle(&mut self, work: &Work<'_>, plan: &Plan, state: State, read_at: Instant) {
-        self.memory = state.status;
-        self.context.held_against(&self.uid, self.rules);
+    fn settled(&mut self, work: &Work<'_>, plan: &Plan, state: State, read_at: Instant) {
+        self.record = state.record;
+        self.context.held_against(&self.uid, work.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
         let remembered = settled.then(|| Remembered::new(state.principal, read_at, work.spec, wanted(work.goal)));
@@ -399,7 +364,7 @@ impl Reconcile<'_> {
             _ => None,
         });
         self.unread.extend(unread);
-        self.memory = state.status.clone();
+        self.record = state.record.clone();
         let Performer { target, mut notes, proof, .. } = performer;
         self.target = target;
         if let Some(proof) = &proof {
@@ -419,27 +384,11 @@ impl Reconcile<'_> {
         self.notes.push(Note { warning: true, reason: Reason::DriftRepaired, message });
     }
 
-    fn facts<'a>(
-        &'a self,
-        store: &'a BackupStore,
-        terms: &'a Terms,
-        spec: &'a PrincipalSpec,
-        namespace: &'a Namespace,
-    ) -> Facts<'a> {
-        let rules = &store.spec.allow;
-        let annotation = store.annotations().get(names::REACTIVATE_KEYS_ANNOTATION);
-        let reactivate_at = annotation.and_then(|time| time.parse().ok());
-        let (target, status, rivals) = (&self.target, &self.memory, self.rivals.as_slice());
-        let (full, now) = (self.full, self.clock.now());
-        let (limits, bound) = (spec.limits, spec.bound.as_deref());
-        Facts { target, status, rules, terms, limits, bound, namespace, rivals, full, reactivate_at, now }
-    }
-
     /// What must no longer work goes before what is new, and that before looks whether all is well.
     fn urgency(&self, goal: &Goal) -> Urgency {
         match goal {
             // Nothing was ever given, as far as status knows: it is only looked whether that is so.
-            Goal::Withhold { .. } if !self.memory.made_something() => Urgency::Change,
+            Goal::Withhold { .. } if !self.record.made_something() => Urgency::Change,
             Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => Urgency::Revocation,
             Goal::Provide(provide) if provide.cut => Urgency::Revocation,
             Goal::Provide(_) if self.is_applied() => Urgency::Drift,
@@ -448,7 +397,7 @@ impl Reconcile<'_> {
     }
 
     fn is_applied(&self) -> bool {
-        let applied = self.memory.applied.as_ref().map(|applied| applied.generation);
+        let applied = self.record.applied.as_ref().map(|applied| applied.generation);
         applied.is_some() && applied == self.target.metadata.generation
     }
 
@@ -456,39 +405,9 @@ impl Reconcile<'_> {
         self.target.metadata.deletion_timestamp.is_some()
     }
 
-    async fn namespace(&self, store: &BackupStore) -> Result<Namespace, Error> {
-        let name = self.target.namespace().unwrap_or_default();
-        // Where nothing is to stay, no rule is asked.
-        let ends = self.is_deleting() && self.target.spec.deletion_policy == DeletionPolicy::Delete;
-        let metadata = if !ends && allow::need_namespace(&store.spec.allow) {
-            self.context.cluster.namespace_metadata(&name).await?
-        } else {
-            ObjectMeta::default()
-        };
-        let (labels, uid) = (metadata.labels.unwrap_or_default(), metadata.uid.unwrap_or_default());
-        Ok(Namespace { name, labels, uid, cluster: self.context.cluster_id.clone() })
-    }
-
-    /// Whether rclone has to create the bucket. Only a clear answer changes what is known.
-    async fn look_for_bucket(
-        &mut self,
-        store: &BackupStore,
-        terms: &Terms,
-        spec: &PrincipalSpec,
-        namespace: &Namespace,
-        connection: &Connection,
-    ) {
-        let Some(bucket) = decide::bucket_to_create(self.facts(store, terms, spec, namespace)) else { return };
-        if let Some(missing) =
-            probe::bucket_is_missing(connection.reach(&store.spec), spec.limits.verification, &bucket).await
-        {
-            self.memory.bucket_missing = missing;
-        }
-    }
-
     fn remembered(&self, work: &Work<'_>) -> Option<(Principal, Instant)> {
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
-        let lasts = self.resync.mul_f64(0.85);
+        let lasts = self.pace.resync.mul_f64(0.85);
         let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
         let known = self.context.recall(&self.uid).principal.filter(|known| fresh(known))?;
         let at = known.at;
@@ -513,16 +432,16 @@ impl Reconcile<'_> {
                 Err(error) => Err(error),
             },
         };
-        let stored = self.target.status.clone().unwrap_or_default();
-        let status = report(&self.target, self.memory.clone(), &outcome, self.clock.now());
-        let why = headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
+        let record = conclude(self.record.clone(), &self.target, &outcome);
+        let status = report(&self.target, record, &outcome, self.clock.now());
+        let why = events::headline(&status).map(|told| told.reason.as_str()).unwrap_or_default();
         let well = matches!(result, Ok(Progress::Settled(plan)) if plan.blocked.is_none());
         self.context.telemetry.metrics.reconciled(&BackupTarget::kind(&()), well, why);
-        if status == stored {
+        let before = self.target.status.clone().unwrap_or_default();
+        if status == before {
             return true;
         }
-        self.note_change(&stored, &status);
-        self.note_what_is_left(result, &stored);
+        self.note(&before, &status, result);
         let written = self.context.cluster.report_target_status(&self.target, &status).await;
         if let Err(error) = &written {
             warn!(name = self.name, %error, "status could not be written");
@@ -530,56 +449,26 @@ impl Reconcile<'_> {
         written.is_ok()
     }
 
-    /// At most one event for an outcome: what was done says more than that the reason changed.
-    fn note_change(&mut self, before: &BackupTargetStatus, after: &BackupTargetStatus) {
-        let (old, new) = (headline(before), headline(after));
-        let says = |condition: &Condition| (condition.reason.clone(), condition.message.starts_with(DELETION_WAITS));
-        let Some(new) = new.filter(|new| old.is_none_or(|old| says(old) != says(new))) else { return };
-        let well = new.type_ == condition::READY && new.status == "True";
-        // A store whose credentials are being checked right now is nothing to notice.
-        let reason = Reason::of(new).filter(|reason| self.notes.is_empty() && *reason != Reason::Pending);
-        self.notes.extend(reason.map(|reason| Note { warning: !well, reason, message: new.message.clone() }));
+    /// What was done says more than that the reason changed; what others did is told beside both.
+    fn note(&mut self, before: &BackupTargetStatus, after: &BackupTargetStatus, result: &Result<Progress, Error>) {
+        if self.notes.is_empty() {
+            self.notes.extend(events::change(before, after, self.is_deleting()));
+        }
+        if let Ok(Progress::Settled(plan)) = result
+            && plan.blocked.is_none()
+        {
+            self.notes.extend(events::left(plan, &before.record.reported));
+        }
     }
 
     /// Every event is in the log, too: events are gone after an hour.
     fn log(&self, note: &Note) {
-        let (name, principal, key) = (&self.name, &self.memory.principal, &self.memory.access_key_id);
+        let (name, principal, key) = (&self.name, &self.record.principal, &self.record.access_key_id);
         if note.warning {
             warn!(name, principal, key, reason = %note.reason, "{}", note.message);
         } else {
             info!(name, principal, key, reason = %note.reason, "{}", note.message);
         }
-    }
-
-    /// What is not ours to change is told once, when it is first seen: the status that names it is written only then.
-    fn note_what_is_left(&mut self, result: &Result<Progress, Error>, before: &BackupTargetStatus) {
-        let Ok(Progress::Settled(plan)) = result else { return };
-        if plan.blocked.is_some() {
-            return;
-        }
-        let told = |what: &str| before.conditions.iter().any(|condition| condition.message.contains(what));
-        let mut note = |reason: Reason, what: &[String], message: String| {
-            if !what.is_empty() && !what.iter().all(|one| told(one)) {
-                self.notes.push(Note { warning: true, reason, message });
-            }
-        };
-        let (keys, excess, left) = (plan.unknown_keys.join(", "), plan.excess.join(", "), plan.left.join(", "));
-        note(
-            Reason::UnknownKey,
-            &plan.unknown_keys,
-            format!("access key {keys} was not made by this operator and is left alone"),
-        );
-        note(Reason::ExcessAccess, &plan.excess, format!("the principal has rights from {excess}"));
-        note(
-            Reason::OnHold,
-            &plan.denials,
-            format!("somebody put {} on the principal, which only denies; it is left", plan.denials.join(", ")),
-        );
-        note(
-            Reason::DriftLeft,
-            &plan.left,
-            format!("somebody else changed {left}; it is left because repairs are paused"),
-        );
     }
 
     fn next(&self, result: &Result<Progress, Error>) -> Action {
@@ -593,13 +482,7 @@ impl Reconcile<'_> {
                 End::Failed { error, for_a_while, backoff: self.context.failed(&self.uid) }
             }
         };
-        let pace = Pace {
-            resync: self.resync,
-            still_blocked: self.still_blocked,
-            in_line: self.in_line,
-            now: self.clock.now(),
-            jitter: jittered,
-        };
+        let pace = Pace { now: self.clock.now(), ..self.pace };
         pace.next(&end).map_or_else(Action::await_change, Action::requeue)
     }
 }
@@ -610,12 +493,6 @@ fn wanted(goal: &Goal) -> Option<&PolicyDocument> {
         Goal::Provide(provide) => Some(&provide.document),
         Goal::Withhold { .. } | Goal::Remove | Goal::Retain { .. } => None,
     }
-}
-
-/// What a person should know first: what stalls it, else what Ready says.
-fn headline(status: &BackupTargetStatus) -> Option<&Condition> {
-    let stalled = condition::find(&status.conditions, condition::STALLED);
-    stalled.or_else(|| condition::find(&status.conditions, condition::READY))
 }
 
 fn is_let_go(plan: &Plan) -> bool {

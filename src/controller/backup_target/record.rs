@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::rclone::AccessKey,
-    api::backup_target::{KeyIntent, KeyRecord, PolicyStatus, PreviousSecret, ProofRecord},
+    api::backup_target::{KeyIntent, KeyRecord, PolicyStatus, PreviousSecret, ProofRecord, Record},
     cluster::{self, OwnedSecret, SecretState},
     names::ObjectName,
     probe::{Limits, Proof},
@@ -125,7 +125,7 @@ impl State {
         let is_open = self.open_intent().is_some_and(|intent| intent.nonce == opened.nonce);
         if is_open && self.orphans().is_empty() {
             // No key was made, so none counts against the limit.
-            self.status.last_reissue = opened.last_reissue;
+            self.record.last_reissue = opened.last_reissue;
             self.intent_settled();
         }
     }
@@ -145,7 +145,7 @@ impl State {
         let (SecretKey::Unpublished(why), Some(created)) = (&write.key, new_key) else { return Ok(None) };
         self.key_published(&created.key, created.created_at, moment.overlap, moment.now);
         self.in_hand = None;
-        let replaced = self.status.keys.iter().find(|record| record.superseded_at == Some(moment.now));
+        let replaced = self.record.keys.iter().find(|record| record.superseded_at == Some(moment.now));
         Ok((*why != NewKey::First).then(|| Happened::KeyReissued {
             why: *why,
             secret: write.name.to_string(),
@@ -157,7 +157,7 @@ impl State {
     fn note_opened(&mut self, intent: &KeyIntent) {
         // One that takes the place of another that is open stands for what that may still bring, too.
         let is_first = self.open_intent().is_none();
-        let last_reissue = self.status.last_reissue;
+        let last_reissue = self.record.last_reissue;
         self.opened = is_first.then(|| OpenedIntent { nonce: intent.nonce.clone(), last_reissue });
     }
 
@@ -167,7 +167,7 @@ impl State {
         self.note_opened(&intent);
         self.finalizer = true;
         if self.first_intent_counts() {
-            self.status.key_intent = Some(intent.clone());
+            self.record.key_intent = Some(intent.clone());
         }
         self.first_intent = Some(intent);
     }
@@ -175,32 +175,32 @@ impl State {
     /// The principal was created.
     fn principal_created(&mut self, spec: &PrincipalSpec, outcome: Outcome) {
         let Outcome::PrincipalCreated(created) = outcome else { return };
-        self.status.principal = Some(spec.name.name.clone());
-        self.status.principal_id = created.unique_id();
+        self.record.principal = Some(spec.name.name.clone());
+        self.record.principal_id = created.unique_id();
         // Keys go with the principal that they were made for.
-        self.status.keys.clear();
+        self.record.keys.clear();
         self.principal = Principal::Ours(created);
     }
 
     /// The principal was deleted, and is not waited for any more.
     fn principal_removed(&mut self) {
-        self.status.key_created_at = None;
+        self.record.key_created_at = None;
         self.principal = Principal::Absent;
     }
 
     /// The policy is that one; what it was made for is remembered.
     fn policy_put(&mut self, put: &PutPolicy) {
-        self.status.policy = Some(PolicyStatus { digest: put.document.digest(), form: put.form });
+        self.record.policy = Some(PolicyStatus { digest: put.document.digest(), form: put.form });
         self.principal(|ours| ours.rights = Rights::just(&put.document, put.form));
         if let Some((access, previous)) = put.record.clone() {
-            self.status.access = Some(access);
-            self.status.previous_access = previous;
+            self.record.access = Some(access);
+            self.record.previous_access = previous;
         }
     }
 
     /// The policy is gone.
     fn policy_deleted(&mut self) {
-        self.status.policy = None;
+        self.record.policy = None;
         self.principal(|ours| ours.rights = Rights::default());
     }
 
@@ -208,9 +208,9 @@ impl State {
     fn intent_opened(&mut self, intent: KeyIntent, why: NewKey) {
         self.note_opened(&intent);
         if why != NewKey::First {
-            self.status.last_reissue = Some(intent.started_at);
+            self.record.last_reissue = Some(intent.started_at);
         }
-        self.status.key_intent = Some(intent);
+        self.record.key_intent = Some(intent);
     }
 
     /// A key was created; nobody but this process has its secret half yet.
@@ -227,9 +227,9 @@ impl State {
         let failure = verification::failure(proof, publishes, verification::age(since, moment.now));
         let failure = failure.map(|failure| failure.with_skew(moment.skew));
         if !failure.as_ref().is_some_and(Failure::is_silence) {
-            self.status.proof = Some(ProofRecord {
+            self.record.proof = Some(ProofRecord {
                 key: key.to_owned(),
-                policy: self.status.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default(),
+                policy: self.record.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default(),
                 at: moment.now,
                 since,
                 works: if publishes { failure.is_none() } else { proof.publishable() },
@@ -242,11 +242,11 @@ impl State {
 
     /// A key is in the Secret; the one before it is valid for as long as the overlap.
     pub(super) fn key_published(&mut self, key: &AccessKey, created_at: Timestamp, overlap: Duration, now: Timestamp) {
-        if let Some(before) = self.status.keys.iter_mut().find(|old| old.superseded_at.is_none()) {
+        if let Some(before) = self.record.keys.iter_mut().find(|old| old.superseded_at.is_none()) {
             before.superseded_at = Some(now);
             before.revoke_at = Some(now + overlap);
         }
-        self.status.keys.push(KeyRecord {
+        self.record.keys.push(KeyRecord {
             id: key.id.clone(),
             created_at,
             fingerprint: key.fingerprint(),
@@ -256,16 +256,16 @@ impl State {
             off_since: None,
             withheld: false,
         });
-        self.status.access_key_id = Some(key.id.clone());
-        self.status.key_created_at = Some(created_at);
+        self.record.access_key_id = Some(key.id.clone());
+        self.record.key_created_at = Some(created_at);
         self.intent_settled();
     }
 
     /// The outcome of the open intent is known.
     fn intent_settled(&mut self) {
         if let Some(nonce) = self.open_intent().map(|intent| intent.nonce.clone()) {
-            self.status.settled_intent = Some(nonce);
-            self.status.key_intent = None;
+            self.record.settled_intent = Some(nonce);
+            self.record.key_intent = None;
         }
     }
 
@@ -302,12 +302,12 @@ impl State {
 
     /// A key was deleted.
     fn key_ended(&mut self, id: &str, why: KeyEnd) -> Option<Happened> {
-        let record = self.status.keys.iter().find(|record| record.id == id).cloned();
+        let record = self.record.keys.iter().find(|record| record.id == id).cloned();
         self.key_deleted(id);
         match why {
             KeyEnd::Orphan => {
                 // Nobody ever had it, so it does not count against the limit.
-                self.status.last_reissue = None;
+                self.record.last_reissue = None;
                 Some(Happened::OrphanDeleted { id: id.to_owned() })
             }
             KeyEnd::MadeByKey => Some(Happened::MadeByKeyDeleted { id: id.to_owned() }),
@@ -325,23 +325,23 @@ impl State {
         }
         self.in_hand.take_if(|created| created.key.id == id);
         self.principal(|ours| ours.keys.retain(|key| key.id != id));
-        self.status.keys.retain(|key| key.id != id);
+        self.record.keys.retain(|key| key.id != id);
     }
 
     /// The Secret of that name was written; a Secret with a former name stays for the overlap.
     fn secret_written(&mut self, name: &ObjectName, secret: OwnedSecret, moment: &Moment<'_>) {
         self.secrets.insert(name.clone(), SecretState::Ours(Box::new(secret)));
-        self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
-        let before = self.status.secret_name.replace(name.to_string());
+        self.record.previous_secrets.retain(|previous| previous.name != name.as_str());
+        let before = self.record.secret_name.replace(name.to_string());
         if let Some(before) = before.filter(|before| before != name.as_str() && self.secret(before).ours().is_some()) {
-            self.status.previous_secrets.push(PreviousSecret { name: before, until: moment.now + moment.overlap });
+            self.record.previous_secrets.push(PreviousSecret { name: before, until: moment.now + moment.overlap });
         }
     }
 
     /// A Secret is gone, or no longer ours.
     fn secret_deleted(&mut self, name: &ObjectName) {
         self.secrets.insert(name.clone(), SecretState::Absent);
-        self.status.previous_secrets.retain(|previous| previous.name != name.as_str());
+        self.record.previous_secrets.retain(|previous| previous.name != name.as_str());
     }
 
     /// A Secret cannot be read, or not be deleted.
@@ -358,9 +358,16 @@ impl State {
 
     /// Changes the record of a key.
     pub fn key_record(&mut self, id: &str, change: impl FnOnce(&mut KeyRecord)) {
-        if let Some(record) = self.status.keys.iter_mut().find(|record| record.id == id) {
+        if let Some(record) = self.record.keys.iter_mut().find(|record| record.id == id) {
             change(record);
         }
+    }
+}
+
+impl Record {
+    /// The bucket was looked for; without a clear answer, nothing is learnt.
+    pub fn bucket_looked_for(&mut self, missing: Option<bool>) {
+        self.bucket_missing = missing.unwrap_or(self.bucket_missing);
     }
 }
 

@@ -18,19 +18,17 @@ use crate::{
     },
     api::{
         BackupTarget, Capability, Reason, Tier,
-        backup_target::{Applied, BackupTargetStatus, ProofRecord, Verification},
-        condition::{self, Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth},
+        backup_target::{BackupTargetStatus, ProofRecord, Record, Verification},
+        condition::{Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth},
     },
     controller::retry::Retry,
     names::PAUSED_REPAIR_ANNOTATION,
     probe::Proof,
 };
 
-/// How the message begins that tells of groups and policies beside the operator's own.
-const BESIDES: &str = "besides what its policy allows";
 const CREATE_BUCKET: Tier = Tier::Optional(Capability::CreateBucket);
 /// How the message of a deletion begins that cannot go on now.
-pub const DELETION_WAITS: &str = "deletion waits: ";
+const DELETION_WAITS: &str = "deletion waits: ";
 
 /// How a reconcile ended.
 pub struct Outcome<'a> {
@@ -44,43 +42,42 @@ pub struct Outcome<'a> {
     pub result: Result<&'a Plan, &'a Error>,
 }
 
-/// The status to write; `memory` is what the steps left in it.
-#[must_use]
-pub fn report(
-    target: &BackupTarget,
-    memory: BackupTargetStatus,
-    outcome: &Outcome<'_>,
+/// What is told of a target, as it comes together.
+struct Told<'a> {
+    target: &'a BackupTarget,
+    /// What is remembered by now.
+    record: &'a Record,
+    conditions: Conditions<'a>,
+    tiers: Option<String>,
     now: Timestamp,
-) -> BackupTargetStatus {
-    let generation = target.metadata.generation;
-    let before = memory.conditions.clone();
-    let mut conditions = Conditions::new(&before, generation, now);
-    let mut status = memory;
-    match outcome {
-        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan), .. } => {
-            provided(&mut conditions, &mut status, target, goal, plan, outcome.proof, now);
-        }
-        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
-            withheld(&mut conditions, &mut status, target, why, plan.unread.as_ref());
-        }
-        Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut conditions, target, plan),
-        Outcome { result: Err(error), .. } => failed(&mut conditions, &mut status, target, outcome, error, now),
-        Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut conditions),
-    }
-    status.conditions = conditions.finish();
-    status.observed_generation = generation;
-    status
 }
 
-fn provided(
-    conditions: &mut Conditions<'_>,
-    status: &mut BackupTargetStatus,
-    target: &BackupTarget,
-    goal: &Provide,
-    plan: &Plan,
-    proof: Option<&Proof>,
-    now: Timestamp,
-) {
+/// The status to write; `record` is what is remembered by now, and `target` what was told before.
+#[must_use]
+pub fn report(target: &BackupTarget, record: Record, outcome: &Outcome<'_>, now: Timestamp) -> BackupTargetStatus {
+    let generation = target.metadata.generation;
+    let before = target.status.as_ref();
+    let conditions =
+        Conditions::new(before.map(|told| told.conditions.as_slice()).unwrap_or_default(), generation, now);
+    let tiers = before.and_then(|told| told.tiers.clone());
+    let mut told = Told { target, record: &record, conditions, tiers, now };
+    match outcome {
+        Outcome { goal: Some(Goal::Provide(goal)), result: Ok(plan), .. } => {
+            provided(&mut told, goal, plan, outcome.proof);
+        }
+        Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
+            withheld(&mut told, why, plan.unread.as_ref());
+        }
+        Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut told, plan),
+        Outcome { result: Err(error), .. } => failed(&mut told, outcome, error),
+        Outcome { goal: None, result: Ok(_), .. } => keep_tiers(&mut told.conditions),
+    }
+    let (conditions, tiers) = (told.conditions.finish(), told.tiers);
+    BackupTargetStatus { observed_generation: generation, conditions, tiers, record }
+}
+
+fn provided(told: &mut Told<'_>, goal: &Provide, plan: &Plan, proof: Option<&Proof>) {
+    let conditions = &mut told.conditions;
     match (&plan.blocked, &plan.waiting) {
         // What the rules say comes before what suspension holds back.
         (Some(blocked), _) if *blocked != Blocked::Suspended || goal.missing.is_empty() => {
@@ -96,14 +93,49 @@ fn provided(
             );
             stalled(conditions, Reason::DriftLeft, &message);
         }
-        _ if goal.missing.is_empty() => ready(conditions, status, goal, plan),
+        _ if goal.missing.is_empty() => ready(told, goal, plan),
         _ => partly_allowed(conditions, goal),
     }
+    let access = match access_told(goal, plan) {
+        Known::Access(access) if told.record.policy.is_some() => access,
+        Known::Nothing if plan.blocked.is_none() => {
+            return nothing_allowed(told, "no rule of the store allows the claim");
+        }
+        Known::Access(_) | Known::Nothing | Known::NotSeen => return keep_tiers(&mut told.conditions),
+    };
+    told.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
+    match proof {
+        _ if is_keyless(told.record) => without_key(&mut told.conditions),
+        Some(proof) => proven(told, access, proof),
+        None if is_proven(told.record, goal) && confirm_tiers(&mut told.conditions) => {}
+        None => granted(&mut told.conditions, access),
+    }
+    let conditions = &mut told.conditions;
+    not_granted(conditions, access, goal);
+    if !plan.excess.is_empty() {
+        let message =
+            format!("besides what its policy allows, the principal has rights from {}", plan.excess.join(", "));
+        conditions.set(LEAST_PRIVILEGE, Truth::False, Reason::OtherPolicies, message);
+    }
+    if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
+        ready_if_it_works(conditions, access, goal);
+    }
+}
+
+/// What is known of the access that the key has.
+pub(super) enum Known<'a> {
+    /// Nothing of this spec was done: the key has what it had before, as far as that can be seen.
+    NotSeen,
+    Nothing,
+    Access(&'a Access),
+}
+
+/// The access that the key has by now.
+pub(super) fn access_told<'a>(goal: &'a Provide, plan: &Plan) -> Known<'a> {
     let access = match &plan.blocked {
         None | Some(Blocked::Suspended | Blocked::UnknownKeys { .. } | Blocked::Compromised { .. }) => &goal.current,
-        // Nothing of this spec was done: the key has what it had before, as far as that can be seen.
         Some(Blocked::ForeignPrincipal { .. } | Blocked::OnHold { .. } | Blocked::SwitchedOff { .. }) => {
-            return keep_tiers(conditions);
+            return Known::NotSeen;
         }
         Some(
             Blocked::ForeignSecret { .. }
@@ -112,75 +144,34 @@ fn provided(
             | Blocked::Invalid(_),
         ) => &goal.before,
     };
-    let Some(access) = access else {
-        if plan.blocked.is_none() {
-            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
-        } else {
-            keep_tiers(conditions);
-        }
-        return;
-    };
-    if status.policy.is_none() {
-        return keep_tiers(conditions);
-    }
-    status.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
-    let outdated = is_outdated(&status.conditions, access, goal, plan);
-    match proof {
-        _ if is_keyless(status) => without_key(conditions, status),
-        Some(proof) => proven(conditions, status, access, proof, now),
-        None if !outdated && is_proven(status, goal) && confirm_tiers(conditions) => {}
-        None => {
-            // What the proof said is not in the conditions any more, so it is due again.
-            status.proof = status.proof.take().filter(|_| !outdated);
-            granted(conditions, access);
-        }
-    }
-    not_granted(conditions, access, goal);
-    if !plan.excess.is_empty() {
-        let message = format!("{BESIDES}, the principal has rights from {}", plan.excess.join(", "));
-        conditions.set(LEAST_PRIVILEGE, Truth::False, Reason::ExcessAccess, message);
-    }
-    if plan.blocked.is_none() && plan.waiting.is_none() && plan.left.is_empty() && !goal.suspended && !plan.on_hold {
-        let generation = target.metadata.generation.unwrap_or_default();
-        let (rclone, bound) = (goal.rclone.digest(), goal.bound.clone());
-        status.applied = Some(Applied { generation, rclone, bound });
-    }
-    if plan.blocked.is_none() && plan.waiting.is_none() && !plan.lost && goal.missing.is_empty() {
-        ready_if_it_works(conditions, access, goal);
-    }
+    access.as_ref().map_or(Known::Nothing, Known::Access)
 }
 
 /// Whether a condition says of a tier what held it back or added to it, and does not any more: it would stand for as long as
 /// what was proven does.
-fn is_outdated(before: &[Condition], access: &Access, goal: &Provide, plan: &Plan) -> bool {
+pub(super) fn is_outdated(before: &[Condition], access: &Access, goal: &Provide, plan: &Plan) -> bool {
     let is_lacking = |type_: &str| lacking(access, goal).any(|tier| tier.name() == type_);
     let of_the_key = |told: &&Condition| tier_types().any(|type_| type_ == told.type_);
     before.iter().filter(of_the_key).any(|told| match Reason::of(told) {
         Some(Reason::NotAllowed | Reason::NotNeeded | Reason::ChangeSuspended | Reason::Pending) => {
             !is_lacking(&told.type_)
         }
-        Some(Reason::ExcessAccess) => plan.excess.is_empty() && told.message.starts_with(BESIDES),
+        Some(Reason::OtherPolicies) => plan.excess.is_empty(),
         _ => false,
     })
 }
 
 /// Whether the last proof was of the key and the policy that are in place.
-fn is_proven(status: &BackupTargetStatus, goal: &Provide) -> bool {
-    let policy = status.policy.as_ref().map(|policy| &policy.digest);
+fn is_proven(record: &Record, goal: &Provide) -> bool {
+    let policy = record.policy.as_ref().map(|policy| &policy.digest);
     let of_these =
-        |proof: &ProofRecord| Some(&proof.key) == status.access_key_id.as_ref() && Some(&proof.policy) == policy;
-    goal.verification != Verification::None && status.proof.as_ref().is_some_and(of_these)
+        |proof: &ProofRecord| Some(&proof.key) == record.access_key_id.as_ref() && Some(&proof.policy) == policy;
+    goal.verification != Verification::None && record.proof.as_ref().is_some_and(of_these)
 }
 
-fn proven(
-    conditions: &mut Conditions<'_>,
-    status: &BackupTargetStatus,
-    access: &Access,
-    proof: &Proof,
-    now: Timestamp,
-) {
-    let age = status.proof.as_ref().map_or(Duration::ZERO, |proof| verification::age(proof.since, now));
-    verification::tell(conditions, access, proof, age);
+fn proven(told: &mut Told<'_>, access: &Access, proof: &Proof) {
+    let age = told.record.proof.as_ref().map_or(Duration::ZERO, |proof| verification::age(proof.since, told.now));
+    verification::tell(&mut told.conditions, access, proof, age);
 }
 
 /// What was granted and does not work, or not yet, makes a target unready, although its Secret is there.
@@ -198,8 +189,8 @@ fn ready_if_it_works(conditions: &mut Conditions<'_>, access: &Access, goal: &Pr
     }
 }
 
-fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Provide, plan: &Plan) {
-    let secret = status.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
+fn ready(told: &mut Told<'_>, goal: &Provide, plan: &Plan) {
+    let secret = told.record.secret_name.as_deref().unwrap_or(goal.secret_name.as_str());
     let (why, held) = if plan.on_hold {
         (Reason::OnHold, "; its principal has the tag backup-target.dev/hold, so changes and repairs wait")
     } else if goal.suspended {
@@ -214,7 +205,7 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
             keys.join(", ")
         ),
     };
-    let former = status.previous_access.iter().fold(String::new(), |text, former| {
+    let former = told.record.previous_access.iter().fold(String::new(), |text, former| {
         let (access, until) = (&former.access, former.until);
         text + &format!("; {} of bucket {} stays reachable until {until}", access.prefix, access.bucket)
     });
@@ -236,7 +227,7 @@ fn ready(conditions: &mut Conditions<'_>, status: &BackupTargetStatus, goal: &Pr
         access.prefix,
         access.bucket
     );
-    conditions.set(READY, Truth::True, why, message);
+    told.conditions.set(READY, Truth::True, why, message);
 }
 
 fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
@@ -297,19 +288,13 @@ fn lacking(access: &Access, goal: &Provide) -> impl Iterator<Item = Tier> {
     goal.grant.claimed.tiers().filter(|tier| !access.tiers().any(|granted| granted == *tier))
 }
 
-fn withheld(
-    conditions: &mut Conditions<'_>,
-    status: &mut BackupTargetStatus,
-    target: &BackupTarget,
-    why: &Refusal,
-    unread: Option<&Unread>,
-) {
+fn withheld(told: &mut Told<'_>, why: &Refusal, unread: Option<&Unread>) {
     let left =
         unread.map(|Unread { name, error }| format!("; Secret {name} is left as it is: {error}")).unwrap_or_default();
-    let has_key = status.access_key_id.is_some();
+    let has_key = told.record.access_key_id.is_some();
+    let store = told.target.spec.store_ref.resolved();
     match why {
         Refusal::NotAllowed(why) => {
-            let store = target.spec.store_ref.resolved();
             let kept = if has_key {
                 "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
             } else {
@@ -318,22 +303,21 @@ fn withheld(
             let message = format!(
                 "BackupStore {store} does not allow this claim: {why}{kept}{left}; ask the store's administrator for a rule in spec.allow"
             );
-            stalled(conditions, Reason::NotAllowed, &message);
-            nothing_allowed(conditions, status, target, "no rule of the store allows the claim");
+            stalled(&mut told.conditions, Reason::NotAllowed, &message);
+            nothing_allowed(told, "no rule of the store allows the claim");
         }
         Refusal::Invalid(invalid) => {
             let kept = if has_key { "; the access key is inactive" } else { "" };
-            stalled(conditions, Reason::InvalidSpec, &format!("{invalid}{kept}{left}"));
-            nothing_allowed(conditions, status, target, "the spec breaks a rule, see Ready");
+            stalled(&mut told.conditions, Reason::InvalidSpec, &format!("{invalid}{kept}{left}"));
+            nothing_allowed(told, "the spec breaks a rule, see Ready");
         }
         Refusal::NoPlace(_) => {
-            let store = target.spec.store_ref.resolved();
             let message = format!(
                 "BackupStore {store} {why}; this one gets credentials when one of them goes: delete a target that is not needed, \
                  or have the store's administrator raise the limit"
             );
-            stalled(conditions, Reason::LimitExceeded, &message);
-            nothing_allowed(conditions, status, target, "the store has no place for it, see Ready");
+            stalled(&mut told.conditions, Reason::LimitExceeded, &message);
+            nothing_allowed(told, "the store has no place for it, see Ready");
         }
         Refusal::Unreadable(_) => {
             let kept = if has_key { "; the access key is inactive" } else { "" };
@@ -341,24 +325,18 @@ fn withheld(
                 "{why}, so nobody knows what the key was given: nothing of it works{kept}{left}; set spec.suspend to false to have \
                  it given anew within the store's rules"
             );
-            stalled(conditions, Reason::ChangeSuspended, &message);
-            nothing_allowed(conditions, status, target, "what was given cannot be read, see Ready");
+            stalled(&mut told.conditions, Reason::ChangeSuspended, &message);
+            nothing_allowed(told, "what was given cannot be read, see Ready");
         }
     }
-    // When it is allowed again, everything is to be tried again.
-    status.proof = None;
 }
 
-fn nothing_allowed(
-    conditions: &mut Conditions<'_>,
-    status: &mut BackupTargetStatus,
-    target: &BackupTarget,
-    why: &'static str,
-) {
+fn nothing_allowed(told: &mut Told<'_>, why: &'static str) {
+    let conditions = &mut told.conditions;
     for tier in Tier::ALL {
         let asked = match tier {
             Tier::BaseAccess => true,
-            Tier::Optional(capability) => target.spec.capabilities.contains(&capability),
+            Tier::Optional(capability) => told.target.spec.capabilities.contains(&capability),
         };
         let (reason, message) = if asked {
             (Reason::NotAllowed, why)
@@ -368,11 +346,12 @@ fn nothing_allowed(
         conditions.set(tier.name(), Truth::False, reason, message);
     }
     conditions.set(LEAST_PRIVILEGE, Truth::Unknown, Reason::NotAllowed, "no key works, so there is nothing to try");
-    status.tiers = None;
+    told.tiers = None;
 }
 
-fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan) {
-    let waits = if target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
+fn removing(told: &mut Told<'_>, plan: &Plan) {
+    let conditions = &mut told.conditions;
+    let waits = if told.target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
     if let Some(blocked) = &plan.blocked {
         let error = Error::Blocked(blocked.clone());
         not_ready(conditions, &error, &format!("{waits}{error}"));
@@ -384,19 +363,14 @@ fn removing(conditions: &mut Conditions<'_>, target: &BackupTarget, plan: &Plan)
     keep_tiers(conditions);
 }
 
-fn failed(
-    conditions: &mut Conditions<'_>,
-    status: &mut BackupTargetStatus,
-    target: &BackupTarget,
-    outcome: &Outcome<'_>,
-    error: &Error,
-    now: Timestamp,
-) {
+fn failed(told: &mut Told<'_>, outcome: &Outcome<'_>, error: &Error) {
+    let (conditions, target) = (&mut told.conditions, told.target);
+    let before = target.status.as_ref();
     let stands = error.leaves_ready()
         && !outcome.disturbed
-        && status.observed_generation == target.metadata.generation
+        && before.and_then(|told| told.observed_generation) == target.metadata.generation
         && target.metadata.deletion_timestamp.is_none()
-        && condition::find(&status.conditions, READY).is_some_and(|ready| ready.status == "True");
+        && conditions.before(READY).is_some_and(|ready| ready.status == "True");
     if stands {
         conditions.keep(READY);
         let message = format!("what is published stands; it cannot be checked: {error}");
@@ -406,27 +380,31 @@ fn failed(
     } else {
         not_ready(conditions, error, &error.to_string());
     }
-    let silence = matches!(error, Error::NotProven(failure) if failure.is_silence());
-    match (outcome.goal, outcome.proof) {
+    match (outcome.goal, proof_to_tell(outcome)) {
         // Whatever failed after the proof: it is remembered and not soon repeated, so this is the time to tell it.
-        (Some(Goal::Provide(goal)), Some(proof)) if !silence => {
+        (Some(Goal::Provide(goal)), Some(proof)) => {
             if let Some(access) = &goal.current {
-                proven(conditions, status, access, proof, now);
+                proven(told, access, proof);
             }
         }
-        _ if outcome.disturbed && is_keyless(status) => without_key(conditions, status),
-        _ => keep_tiers(conditions),
+        _ if outcome.disturbed && is_keyless(told.record) => without_key(&mut told.conditions),
+        _ => keep_tiers(&mut told.conditions),
     }
 }
 
+/// The proof, unless the store did not answer: that says nothing.
+pub(super) fn proof_to_tell<'a>(outcome: &Outcome<'a>) -> Option<&'a Proof> {
+    let silence = matches!(outcome.result, Err(Error::NotProven(failure)) if failure.is_silence());
+    outcome.proof.filter(|_| !silence)
+}
+
 /// Whether there was an access key, and is none now.
-fn is_keyless(status: &BackupTargetStatus) -> bool {
-    status.access_key_id.is_some() && status.keys.iter().all(|key| key.superseded_at.is_some())
+pub(super) fn is_keyless(record: &Record) -> bool {
+    record.access_key_id.is_some() && record.keys.iter().all(|key| key.superseded_at.is_some())
 }
 
 /// What was found of a key that is gone says nothing any more.
-fn without_key(conditions: &mut Conditions<'_>, status: &mut BackupTargetStatus) {
-    status.proof = None;
+fn without_key(conditions: &mut Conditions<'_>) {
     for type_ in tier_types() {
         conditions.set(type_, Truth::Unknown, Reason::Pending, "there is no access key");
     }

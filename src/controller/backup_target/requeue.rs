@@ -8,7 +8,7 @@ use super::{
     error::Error,
     plan::{ASK_AGAIN, Plan, Waiting},
 };
-use crate::controller::retry::Retry;
+use crate::controller::{retry::Retry, time::jittered};
 
 /// How soon to look again for something that may still appear.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
@@ -32,7 +32,12 @@ pub enum End<'a> {
     },
 }
 
+/// How soon to look whether somebody moved what is in the way; most of it cannot be watched. With the tenth by which it varies,
+/// it is a minute at least.
+const STILL_BLOCKED: Duration = Duration::from_secs(67);
+
 /// How often a target is looked at.
+#[derive(Clone, Copy)]
 pub struct Pace {
     /// How often it is compared with what the store has.
     pub resync: Duration,
@@ -46,6 +51,21 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// As of a target whose store is not known.
+    #[must_use]
+    pub fn new(resync: Duration) -> Self {
+        Self { resync, still_blocked: STILL_BLOCKED, in_line: None, now: Timestamp::UNIX_EPOCH, jitter: jittered }
+    }
+
+    /// No more often than its store can bear. Of many that are blocked, each waits longer: looking at them must not take what
+    /// others need.
+    #[must_use]
+    pub fn of_store(self, drift_interval: Duration, time_for_looks: Duration) -> Self {
+        let resync = drift_interval.max(self.resync);
+        let still_blocked = STILL_BLOCKED.max(time_for_looks).min(resync.max(STILL_BLOCKED));
+        Self { resync, still_blocked, ..self }
+    }
+
     /// How long to wait; `None` when only a change can matter.
     #[must_use]
     pub fn next(&self, end: &End<'_>) -> Option<Duration> {
@@ -103,7 +123,6 @@ mod tests {
     };
 
     const RESYNC: Duration = Duration::from_mins(10);
-    const STILL_BLOCKED: Duration = Duration::from_secs(67);
     const BACKOFF: Duration = Duration::from_secs(40);
 
     fn seconds(seconds: u64) -> Duration {

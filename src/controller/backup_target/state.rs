@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     access::rclone::AccessKey,
-    api::backup_target::{BackupTargetStatus, KeyIntent, KeyRecord, ProofRecord},
+    api::backup_target::{KeyIntent, KeyRecord, ProofRecord, Record},
     cluster::{self, SecretState},
     controller::{absence::Absence, time::at_least},
     names::ObjectName,
@@ -24,7 +24,7 @@ const CERTAINLY_OLDER: Duration = Duration::from_mins(5);
 #[derive(Clone, Debug)]
 pub struct State {
     /// What this operator did so far; the authority on which keys are ours.
-    pub status: BackupTargetStatus,
+    pub record: Record,
     /// Whether the target has our finalizer.
     pub finalizer: bool,
     /// The intent of the first key, from the target's annotation. Tenants can write it, so it counts only until status speaks.
@@ -57,9 +57,9 @@ pub struct OpenedIntent {
 impl State {
     /// Nothing else is known than that.
     #[must_use]
-    pub fn new(status: BackupTargetStatus, principal: Principal) -> Self {
+    pub fn new(record: Record, principal: Principal) -> Self {
         Self {
-            status,
+            record,
             finalizer: false,
             first_intent: None,
             principal,
@@ -76,33 +76,33 @@ impl State {
     /// The intent to create a key whose outcome is not known.
     #[must_use]
     pub fn open_intent(&self) -> Option<&KeyIntent> {
-        self.status.key_intent.as_ref().or(self.first_intent.as_ref().filter(|_| self.first_intent_counts()))
+        self.record.key_intent.as_ref().or(self.first_intent.as_ref().filter(|_| self.first_intent_counts()))
     }
 
     /// Whether the annotation with the first intent still says something that status cannot know.
     #[must_use]
     pub fn first_intent_counts(&self) -> bool {
-        self.status.settled_intent.is_none() && self.status.access_key_id.is_none()
+        self.record.settled_intent.is_none() && self.record.access_key_id.is_none()
     }
 
     /// When the key was tried first with the policy that it has.
     #[must_use]
     pub fn tried_since(&self, key: &str) -> Option<Timestamp> {
-        let policy = self.status.policy.as_ref().map(|policy| &policy.digest);
+        let policy = self.record.policy.as_ref().map(|policy| &policy.digest);
         let of_these = |proof: &&ProofRecord| proof.key == key && Some(&proof.policy) == policy;
-        self.status.proof.as_ref().filter(of_these).map(|proof| proof.since)
+        self.record.proof.as_ref().filter(of_these).map(|proof| proof.since)
     }
 
     /// Whether this operator ever made anything for the target, as far as it can remember.
     #[must_use]
     pub fn has_anything(&self) -> bool {
-        self.status.made_something() || matches!(self.principal, Principal::Ours(_))
+        self.record.made_something() || matches!(self.principal, Principal::Ours(_))
     }
 
     /// Whether status knows the key.
     #[must_use]
     pub fn is_recorded(&self, id: &str) -> bool {
-        self.status.keys.iter().any(|record| record.id == id)
+        self.record.keys.iter().any(|record| record.id == id)
     }
 
     /// Keys that only this operator can have left behind: the one in hand, or what came after an open intent. Status does not
@@ -168,8 +168,8 @@ impl State {
     }
 
     fn young_user(&self, now: Timestamp) -> Option<&str> {
-        let created_at = self.status.key_created_at?;
-        self.status.principal.as_deref().filter(|_| !at_least(MAY_STILL_APPEAR, created_at, now))
+        let created_at = self.record.key_created_at?;
+        self.record.principal.as_deref().filter(|_| !at_least(MAY_STILL_APPEAR, created_at, now))
     }
 
     /// Whether a key of an interrupted creation may still appear.
@@ -196,7 +196,7 @@ impl State {
     /// The key that is published now.
     #[must_use]
     pub fn current_key(&self) -> Option<&KeyRecord> {
-        self.status.keys.iter().find(|key| key.superseded_at.is_none())
+        self.record.keys.iter().find(|key| key.superseded_at.is_none())
     }
 
     /// The current key with its secret half, if a Secret of ours still holds it.

@@ -1,4 +1,4 @@
-//! claim × rules × what status remembers → goal.
+//! claim × rules × what is remembered → goal.
 
 mod retained;
 mod unreadable;
@@ -7,8 +7,11 @@ use proptest::{prelude::*, sample::subsequence};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::backup_target::fixtures::{
-    access, access_to, at, claim, decided, deleted, former, given, limits, namespace, rule, target, terms,
+use crate::{
+    api::backup_target::BackupTargetStatus,
+    controller::backup_target::fixtures::{
+        access, access_to, at, claim, decided, deleted, former, given, limits, namespace, rule, target, terms,
+    },
 };
 
 const ACLS: Capability = Capability::ObjectAcls;
@@ -27,15 +30,15 @@ fn kind(goal: &Result<Goal, Invalid>) -> &'static str {
     }
 }
 
-fn provided(target: &BackupTarget, status: &BackupTargetStatus, rules: &[AllowRule]) -> Provide {
-    match decided(target, status, rules) {
+fn provided(target: &BackupTarget, record: &Record, rules: &[AllowRule]) -> Provide {
+    match decided(target, record, rules) {
         Ok(Goal::Provide(provide)) => *provide,
         other => panic!("not provided: {other:?}"),
     }
 }
 
-fn nothing() -> BackupTargetStatus {
-    BackupTargetStatus::default()
+fn nothing() -> Record {
+    Record::default()
 }
 
 #[test]
@@ -60,18 +63,16 @@ fn a_live_claim_is_provided_or_withheld() {
         ("the old folder stays, whatever is written", &unreadable, has.clone(), vec![&base], "provide"),
         ("no rule for what it had", &unreadable, has, vec![], "not allowed"),
     ];
-    for (what, target, status, rules, expected) in table {
+    for (what, target, record, rules, expected) in table {
         let rules: Vec<AllowRule> = rules.into_iter().cloned().collect();
-        assert_eq!(kind(&decided(target, &status, &rules)), expected, "{what}");
+        assert_eq!(kind(&decided(target, &record, &rules)), expected, "{what}");
     }
 }
 
 #[test]
 fn what_was_given_is_cut_where_rules_or_time_end_it() {
-    let had = |access: &Access, previous: &[PreviousAccess]| BackupTargetStatus {
-        previous_access: previous.to_vec(),
-        ..given(access)
-    };
+    let had =
+        |access: &Access, previous: &[PreviousAccess]| Record { previous_access: previous.to_vec(), ..given(access) };
     let (base, acls, listing) = (access(&[], false), access(&[ACLS], false), access(&[], true));
     let generous = rule(&json!({"capabilities": ["ObjectAcls"], "ancestorListing": "Allow", "prefixes": ["x/", "y/"]}));
     let narrow = rule(&json!({}));
@@ -85,9 +86,9 @@ fn what_was_given_is_cut_where_rules_or_time_end_it() {
         ("a former folder is not allowed any more", had(&base, &[former("y/", at(60))]), &narrow, true),
         ("the time of a former folder is over", had(&base, &[former("y/", at(0))]), &generous, true),
     ];
-    for (what, status, rule, cut) in table {
+    for (what, record, rule, cut) in table {
         let spec = json!({"ancestorListing": "Deny"});
-        assert_eq!(provided(&claim(&spec), &status, std::slice::from_ref(rule)).cut, cut, "{what}");
+        assert_eq!(provided(&claim(&spec), &record, std::slice::from_ref(rule)).cut, cut, "{what}");
     }
     let narrowed = provided(&claim(&json!({})), &had(&acls, &[]), &[narrow]);
     assert_eq!(narrowed.before, Some(base), "of what was given, what the rules still allow");
@@ -96,10 +97,7 @@ fn what_was_given_is_cut_where_rules_or_time_end_it() {
 #[test]
 fn a_folder_that_is_left_stays_reachable_for_the_overlap() {
     let rules = [rule(&json!({"prefixes": ["x/", "y/", "z/"], "maxKeyOverlap": "1h"}))];
-    let had = |previous: &[PreviousAccess]| BackupTargetStatus {
-        previous_access: previous.to_vec(),
-        ..given(&access(&[], false))
-    };
+    let had = |previous: &[PreviousAccess]| Record { previous_access: previous.to_vec(), ..given(&access(&[], false)) };
     let to = |prefix: &str, overlap: &str| claim(&json!({"prefix": prefix, "keyOverlap": overlap}));
     let table = [
         ("it stays where it is", to("x/", "30m"), had(&[]), vec![]),
@@ -120,8 +118,8 @@ fn a_folder_that_is_left_stays_reachable_for_the_overlap() {
         ),
         ("it is over", to("x/", "30m"), had(&[former("z/", at(0))]), vec![]),
     ];
-    for (what, target, status, expected) in table {
-        let goal = provided(&target, &status, &rules);
+    for (what, target, record, expected) in table {
+        let goal = provided(&target, &record, &rules);
         assert_eq!(goal.record.1, expected, "{what}");
         let accesses = goal.current.iter().chain(&goal.former);
         assert_eq!(goal.document, PolicyDocument::new(&terms(), accesses), "{what}: the policy has all of it");
@@ -163,8 +161,8 @@ fn a_suspended_target_keeps_what_it_was_given_within_the_rules() {
         ("… and its own is not allowed any more", moved(&json!({"prefix": "y/"})), given(&base), &other, None, base),
         ("… and nothing was given", moved(&json!({"prefix": "y/"})), nothing(), &other, Some(to_y.clone()), to_y),
     ];
-    for (what, target, status, rule, current, remembered) in table {
-        let goal = provided(&target, &status, std::slice::from_ref(rule));
+    for (what, target, record, rule, current, remembered) in table {
+        let goal = provided(&target, &record, std::slice::from_ref(rule));
         assert!(goal.suspended && goal.missing.is_empty(), "{what}");
         assert_eq!((&goal.current, &goal.record.0), (&current, &remembered.to_record()), "{what}");
         assert!(goal.former.is_empty(), "{what}: nothing is left");
@@ -192,8 +190,8 @@ fn the_right_to_create_a_bucket_is_given_while_it_is_missing() {
     let asks = json!({"capabilities": ["CreateBucket"], "deletionPolicy": "Retain"});
     let creates = access(&[CREATE], false);
     for missing in [true, false] {
-        let status = BackupTargetStatus { bucket_missing: missing, ..given(&creates) };
-        let goal = provided(&claim(&asks), &status, &rules);
+        let record = Record { bucket_missing: missing, ..given(&creates) };
+        let goal = provided(&claim(&asks), &record, &rules);
         let needed = access(if missing { &[CREATE] } else { &[] }, false);
         assert_eq!((goal.current.as_ref(), goal.rclone.create_bucket), (Some(&needed), missing));
         assert_eq!(
@@ -202,7 +200,7 @@ fn the_right_to_create_a_bucket_is_given_while_it_is_missing() {
             "it is granted all the same"
         );
         assert_eq!(goal.still_needed(), Some(needed.clone()));
-        let Ok(Goal::Retain { document }) = decided(&deleted(claim(&asks)), &status, &rules) else {
+        let Ok(Goal::Retain { document }) = decided(&deleted(claim(&asks)), &record, &rules) else {
             panic!("retained")
         };
         assert_eq!(document, PolicyDocument::new(&terms(), [&needed]));
@@ -222,25 +220,20 @@ fn a_bucket_is_looked_for_only_where_it_may_be_created() {
         ("no bucket", &claim(&json!({"bucket": "NOT A BUCKET"})), Some(&creates), None),
     ];
     for (what, target, rule, expected) in table {
-        let status = nothing();
+        let record = nothing();
         let (terms, namespace) = (terms(), namespace());
         let facts = Facts {
             rules: rule.map(std::slice::from_ref).unwrap_or_default(),
-            ..facts(target, &status, &terms, &namespace)
+            ..facts(target, &record, &terms, &namespace)
         };
         assert_eq!(bucket_to_create(facts), expected, "{what}");
     }
 }
 
-fn facts<'a>(
-    target: &'a BackupTarget,
-    status: &'a BackupTargetStatus,
-    terms: &'a Terms,
-    namespace: &'a Namespace,
-) -> Facts<'a> {
+fn facts<'a>(target: &'a BackupTarget, record: &'a Record, terms: &'a Terms, namespace: &'a Namespace) -> Facts<'a> {
     Facts {
         target,
-        status,
+        record,
         rules: &[],
         terms,
         limits: limits(),
@@ -267,18 +260,18 @@ fn who_comes_before_it_takes_the_room_but_from_who_has_credentials() {
         ("somebody asked before", nothing(), vec![wants.clone()], "not allowed"),
         ("it has credentials", served, vec![has, wants], "provide"),
     ];
-    for (what, status, rivals, expected) in table {
-        let facts = Facts { rules: &rules, rivals: &rivals, ..facts(&target, &status, &terms, &namespace) };
+    for (what, record, rivals, expected) in table {
+        let facts = Facts { rules: &rules, rivals: &rivals, ..facts(&target, &record, &terms, &namespace) };
         assert_eq!(kind(&decide(facts)), expected, "{what}");
     }
 }
 
 #[test]
 fn a_full_store_gives_nothing_that_its_rules_would() {
-    let (status, terms, namespace, target) = (nothing(), terms(), namespace(), claim(&json!({})));
+    let (record, terms, namespace, target) = (nothing(), terms(), namespace(), claim(&json!({})));
     let full = Some(Full { most: 7, before: 0 });
     for (rules, expected) in [(vec![rule(&json!({}))], "no place"), (Vec::new(), "not allowed")] {
-        let facts = Facts { rules: &rules, full, ..facts(&target, &status, &terms, &namespace) };
+        let facts = Facts { rules: &rules, full, ..facts(&target, &record, &terms, &namespace) };
         assert_eq!(kind(&decide(facts)), expected);
     }
 }
@@ -300,8 +293,8 @@ fn what_people_say_about_a_target_is_read() {
     for (value, asked) in [("1970-01-01T00:01:00Z", Some(at(60))), ("soon", None)] {
         assert_eq!(said(&json!({names::VERIFY_AT_ANNOTATION: value})).verify_at, asked, "{value}");
     }
-    let (status, terms, namespace, target) = (nothing(), terms(), namespace(), claim(&json!({})));
-    let facts = Facts { rules: &rules, reactivate_at: Some(at(7)), ..facts(&target, &status, &terms, &namespace) };
+    let (record, terms, namespace, target) = (nothing(), terms(), namespace(), claim(&json!({})));
+    let facts = Facts { rules: &rules, reactivate_at: Some(at(7)), ..facts(&target, &record, &terms, &namespace) };
     let Ok(Goal::Provide(goal)) = decide(facts) else { panic!("provided") };
     assert_eq!(goal.reactivate_at, Some(at(7)));
 }
@@ -310,7 +303,8 @@ fn what_people_say_about_a_target_is_read() {
 fn a_principal_follows_from_the_target_alone() {
     let mut target = claim(&json!({"bucket": "NOT A BUCKET"}));
     target.metadata.uid = Some("6f1c7b0e-8f0a-4f57-9d0b-0a3f4c6a2b11".to_owned());
-    target.status = Some(BackupTargetStatus { principal_id: Some("AIDA".to_owned()), ..nothing() });
+    let record = Record { principal_id: Some("AIDA".to_owned()), ..nothing() };
+    target.status = Some(BackupTargetStatus { record, ..BackupTargetStatus::default() });
     let owner = owner(&target, "prod");
     assert_eq!((owner.cluster.as_str(), Some(owner.uid)), ("prod", target.metadata.uid));
     assert_eq!((Some(owner.namespace), Some(owner.name)), (target.metadata.namespace, target.metadata.name));
@@ -325,12 +319,12 @@ fn nothing_works_under_an_alias_of_a_store() {
             json!({"bucket": "b-1", "prefix": "x/", "storeRef": {"name": "default#x"}, "deletionPolicy": "Retain"});
         if deleted { self::deleted(target(&spec)) } else { target(&spec) }
     };
-    for status in [BackupTargetStatus::default(), given(&access(&[], false))] {
-        let Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }) = decided(&alias(false), &status, &rules) else {
+    for record in [Record::default(), given(&access(&[], false))] {
+        let Ok(Goal::Withhold { why: Refusal::Invalid(invalid) }) = decided(&alias(false), &record, &rules) else {
             panic!("it is withheld")
         };
         assert!(invalid.field == "spec.storeRef.name" && invalid.problem.ends_with("default"), "{invalid}");
-        assert!(matches!(decided(&alias(true), &status, &rules), Ok(Goal::Remove)), "and can be deleted");
+        assert!(matches!(decided(&alias(true), &record, &rules), Ok(Goal::Remove)), "and can be deleted");
     }
 }
 

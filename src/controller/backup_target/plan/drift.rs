@@ -47,7 +47,7 @@ pub(super) fn tell_unreadable(plan: &mut Plan, goal: &Provide) {
 
 /// Whether nothing was asked for that was not given already: then what differs was changed by somebody else.
 pub(super) fn is_in_place(goal: &Provide, state: &State) -> bool {
-    let status = &state.status;
+    let status = &state.record;
     state.is_applied
         && status.policy.as_ref().is_some_and(|policy| policy.digest == goal.document.digest())
         && status.secret_name.as_deref() == Some(goal.secret_name.as_str())

@@ -306,7 +306,7 @@ impl Fresh {
         let before = state.open_intent().map(|intent| intent.existing.clone()).unwrap_or_default();
         let listed = state.keys().iter().map(|key| key.id.clone()).filter(|id| !orphans.contains(id));
         // So was what is gone: to take it for the new key, once an old list shows it again, would end the intent.
-        let gone = state.forgotten.iter().chain(&state.status.access_key_id).cloned();
+        let gone = state.forgotten.iter().chain(&state.record.access_key_id).cloned();
         let existing = before.into_iter().chain(listed).chain(gone).collect::<BTreeSet<_>>().into_iter().collect();
         // It may still bring what the one before was for, which came after that one.
         let earlier = state.open_intent().map(|intent| intent.store_time);
@@ -333,37 +333,12 @@ pub fn plan(goal: &Goal, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> 
     Plan { unread, ..plan }
 }
 
-/// Takes in what the observation says about what status remembers: a published key that status missed, keys that are
-/// gone, overlaps that ended. Changes memory only.
-pub fn settle(state: &mut State, spec: &PrincipalSpec, overlap: Duration, now: Timestamp) {
-    if matches!(state.principal, Principal::Ours(_)) {
-        state.status.principal = Some(spec.name.name.clone());
-    }
-    if let Principal::Ours(ours) = &state.principal {
-        state.status.principal_id = ours.unique_id();
-    }
-    keys::adopt_published(state, overlap, now);
-    keys::forget_vanished(state, now);
-    keys::notice_switched_off(state, now);
-    let gone: Vec<String> = state
-        .status
-        .previous_secrets
-        .iter()
-        .filter(|previous| {
-            let found = state.secrets.get(previous.name.as_str());
-            matches!(found, Some(SecretState::Absent | SecretState::Foreign { .. }))
-        })
-        .map(|previous| previous.name.clone())
-        .collect();
-    state.status.previous_secrets.retain(|previous| !gone.contains(&previous.name));
-}
-
 /// What bounds the principal goes before every policy: with the least rights for the operator, a store takes none without it. It
 /// is a limit, so nothing holds it back; nor does it hold back what takes away, should the store refuse it. It is told as put
 /// right, unless the store's administrator has only now asked for it.
 fn bound(plan: &mut Plan, spec: &PrincipalSpec, state: &State) {
     let Principal::Ours(ours) = &state.principal else { return };
-    let given = state.status.applied.as_ref().and_then(|applied| applied.bound.as_ref());
+    let given = state.record.applied.as_ref().and_then(|applied| applied.bound.as_ref());
     for missing in ours.deviating(DeviationKind::Bound) {
         let restores = (plan.in_place && given == spec.bound.as_ref()).then(|| missing.what.clone());
         plan.push(Step::Amend(missing.clone()), Cause::Limit(restores));
@@ -381,7 +356,7 @@ impl Plan {
     /// The finalizer goes back on a target for which something was made: somebody took it off, such as by `kubectl replace`.
     fn hold(&mut self, state: &State, fresh: &Fresh) {
         if !state.finalizer && state.has_anything() {
-            self.step(Step::Claim(fresh.intent(state, state.status.secret_name.as_deref().unwrap_or_default())));
+            self.step(Step::Claim(fresh.intent(state, state.record.secret_name.as_deref().unwrap_or_default())));
         }
     }
 

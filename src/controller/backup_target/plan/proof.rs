@@ -28,10 +28,10 @@ pub(super) fn of_new_key(goal: &Provide) -> Option<Step> {
 pub(super) fn of_new_policy(goal: &Provide, state: &State, step: Option<&Step>) -> Option<Step> {
     let policy = match step {
         Some(Step::PutPolicy(put)) => Some(put.document.digest()),
-        _ => state.status.policy.as_ref().map(|policy| policy.digest.clone()),
+        _ => state.record.policy.as_ref().map(|policy| policy.digest.clone()),
     };
-    let key = state.status.access_key_id.as_ref();
-    let known = state.status.proof.as_ref();
+    let key = state.record.access_key_id.as_ref();
+    let known = state.record.proof.as_ref();
     let known = known.filter(|proof| Some(&proof.key) == key && Some(&proof.policy) == policy.as_ref());
     if known.is_some_and(|proof| proof.works) {
         return None;
@@ -49,8 +49,8 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
     let changed = changes_access(goal, state);
     let policy = goal.document.digest();
     // Of a bucket that was not there nothing is known once it is.
-    let appeared = |proof: &&ProofRecord| proof.bucket_missing && !state.status.bucket_missing;
-    let known = state.status.proof.as_ref().filter(|proof| proof.key == current.id && proof.policy == policy);
+    let appeared = |proof: &&ProofRecord| proof.bucket_missing && !state.record.bucket_missing;
+    let known = state.record.proof.as_ref().filter(|proof| proof.key == current.id && proof.policy == policy);
     let known = known.filter(|proof| !appeared(proof));
     let left = !plan.left.is_empty();
     // A time that is still to come was told by a clock that was wrong.
@@ -70,7 +70,7 @@ pub(super) fn of_published(plan: &mut Plan, goal: &Provide, state: &State, fresh
 
 /// Whether the key is to be given other access than before.
 fn changes_access(goal: &Provide, state: &State) -> bool {
-    state.status.access.as_ref() != Some(&goal.record.0)
+    state.record.access.as_ref() != Some(&goal.record.0)
 }
 
 fn depth(goal: &Provide, changed: bool) -> Option<Depth> {
@@ -94,6 +94,6 @@ fn next(proof: &ProofRecord, goal: &Provide, state: &State, left: bool) -> Times
 
 /// The same for a target at all times, so that a restart changes no schedule.
 fn spread(state: &State) -> Duration {
-    let name = state.status.principal.as_deref().unwrap_or_default();
+    let name = state.record.principal.as_deref().unwrap_or_default();
     Duration::from_secs(name.bytes().fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 3_600))
 }

@@ -64,7 +64,7 @@ fn in_the_way(goal: &Provide, spec: &PrincipalSpec, state: &State) -> Option<Blo
     }
     if let Principal::Ours(ours) = &state.principal
         && ours.held
-        && (state.status.access.is_none() || would_change(goal, spec, state))
+        && (state.record.access.is_none() || would_change(goal, spec, state))
     {
         return Some(Blocked::OnHold { principal: spec.name.clone() });
     }
@@ -117,19 +117,19 @@ fn cut_back(goal: &Provide, spec: &PrincipalSpec, state: &State, plan: &mut Plan
 /// Limits by the rules hold for suspended targets too, and what a limit took comes back; everything else waits.
 fn suspended(goal: &Provide, spec: &PrincipalSpec, state: &State, fresh: &Fresh, plan: &mut Plan) {
     if plan.blocked.is_none() {
-        let waits = state.status.access.is_none() || would_change(goal, spec, state);
+        let waits = state.record.access.is_none() || would_change(goal, spec, state);
         plan.blocked = switched_off(goal, spec, state, fresh).or(waits.then_some(Blocked::Suspended));
     }
     let Principal::Ours(user) = &state.principal else { return };
     // Only a document that this operator has not written yet is due: an edit by somebody else is a repair, and waits.
-    let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
-    let due = state.status.access.is_some() && written != Some(goal.document.digest().as_str());
-    if state.status.access.is_some() && !due {
+    let written = state.record.policy.as_ref().map(|policy| policy.digest.as_str());
+    let due = state.record.access.is_some() && written != Some(goal.document.digest().as_str());
+    if state.record.access.is_some() && !due {
         plan.policy(remember(goal, spec, state));
     } else if due && !goal.document.is_empty() && !plan.has(|step| matches!(step, Step::CutBack(_))) {
         plan.policy(PutPolicy::new(spec, &goal.document, Some(goal.record.clone())).map(Step::PutPolicy));
     }
-    for record in state.status.keys.iter().filter(|record| record.withheld) {
+    for record in state.record.keys.iter().filter(|record| record.withheld) {
         if user.keys.iter().any(|key| key.id == record.id) {
             plan.step(Step::ActivateKey(record.id.clone()));
         }
@@ -145,7 +145,7 @@ fn would_change(goal: &Provide, spec: &PrincipalSpec, state: &State) -> bool {
         active && write_secret(goal, state, key).is_ok_and(|write| write.is_none())
     });
     let policy = user.rights.are(&goal.document, spec.limits);
-    state.status.access.as_ref() != Some(&claimed) || !in_place || !policy
+    state.record.access.as_ref() != Some(&claimed) || !in_place || !policy
 }
 
 fn provide(
@@ -203,10 +203,10 @@ fn publish(plan: &mut Plan, proof: Option<Step>, write: WriteSecret) {
 
 /// Why a key is needed where none is published.
 fn new_key(state: &State) -> NewKey {
-    let is_lost = state.status.access_key_id.is_some();
+    let is_lost = state.record.access_key_id.is_some();
     match &state.principal {
         _ if !is_lost => NewKey::First,
-        Principal::Absent if state.status.principal.is_some() => NewKey::LostWithPrincipal,
+        Principal::Absent if state.record.principal.is_some() => NewKey::LostWithPrincipal,
         _ => NewKey::Lost,
     }
 }
@@ -217,7 +217,7 @@ fn write_secret(goal: &Provide, state: &State, key: AccessKey) -> Result<Option<
     let in_place = state.secret(goal.secret_name.as_str()).ours().is_some_and(|secret| {
         secret.well_formed
             && secret.rclone_conf.as_ref().is_some_and(|file| file.expose_secret() == wanted.expose_secret())
-    }) && state.status.secret_name.as_deref() == Some(goal.secret_name.as_str());
+    }) && state.record.secret_name.as_deref() == Some(goal.secret_name.as_str());
     Ok((!in_place).then(|| WriteSecret { name: goal.secret_name.clone(), key: SecretKey::Published(key) }))
 }
 
@@ -260,10 +260,10 @@ fn wider(goal: &Provide, spec: &PrincipalSpec, ours: &Observed) -> Option<Policy
 /// Status remembers what the policy covers, also when a crash kept it from being written down.
 fn remember(goal: &Provide, spec: &PrincipalSpec, state: &State) -> Option<Step> {
     let (access, previous) = goal.record.clone();
-    let written = state.status.policy.as_ref().map(|policy| policy.digest.as_str());
-    let known = state.status.access.as_ref() == Some(&access)
+    let written = state.record.policy.as_ref().map(|policy| policy.digest.as_str());
+    let known = state.record.access.as_ref() == Some(&access)
         && written == Some(goal.document.digest().as_str())
-        && same(&state.status.previous_access, &previous);
+        && same(&state.record.previous_access, &previous);
     let put = PutPolicy::new(spec, &goal.document, Some((access, previous)))?;
     (!known).then_some(Step::Remember(put))
 }
@@ -280,7 +280,7 @@ fn activate(plan: &mut Plan, goal: &Provide, user: &Observed, state: &State, fre
     let lasts = |record: &KeyRecord| {
         record.inactive_since.is_none() && record.revoke_at.is_none_or(|revoke_at| revoke_at > fresh.now)
     };
-    for record in state.status.keys.iter().filter(|record| lasts(record) && !stays_off(record, goal, fresh)) {
+    for record in state.record.keys.iter().filter(|record| lasts(record) && !stays_off(record, goal, fresh)) {
         // One that is on already, and that status takes for withheld, a crash has kept from being told.
         if user.keys.iter().any(|key| key.id == record.id && (!key.active || record.withheld)) {
             plan.step(Step::ActivateKey(record.id.clone()));
@@ -350,7 +350,7 @@ fn end_overlaps(goal: &Provide, state: &State, fresh: &Fresh, plan: &mut Plan) {
         keys::retire(plan, state, goal.grant.key_overlap, goal.grant.max_key_overlap, fresh.now);
     }
     keys::delete_former_secrets(plan, state, Some(goal.secret_name.as_str()), fresh.now);
-    for former in state.status.previous_access.iter().filter(|former| former.until > fresh.now) {
+    for former in state.record.previous_access.iter().filter(|former| former.until > fresh.now) {
         plan.due_at(former.until);
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Pl
     let Principal::Ours(ours) = &state.principal else { return plan };
     keys::delete_made_by_keys(&mut plan, spec, state);
     // Without a policy no key works, whoever made it. What a crash kept from being remembered is done once more.
-    if ours.rights.are_absent() && state.status.policy.is_some() {
+    if ours.rights.are_absent() && state.record.policy.is_some() {
         plan.step(Step::DeletePolicy);
     }
     delete_policy(&mut plan, ours);
@@ -35,9 +35,9 @@ pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Pl
     }
     let is_told = |record: &KeyRecord| record.withheld || record.inactive_since.is_some() || record.off_since.is_some();
     let stays_off =
-        |key: &Key| !key.active && state.status.keys.iter().any(|record| record.id == key.id && is_told(record));
+        |key: &Key| !key.active && state.record.keys.iter().any(|record| record.id == key.id && is_told(record));
     let works: Vec<&Key> = ours.keys.iter().filter(|key| state.is_recorded(&key.id) && !stays_off(key)).collect();
-    let untold = |key: &&&Key| !state.status.keys.iter().any(|record| record.id == key.id && record.withheld);
+    let untold = |key: &&&Key| !state.record.keys.iter().any(|record| record.id == key.id && record.withheld);
     let untold: Vec<String> = works.iter().filter(untold).map(|key| key.id.clone()).collect();
     if !untold.is_empty() {
         // A crash must not leave a key that looks as if somebody else had switched it off.
@@ -47,7 +47,7 @@ pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Pl
         plan.step(Step::DeactivateKey { id: key.id.clone(), retire: false });
     }
     keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
-    keys::delete_former_secrets(&mut plan, state, state.status.secret_name.as_deref(), fresh.now);
+    keys::delete_former_secrets(&mut plan, state, state.record.secret_name.as_deref(), fresh.now);
     plan
 }
 
@@ -80,7 +80,7 @@ pub(super) fn remove(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan
         drift::remove_all_additions(&mut plan, ours);
     }
     let outlives = |policy: &PolicyStatus| spec.limits.outlives_principal(policy.form);
-    if state.status.policy.as_ref().is_some_and(outlives) && state.principal == Principal::Absent {
+    if state.record.policy.as_ref().is_some_and(outlives) && state.principal == Principal::Absent {
         // Somebody deleted the user alone.
         plan.step(Step::RemoveRemains);
     }
@@ -136,7 +136,7 @@ pub(super) fn retain(document: &PolicyDocument, spec: &PrincipalSpec, state: &St
     if state.unread_secret().is_none() {
         keys::delete_orphans(&mut plan, state, None);
     }
-    for record in state.status.keys.iter().filter(|record| record.superseded_at.is_some()) {
+    for record in state.record.keys.iter().filter(|record| record.superseded_at.is_some()) {
         if ours.keys.iter().any(|key| key.id == record.id) {
             plan.delete_key(&record.id, KeyEnd::Expired);
         }

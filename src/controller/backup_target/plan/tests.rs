@@ -17,7 +17,7 @@ use crate::{
         Capability,
         backup_store::BackupStoreSpec,
         backup_target::{
-            Applied, BackupTargetStatus, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Verification,
+            Applied, KeyRecord, PolicyForm, PolicyStatus, PreviousSecret, ProofRecord, Record, Verification,
         },
     },
     cluster::{self, OtherEntries, OwnedSecret},
@@ -29,6 +29,7 @@ use crate::{
             events::Happened,
             failure,
             record::{Moment, Outcome, Written},
+            settle::settle,
         },
     },
     probe::{self, Marks, Proof, sample},
@@ -180,7 +181,7 @@ fn record(id: &str, superseded: Option<i64>, revoke: i64, inactive: Option<i64>)
 fn published(access: &Access) -> State {
     let content = rclone(access).render(&key("K1")).expect("renders");
     State {
-        status: BackupTargetStatus {
+        record: Record {
             access: Some(access.to_record()),
             policy: Some(PolicyStatus { digest: document(access).digest(), form: form(access) }),
             keys: vec![record("K1", None, 0, None)],
@@ -196,7 +197,7 @@ fn published(access: &Access) -> State {
             applied: Some(Applied { generation: 1, rclone: rclone(access).digest(), bound: spec().bound }),
             access_key_id: Some("K1".into()),
             secret_name: Some(SECRET.into()),
-            ..BackupTargetStatus::default()
+            ..Record::default()
         },
         finalizer: true,
         principal: Principal::Ours(Observed {
@@ -211,7 +212,7 @@ fn published(access: &Access) -> State {
 }
 
 fn fresh() -> State {
-    State { is_applied: true, ..State::new(BackupTargetStatus::default(), Principal::Absent) }
+    State { is_applied: true, ..State::new(Record::default(), Principal::Absent) }
 }
 
 // === random states ===
@@ -357,7 +358,7 @@ prop_compose! {
         in_hand in any::<bool>(),
     ) -> State {
         let current = keys.iter().find(|key| key.superseded_at.is_none());
-        let status = BackupTargetStatus {
+        let record = Record {
             access_key_id: current.or(keys.first()).map(|key| key.id.clone()),
             access: recorded.as_ref().map(Access::to_record),
             policy: recorded.as_ref().map(|access| PolicyStatus {
@@ -371,13 +372,13 @@ prop_compose! {
             keys,
             key_intent: key_intent.filter(|_| finalizer),
             last_reissue: reissued.map(ago),
-            ..BackupTargetStatus::default()
+            ..Record::default()
         };
         // Without the finalizer nothing was ever created, so there is nothing to observe, unless somebody took it off.
-        let begun = finalizer || (stripped && status.access.is_some());
-        let (principal, status) = if begun { (principal, status) } else { (Principal::Absent, BackupTargetStatus::default()) };
+        let begun = finalizer || (stripped && record.access.is_some());
+        let (principal, record) = if begun { (principal, record) } else { (Principal::Absent, Record::default()) };
         State {
-            status,
+            record,
             finalizer,
             first_intent: first_intent.filter(|_| finalizer),
             principal,
@@ -498,7 +499,7 @@ fn on_principal(step: &Step) -> bool {
 }
 
 fn assert_ours(state: &State, id: &str) {
-    let recorded = state.status.keys.iter().any(|record| record.id == id);
+    let recorded = state.record.keys.iter().any(|record| record.id == id);
     assert!(recorded || state.orphans().iter().any(|orphan| orphan == id), "{id} is not ours");
     assert_ne!(id, UNKNOWN);
 }
@@ -507,7 +508,7 @@ fn assert_ours(state: &State, id: &str) {
 fn facing(goal: &Goal, state: &State) -> Goal {
     let Goal::Provide(provide) = goal else { return goal.clone() };
     let mut provide = provide.clone();
-    let recorded = state.status.access.as_ref().and_then(|access| Access::from_record(access).ok());
+    let recorded = state.record.access.as_ref().and_then(|access| Access::from_record(access).ok());
     let current = provide.grant.access.clone();
     if let Some(before) = &recorded
         && !provide.suspended
@@ -577,7 +578,7 @@ proptest! {
                 let young = state.current_key().is_some_and(|record| [ago(10), now()].contains(&record.created_at));
                 let listed = state.keys().iter().find(|listed| listed.id == key.id);
                 prop_assert!(listed.map_or(young, |listed| listed.active), "and works");
-                prop_assert_eq!(state.status.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
+                prop_assert_eq!(state.record.access.as_ref(), Some(&wanted.grant.claimed.to_record()));
                 prop_assert!(state.secret(SECRET).ours().is_some());
                 let Principal::Ours(user) = &state.principal else { panic!("the principal is there") };
                 prop_assert!(user.rights.are(&wanted.document, spec().limits));
@@ -586,7 +587,7 @@ proptest! {
             }
             Goal::Withhold { .. } => {
                 let works = |id: &str| state.keys().iter().any(|key| key.id == id && key.active);
-                prop_assert!(state.status.keys.iter().all(|record| !works(&record.id)), "no key of ours works");
+                prop_assert!(state.record.keys.iter().all(|record| !works(&record.id)), "no key of ours works");
             }
             Goal::Remove if claimed && end.blocked.is_none() && end.waiting.is_none() => {
                 prop_assert!(!state.finalizer);
@@ -637,10 +638,10 @@ proptest! {
         match (&goal, &state.principal) {
             (Goal::Withhold { .. }, Principal::Ours(user)) => {
                 prop_assert!(user.rights.are_absent(), "no key can do anything");
-                prop_assert!(state.status.keys.iter().all(|record| !works(&state, &record.id)), "no key of ours works");
+                prop_assert!(state.record.keys.iter().all(|record| !works(&state, &record.id)), "no key of ours works");
             }
             (Goal::Remove, Principal::Ours(user)) => {
-                prop_assert!(user.rights.are_absent() && state.status.keys.iter().all(|record| !works(&state, &record.id)));
+                prop_assert!(user.rights.are_absent() && state.record.keys.iter().all(|record| !works(&state, &record.id)));
                 prop_assert!(end.blocked.is_some() || end.waiting.is_some(), "something else keeps the user");
             }
             _ => {}
@@ -650,16 +651,16 @@ proptest! {
     #[test]
     fn former_secrets_do_not_pile_up(renames in 0..40_usize) {
         let mut state = published(&access("a", &[]));
-        state.status.secret_name = Some(SECRET.into());
+        state.record.secret_name = Some(SECRET.into());
         for number in 0..renames {
             let Goal::Provide(mut goal) = provide(&access("a", &[]), false) else { panic!("it provides") };
             goal.secret_name = name(&format!("renamed-{number}"));
             let end = converge(&mut state, &Goal::Provide(goal));
             prop_assert_eq!((end.blocked, end.waiting), (None, None));
             let ours = state.secrets.values().filter(|secret| secret.ours().is_some()).count();
-            prop_assert!(state.status.previous_secrets.len() <= keys::FORMER_SECRETS && ours <= keys::FORMER_SECRETS + 1);
+            prop_assert!(state.record.previous_secrets.len() <= keys::FORMER_SECRETS && ours <= keys::FORMER_SECRETS + 1);
         }
-        prop_assert_eq!(state.status.previous_secrets.len(), renames.min(keys::FORMER_SECRETS));
+        prop_assert_eq!(state.record.previous_secrets.len(), renames.min(keys::FORMER_SECRETS));
     }
 }
 
@@ -708,7 +709,7 @@ fn begin(how: Begin) -> State {
         Begin::SecretRenamed => {
             let secret = state.secrets.remove(SECRET).expect("published");
             state.secrets.insert(name(FORMER_SECRET), secret);
-            state.status.secret_name = Some(FORMER_SECRET.into());
+            state.record.secret_name = Some(FORMER_SECRET.into());
         }
         Begin::SecretDamaged => {
             state.secrets.insert(name(SECRET), SecretState::Ours(Box::new(owned("damaged"))));
@@ -737,7 +738,7 @@ impl Cut {
 
 /// Works until `steps` steps are done, and then is cut off.
 fn cut_after(state: &mut State, goal: &Goal, steps: usize, cut: Cut, serial: &mut u32) {
-    let (mut stored, mut done) = (state.status.clone(), 0);
+    let (mut stored, mut done) = (state.record.clone(), 0);
     for round in 0..4 {
         let facing = facing(goal, state);
         let plan = settle_and_plan(state, &facing, round);
@@ -749,15 +750,15 @@ fn cut_after(state: &mut State, goal: &Goal, steps: usize, cut: Cut, serial: &mu
             act(state, goal, step, serial);
             done += 1;
             if written {
-                stored = state.status.clone();
+                stored = state.record.clone();
             }
         }
     }
 }
 
-fn end_with(state: &mut State, goal: &Goal, step: &Step, cut: Cut, stored: BackupTargetStatus, serial: &mut u32) {
+fn end_with(state: &mut State, goal: &Goal, step: &Step, cut: Cut, stored: Record, serial: &mut u32) {
     if matches!(cut, Cut::Crash) {
-        (state.status, state.in_hand, state.opened) = (stored, None, None);
+        (state.record, state.in_hand, state.opened) = (stored, None, None);
         return;
     }
     state.failed(step, &cut.error());
@@ -787,7 +788,7 @@ proptest! {
             // Time passes: whatever an intent may still bring has been looked for, and a Secret may be replaced again.
             let intent = state.open_intent().map(|intent| intent.nonce.clone()).unwrap_or_default();
             state.absence = Absence { intent, since: Some(ago(90)), looks: 3 };
-            state.status.last_reissue = None;
+            state.record.last_reissue = None;
         }
         let goal = facing(&goal, &state);
         let end = converge_from(&mut state, &goal, &mut serial);
@@ -796,6 +797,6 @@ proptest! {
         let current = state.published_key().expect("a key is published");
         prop_assert!(state.keys().iter().any(|key| key.id == current.id && key.active), "and works");
         prop_assert!(good.is_none_or(|good| good == current.id), "a good key was replaced");
-        prop_assert!(state.status.principal.is_some() && state.status.policy.is_some(), "status is whole");
+        prop_assert!(state.record.principal.is_some() && state.record.policy.is_some(), "status is whole");
     }
 }

@@ -9,10 +9,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::backup_target::{PolicyForm, PolicyStatus},
+    api::{
+        backup_target::{PolicyForm, PolicyStatus},
+        condition,
+    },
     cluster,
-    controller::backup_target::fixtures::{
-        access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says,
+    controller::backup_target::{
+        conclude::conclude,
+        fixtures::{access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says},
     },
     probe::{
         Depth, Probe,
@@ -28,11 +32,11 @@ const ACLS: Capability = Capability::ObjectAcls;
 const UPLOADS: Capability = Capability::MultipartUploads;
 const CREATE: Capability = Capability::CreateBucket;
 
-/// A reconcile that ended: towards what, with what, and what status remembers by then.
+/// A reconcile that ended: towards what, with what, and what is remembered by then.
 #[derive(Clone)]
 struct Ended {
     target: BackupTarget,
-    memory: BackupTargetStatus,
+    record: Record,
     goal: Option<Goal>,
     disturbed: bool,
     proof: Option<Proof>,
@@ -40,18 +44,18 @@ struct Ended {
 }
 
 /// One that decided what should be, has nothing left to do, and never said anything before.
-fn settled(target: BackupTarget, memory: BackupTargetStatus, rules: &[Value]) -> Ended {
+fn settled(target: BackupTarget, record: Record, rules: &[Value]) -> Ended {
     let rules: Vec<_> = rules.iter().map(rule).collect();
-    let goal = decided(&target, &memory, &rules).expect("a decision");
-    Ended { target, memory, goal: Some(goal), disturbed: false, proof: None, result: Ok(Plan::default()) }
+    let goal = decided(&target, &record, &rules).expect("a decision");
+    Ended { target, record, goal: Some(goal), disturbed: false, proof: None, result: Ok(Plan::default()) }
 }
 
 /// One that provides what such a spec asks for where a rule allows so much, to a target that was given that before.
 fn provides(spec: &Value, rule: &Value, before: &[Capability]) -> Ended {
     let mut ended = settled(claim(spec), given(&access(before, false)), std::slice::from_ref(rule));
     let digest = ended.provide().document.digest();
-    ended.memory.policy = Some(PolicyStatus { digest, form: PolicyForm::Inline });
-    ended.memory.secret_name = Some("dataset-1".to_owned());
+    ended.record.policy = Some(PolicyStatus { digest, form: PolicyForm::Inline });
+    ended.record.secret_name = Some("dataset-1".to_owned());
     ended
 }
 
@@ -102,17 +106,21 @@ impl Ended {
     }
 
     fn remember_proof(&mut self, since: i64) {
-        let (key, policy) = ("K1".to_owned(), self.memory.policy.clone().expect("a policy").digest);
+        let (key, policy) = ("K1".to_owned(), self.record.policy.clone().expect("a policy").digest);
         let (works, bucket_missing, conclusive) = (true, false, true);
-        self.memory.proof =
+        self.record.proof =
             Some(ProofRecord { key, policy, at: at(since), since: at(since), works, bucket_missing, conclusive });
+    }
+
+    /// What was told before.
+    fn before(&mut self) -> &mut BackupTargetStatus {
+        self.target.status.get_or_insert_default()
     }
 
     /// The next one, after status said that and the spec was not changed.
     fn after(mut self, before: &BackupTargetStatus) -> Self {
-        self.memory.conditions.clone_from(&before.conditions);
-        self.memory.observed_generation = before.observed_generation;
-        self.memory.proof.clone_from(&before.proof);
+        self.target.status = Some(before.clone());
+        self.record.proof.clone_from(&before.record.proof);
         self
     }
 
@@ -123,7 +131,8 @@ impl Ended {
             proof: self.proof.as_ref(),
             result: self.result.as_ref(),
         };
-        report(&self.target, self.memory.clone(), &outcome, at(NOW))
+        let record = conclude(self.record.clone(), &self.target, &outcome);
+        report(&self.target, record, &outcome, at(NOW))
     }
 }
 

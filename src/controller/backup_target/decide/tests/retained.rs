@@ -9,7 +9,7 @@ use crate::api::backup_target::DeletionPolicy;
 fn credentials_outlive_a_target_only_where_all_agree() {
     let asks = |policy: &str| deleted(claim(&json!({"deletionPolicy": policy})));
     let has = given(&access(&[], false));
-    let unpublished = BackupTargetStatus { access_key_id: None, ..has.clone() };
+    let unpublished = Record { access_key_id: None, ..has.clone() };
     let (retains, does_not) = (rule(&json!({"retain": true})), rule(&json!({})));
     let unreadable = deleted(claim(&json!({"deletionPolicy": "Retain", "bucket": "NOT A BUCKET"})));
     let moved = deleted(claim(&json!({"deletionPolicy": "Retain", "prefix": "x/y/"})));
@@ -23,9 +23,9 @@ fn credentials_outlive_a_target_only_where_all_agree() {
         ("another folder is asked for than was given", moved, has.clone(), vec![&retains], "remove"),
         ("the spec cannot be read", unreadable, has, vec![&retains], "remove"),
     ];
-    for (what, target, status, rules, expected) in table {
+    for (what, target, record, rules, expected) in table {
         let rules: Vec<AllowRule> = rules.into_iter().cloned().collect();
-        assert_eq!(kind(&decided(&target, &status, &rules)), expected, "{what}");
+        assert_eq!(kind(&decided(&target, &record, &rules)), expected, "{what}");
     }
 }
 

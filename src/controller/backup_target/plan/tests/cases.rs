@@ -49,7 +49,7 @@ fn planned(goal: &Goal, state: &State) -> Plan {
 
 fn drifted() -> State {
     let mut state = published(&access("a", &[]));
-    state.status.secret_name = Some(SECRET.into());
+    state.record.secret_name = Some(SECRET.into());
     state.principal(|ours| {
         ours.rights.places[0].document = StoredPolicy::Other;
         ours.deviations = vec![
@@ -173,18 +173,18 @@ fn a_key_that_somebody_else_switched_off_stays_off_until_somebody_who_may_says_s
         }
     }
     settle(&mut state, &spec(), OVERLAP, now());
-    assert_eq!(state.status.keys[0].off_since, Some(now()), "since it was seen");
+    assert_eq!(state.record.keys[0].off_since, Some(now()), "since it was seen");
     for (said, steps) in [(-60, vec![]), (60, vec![]), (0, vec!["activate"])] {
         let goal = Provide { reactivate_at: Some(ago(said)), ..(*goal).clone() };
         let plan = planned(&Goal::Provide(Box::new(goal)), &state);
         assert_eq!((names_of(&plan), plan.repairs.len()), (steps, 0), "said {said} s ago");
     }
     act(&mut state, &provide(&access("a", &[]), false), &Step::ActivateKey("K1".into()), &mut 0);
-    assert_eq!(state.status.keys[0].off_since, None);
+    assert_eq!(state.record.keys[0].off_since, None);
     // Rules that took the claim away and gave it back change nothing about it.
     state.principal(|ours| ours.keys[0].active = false);
     converge(&mut state, &withhold());
-    assert!(!state.status.keys[0].withheld, "it was not this operator");
+    assert!(!state.record.keys[0].withheld, "it was not this operator");
     let back = planned(&provide(&base, false), &state);
     assert!(!names_of(&back).contains(&"activate") && back.blocked.is_some(), "{back:?}");
 }
@@ -293,15 +293,15 @@ fn a_lost_secret_gets_a_new_key_once_and_then_waits() {
 
     let end = converge(&mut state, &goal);
     assert_eq!(end.waiting, None);
-    assert_eq!(state.status.keys.len(), 2, "the old key stays for the overlap");
-    assert_eq!(state.status.keys[0].revoke_at, Some(now() + OVERLAP));
+    assert_eq!(state.record.keys.len(), 2, "the old key stays for the overlap");
+    assert_eq!(state.record.keys[0].revoke_at, Some(now() + OVERLAP));
 
     state.secrets.insert(name(SECRET), SecretState::Absent);
     let again = planned(&goal, &state);
     assert_eq!(names_of(&again), [""; 0]);
     assert!(matches!(again.waiting, Some(Waiting::ReissueLimit { .. })));
 
-    state.status.last_reissue = Some(ago(601));
+    state.record.last_reissue = Some(ago(601));
     assert_eq!(names_of(&planned(&goal, &state)), ["check", "delete-key", "intent", "key", "prove", "secret"]);
 }
 
@@ -321,8 +321,8 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
     let wanted = access("a", &[]);
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
-    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
-    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    let (access, policy) = (state.record.access.clone(), state.record.policy.clone());
+    state.record = Record { policy, access, ..Record::default() };
     state.secrets.clear();
     state.principal(|ours| ours.keys[0].created_at = ago(9));
     state.first_intent = Some(KeyIntent {
@@ -353,8 +353,8 @@ fn an_interrupted_creation_is_cleared_before_the_next() {
 fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
-    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    let (access, policy) = (state.record.access.clone(), state.record.policy.clone());
+    state.record = Record { policy, access, ..Record::default() };
     state.secrets.clear();
     state.principal(|ours| {
         ours.keys[0].created_at = ago(9);
@@ -377,7 +377,7 @@ fn a_key_in_hand_is_what_the_intent_brought_and_others_are_left() {
 fn a_key_older_than_the_intent_was_not_brought_by_it() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    state.status = BackupTargetStatus::default();
+    state.record = Record::default();
     state.secrets.clear();
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
@@ -397,8 +397,8 @@ fn a_key_older_than_the_intent_was_not_brought_by_it() {
 fn a_key_that_spreads_is_not_taken_for_somebody_elses_by_a_wrong_clock() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    let (access, policy) = (state.status.access.clone(), state.status.policy.clone());
-    state.status = BackupTargetStatus { policy, access, ..BackupTargetStatus::default() };
+    let (access, policy) = (state.record.access.clone(), state.record.policy.clone());
+    state.record = Record { policy, access, ..Record::default() };
     state.secrets.clear();
     state.principal(|ours| ours.keys[0].created_at = ago(360));
     state.first_intent = Some(KeyIntent {
@@ -418,7 +418,7 @@ fn a_key_that_spreads_is_not_taken_for_somebody_elses_by_a_wrong_clock() {
 fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
     let goal = provide(&access("a", &[]), false);
     let mut state = published(&access("a", &[]));
-    state.status.keys.insert(0, record("K0", Some(90_000), -10, None));
+    state.record.keys.insert(0, record("K0", Some(90_000), -10, None));
     let shown = |id: &str| Key { id: id.into(), created_at: ago(20), active: true, last_used: None };
     state.principal(|ours| ours.keys.clear());
     let plan = settle_and_plan(&mut state, &goal, 0);
@@ -427,7 +427,7 @@ fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
         let mut after = State { forgotten: Vec::new(), ..state.clone() };
         after.principal(|ours| ours.keys = vec![shown(id)]);
         settle(&mut after, &spec(), OVERLAP, now());
-        assert_eq!((after.orphans(), after.status.keys.len()), (Vec::new(), 0), "{id} is no key of this intent");
+        assert_eq!((after.orphans(), after.record.keys.len()), (Vec::new(), 0), "{id} is no key of this intent");
         assert!(after.open_intent().is_some(), "which is still open");
     }
 }
@@ -437,7 +437,7 @@ fn a_key_that_was_gone_before_the_intent_was_not_brought_by_it() {
 fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    state.status = BackupTargetStatus::default();
+    state.record = Record::default();
     state.secrets.clear();
     let before = KeyIntent {
         nonce: "n".into(),
@@ -461,7 +461,7 @@ fn an_intent_that_takes_the_place_of_an_open_one_stands_for_both() {
 fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let wanted = access("a", &[]);
     let mut state = published(&wanted);
-    state.status = BackupTargetStatus::default();
+    state.record = Record::default();
     state.principal(|ours| ours.keys[0].created_at = ago(9));
     state.first_intent = Some(KeyIntent {
         nonce: "n".into(),
@@ -473,8 +473,8 @@ fn a_key_that_was_published_before_status_could_say_so_is_kept() {
     let goal = provide(&wanted, false);
     let end = converge(&mut state, &goal);
     assert_eq!((end.blocked, end.waiting), (None, None));
-    assert_eq!(state.status.keys.len(), 1);
-    assert_eq!(state.status.access_key_id.as_deref(), Some("K1"));
+    assert_eq!(state.record.keys.len(), 1);
+    assert_eq!(state.record.access_key_id.as_deref(), Some("K1"));
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
     let wanted = access("a", &[]);
     let goal = provide(&wanted, false);
     let mut state = published(&wanted);
-    state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
+    state.record.keys.insert(0, record("K0", Some(90_000), 10, None));
     let used =
         |seconds: i64| Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: Some(ago(seconds)) };
     state.principal(|ours| ours.keys.push(used(60)));
@@ -490,7 +490,7 @@ fn a_replaced_key_in_use_is_kept_up_to_the_maximum() {
     state.principal(|ours| ours.keys[1] = used(4_000));
     assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"]);
     state.principal(|ours| ours.keys[1] = used(60));
-    state.status.keys[0].superseded_at = Some(ago(8 * 86_400));
+    state.record.keys[0].superseded_at = Some(ago(8 * 86_400));
     assert_eq!(names_of(&planned(&goal, &state)), ["deactivate"], "seven times the overlap is the maximum here");
 }
 
@@ -545,7 +545,7 @@ fn a_finalizer_that_was_taken_off_comes_back() {
         let mut state = published(&base);
         state.finalizer = false;
         assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?}");
-        state.status.principal = Some("btgt-1".into());
+        state.record.principal = Some("btgt-1".into());
         for principal in [Principal::Absent, Principal::Foreign { whose: elsewhere() }] {
             state.principal = principal;
             assert_eq!(names_of(&planned(&goal, &state)).first(), Some(&"claim"), "{goal:?} {:?}", state.principal);
@@ -565,7 +565,7 @@ fn what_was_made_is_removed_also_without_the_finalizer() {
 #[test]
 fn a_user_of_another_cluster_is_left_to_it() {
     let mut state = published(&access("a", &[]));
-    state.status.principal = Some("btgt-1".into());
+    state.record.principal = Some("btgt-1".into());
     state.principal = Principal::Foreign { whose: elsewhere() };
     assert_eq!(names_of(&planned(&Goal::Remove, &state)), ["delete-secret", "release"]);
     for goal in [provide(&access("a", &[]), false), withhold()] {
@@ -573,7 +573,7 @@ fn a_user_of_another_cluster_is_left_to_it() {
         assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })) && plan.steps.is_empty(), "{plan:?}");
         let mut settled = state.clone();
         settle(&mut settled, &spec(), OVERLAP, now());
-        assert_eq!(settled.status, state.status, "all is remembered for the day that the id is right again");
+        assert_eq!(settled.record, state.record, "all is remembered for the day that the id is right again");
     }
 }
 
@@ -597,7 +597,7 @@ fn a_spec_that_cannot_be_read_holds_back_no_limit() {
     let invalid = crate::access::BucketName::parse("NOT").expect_err("invalid");
     narrowed.invalid = Some(invalid.clone());
     let mut state = published(&acls);
-    state.status.keys.insert(0, record("K0", Some(90_000), 10, None));
+    state.record.keys.insert(0, record("K0", Some(90_000), 10, None));
     state.principal(|ours| {
         ours.keys.push(Key { id: "K0".into(), created_at: ago(200_000), active: true, last_used: None });
     });
@@ -620,12 +620,12 @@ fn what_is_retained_has_only_what_is_allowed_now() {
 #[test]
 fn a_principal_of_ours_that_looks_foreign_is_not_let_go() {
     let mut state = published(&access("a", &[]));
-    state.status.principal = Some("btgt-1".into());
+    state.record.principal = Some("btgt-1".into());
     state.principal = Principal::Foreign { whose: ForeignOwner::Other("its tag is gone".into()) };
     let plan = planned(&Goal::Remove, &state);
     assert_eq!(names_of(&plan), [""; 0]);
     assert!(matches!(plan.blocked, Some(Blocked::ForeignPrincipal { .. })));
     let mut settled = state.clone();
     settle(&mut settled, &spec(), OVERLAP, now());
-    assert_eq!(settled.status.keys, state.status.keys, "and no key is forgotten");
+    assert_eq!(settled.record.keys, state.record.keys, "and no key is forgotten");
 }

@@ -108,7 +108,7 @@ impl Life {
 
     fn until_settled(&mut self, goal: &Goal) {
         let settles = (0..150).any(|_| self.look(goal) || matches!(goal, Goal::Remove) && !self.state.finalizer);
-        assert!(settles, "no end: {:?} {:?}", self.state.status, self.state.keys());
+        assert!(settles, "no end: {:?} {:?}", self.state.record, self.state.keys());
     }
 }
 
@@ -154,7 +154,7 @@ proptest! {
         for minutes in gaps {
             life.looks += 2 * minutes;
             // What is due meanwhile is done first, in time.
-            let due = life.state.status.keys.iter().filter_map(|record| record.revoke_at).max();
+            let due = life.state.record.keys.iter().filter_map(|record| record.revoke_at).max();
             if due.is_some_and(|due| due < life.store_time()) {
                 life.until_settled(&goal);
             }

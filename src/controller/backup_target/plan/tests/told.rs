@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    api::BackupTarget,
-    controller::backup_target::report::{Outcome, report},
+    api::{BackupTarget, backup_target::BackupTargetStatus},
+    controller::backup_target::{
+        conclude::conclude,
+        report::{Outcome, report},
+    },
 };
 
 fn target() -> BackupTarget {
@@ -16,9 +19,19 @@ fn target() -> BackupTarget {
     target
 }
 
-fn told(goal: &Goal, memory: BackupTargetStatus, plan: &Plan, now: Timestamp) -> BackupTargetStatus {
+/// What is told with that remembered, after that was told.
+fn told(
+    goal: &Goal,
+    record: &Record,
+    before: Option<&BackupTargetStatus>,
+    plan: &Plan,
+    now: Timestamp,
+) -> BackupTargetStatus {
     let outcome = Outcome { goal: Some(goal), disturbed: false, proof: None, result: Ok(plan) };
-    report(&target(), memory, &outcome, now)
+    let mut target = target();
+    target.status = before.cloned();
+    let record = conclude(record.clone(), &target, &outcome);
+    report(&target, record, &outcome, now)
 }
 
 proptest! {
@@ -31,8 +44,8 @@ proptest! {
         state.contested_until = contested.map(|seconds| ago(-seconds));
         let goal = facing(&goal, &state);
         let end = converge(&mut state, &goal);
-        let first = told(&goal, state.status.clone(), &end, now());
-        state.status = first.clone();
+        let first = told(&goal, &state.record, None, &end, now());
+        state.record = first.record.clone();
 
         let due = end.due.map_or(i64::MAX, |due| due.duration_since(now()).as_secs());
         let then = ago(-later.min(due - 1));
@@ -40,6 +53,6 @@ proptest! {
         // What may still appear is waited for until the clock says that it will not.
         let waited = end.waiting == Some(Waiting::KeyMayAppear) && again.waiting != end.waiting;
         prop_assume!(again.steps.is_empty() && !waited);
-        prop_assert_eq!(told(&goal, state.status.clone(), &again, then), first);
+        prop_assert_eq!(told(&goal, &state.record, Some(&first), &again, then), first);
     }
 }

@@ -29,7 +29,7 @@ fn what_is_published_stands_while_nobody_can_look() {
         assert_eq!(state(&told), ("True", Reason::Provisioned, Some(abnormal)));
         assert_says(&told, abnormal, Truth::True, reason);
         assert_says(&told, "BaseAccess", Truth::True, Reason::Verified);
-        assert_eq!(told.proof, proven().proof);
+        assert_eq!(told.record.proof, proven().record.proof);
     }
 }
 
@@ -37,7 +37,7 @@ fn what_is_published_stands_while_nobody_can_look() {
 fn ready_falls_when_anything_says_that_it_does_not_stand() {
     let (mut changed, mut unready, mut goes) = (fails(denied()), fails(denied()), fails(denied()));
     changed.target.metadata.generation = Some(2);
-    unready.memory.conditions = base().waiting(Waiting::KeyMayAppear).told().conditions;
+    unready.before().conditions = base().waiting(Waiting::KeyMayAppear).told().conditions;
     goes.target = deleted(goes.target);
     let first = base().failed(denied());
     for (what, ended) in [
@@ -86,6 +86,6 @@ fn before_anything_was_decided_all_that_was_said_of_the_tiers_stands() {
     let mut ended = fails(Error::StoreNotFound("default".into()));
     ended.goal = None;
     assert_says(&ended.told(), "BaseAccess", Truth::True, Reason::Verified);
-    ended.memory.conditions.clear();
+    ended.before().conditions.clear();
     assert_says(&ended.told(), "BaseAccess", Truth::Unknown, Reason::Pending);
 }

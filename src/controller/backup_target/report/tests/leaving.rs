@@ -5,8 +5,8 @@ use crate::names::ObjectName;
 
 /// One whose claim no rule covers, with or without a key from better times.
 fn refused(has_key: bool) -> Ended {
-    let memory = if has_key { given(&access(&[], false)) } else { BackupTargetStatus::default() };
-    settled(claim(&json!({"capabilities": ["ObjectAcls"]})), memory, &[])
+    let record = if has_key { given(&access(&[], false)) } else { Record::default() };
+    settled(claim(&json!({"capabilities": ["ObjectAcls"]})), record, &[])
 }
 
 /// One that names its store by an alias.
@@ -17,9 +17,9 @@ fn alias() -> Ended {
 
 /// One that is suspended and whose status nobody can read any more.
 fn garbled() -> Ended {
-    let mut memory = given(&access(&[], false));
-    memory.access.as_mut().expect("it was given something").bucket = "NOT A BUCKET".to_owned();
-    settled(claim(&json!({"suspend": true, "capabilities": ["ObjectAcls"]})), memory, &[json!({})])
+    let mut record = given(&access(&[], false));
+    record.access.as_mut().expect("it was given something").bucket = "NOT A BUCKET".to_owned();
+    settled(claim(&json!({"suspend": true, "capabilities": ["ObjectAcls"]})), record, &[json!({})])
 }
 
 fn deleting() -> Ended {
@@ -53,11 +53,11 @@ fn a_refusal_says_what_no_rule_covers() {
 #[test]
 fn what_is_refused_is_tried_again_when_it_is_allowed_again() {
     let mut ended = refused(true);
-    ended.memory.policy = Some(PolicyStatus { digest: "d".to_owned(), form: PolicyForm::Inline });
-    ended.memory.tiers = Some("base".to_owned());
+    ended.record.policy = Some(PolicyStatus { digest: "d".to_owned(), form: PolicyForm::Inline });
+    ended.before().tiers = Some("base".to_owned());
     ended.remember_proof(0);
     let told = ended.told();
-    assert_eq!((told.proof, told.tiers), (None, None));
+    assert_eq!((told.record.proof, told.tiers), (None, None));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn paused_repairs_stall_what_does_not_work_without_them() {
     assert_eq!(state(&left(false)), READY_FOR);
     for status in [left(true), left(false)] {
         assert!(message(&status, READY).contains("its tags"), "{}", message(&status, READY));
-        assert_eq!(status.applied, None, "not all of it was given");
+        assert_eq!(status.record.applied, None, "not all of it was given");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_person_finds_in_ready_all_that_is_worth_knowing() {
     let plain = said(&base());
     assert_eq!(plain, "Secret dataset-1 holds an rclone.conf whose remote backup: is x/ of bucket b-1");
     let mut moved = base();
-    moved.memory.previous_access = vec![former("w/", at(NOW + 60))];
+    moved.record.previous_access = vec![former("w/", at(NOW + 60))];
     let with = |plan: Plan| base().with(plan);
     let some = |what: &str| vec![what.to_owned()];
     let table = [
@@ -139,7 +139,7 @@ fn a_person_finds_in_ready_all_that_is_worth_knowing() {
 
 #[test]
 fn what_was_given_entirely_is_remembered_as_that() {
-    let applied = |ended: &Ended| ended.told().applied.is_some();
+    let applied = |ended: &Ended| ended.told().record.applied.is_some();
     assert!(applied(&base()) && applied(&tiers(&Capability::ALL)));
     let partly = provides(&json!({"capabilities": ["ObjectAcls"]}), &json!({}), &[]);
     assert!(applied(&partly), "a part that no rule allows is not given later either");

@@ -39,10 +39,10 @@ fn what_was_proven_holds_for_that_key_and_that_policy() {
     assert_says(&told, BASE, Truth::True, Reason::Verified);
     assert!(told.conditions.iter().all(|told| told.observed_generation == Some(2)), "confirmed for the new spec");
     let (mut key, mut policy, mut unasked, mut untold) = (next(), next(), next(), next());
-    key.memory.access_key_id = Some("K2".to_owned());
-    policy.memory.policy = Some(PolicyStatus { digest: "another".to_owned(), form: PolicyForm::Inline });
+    key.record.access_key_id = Some("K2".to_owned());
+    policy.record.policy = Some(PolicyStatus { digest: "another".to_owned(), form: PolicyForm::Inline });
     unasked.provide().verification = Verification::None;
-    untold.memory.conditions.clear();
+    untold.before().conditions.clear();
     for ended in [key, policy, unasked, untold] {
         assert_says(&ended.told(), BASE, Truth::True, Reason::Granted);
         assert_says(&ended.told(), LEAST_PRIVILEGE, Truth::Unknown, Reason::NotVerified);
@@ -63,15 +63,19 @@ fn what_tells_of_something_that_is_over_is_due_again() {
         // What is given now, what nobody asks for any more, and what speaks of all of them.
         for type_ in [name(ACLS), name(UPLOADS), LEAST_PRIVILEGE] {
             let told = after(tiers(&[ACLS]), type_, why);
-            assert_eq!(told.proof, None, "{type_} {why}");
+            assert_eq!(told.record.proof, None, "{type_} {why}");
             assert_says(&told, name(ACLS), Truth::True, Reason::Granted);
         }
     }
-    assert_eq!(after(tiers(&[ACLS]), READY, Reason::Pending).proof, proven.proof, "Ready is told anew each time");
+    assert_eq!(
+        after(tiers(&[ACLS]), READY, Reason::Pending).record.proof,
+        proven.record.proof,
+        "Ready is told anew each time"
+    );
     let mut lacks = provides(&json!({"capabilities": ["ObjectAcls"]}), &json!({}), &[]);
     lacks.remember_proof(0);
     let before = lacks.told();
-    assert_eq!(lacks.after(&before).told().proof, before.proof, "what is still lacking is not over");
+    assert_eq!(lacks.after(&before).told().record.proof, before.record.proof, "what is still lacking is not over");
 }
 
 #[test]
@@ -79,19 +83,19 @@ fn rights_from_elsewhere_are_an_excess_until_they_are_gone() {
     let group = || Plan { excess: vec!["group admins".to_owned()], ..Plan::default() };
     let proven = base().tried(|_| None).told();
     let told = base().after(&proven).with(group()).told();
-    assert_says(&told, LEAST_PRIVILEGE, Truth::False, Reason::ExcessAccess);
+    assert_says(&told, LEAST_PRIVILEGE, Truth::False, Reason::OtherPolicies);
     assert_says(&told, BASE, Truth::True, Reason::Verified);
     assert!(message(&told, LEAST_PRIVILEGE).contains("group admins"));
     assert_eq!(state(&told).0, "True", "the credentials work");
     assert_eq!(base().after(&told).with(group()).told(), told, "nothing is new");
     let gone = base().after(&told).told();
     assert_says(&gone, LEAST_PRIVILEGE, Truth::Unknown, Reason::NotVerified);
-    assert_eq!(gone.proof, None, "it is tried again");
+    assert_eq!(gone.record.proof, None, "it is tried again");
     // What a proof found is over only when another proof says so.
     let found = base().tried(with(Verb::ListUploads, Expect::Refused, &Reading::Allowed)).told();
     let next = Ended { proof: None, ..base() }.after(&found).told();
     assert_says(&next, LEAST_PRIVILEGE, Truth::False, Reason::ExcessAccess);
-    assert_eq!(next.proof, found.proof);
+    assert_eq!(next.record.proof, found.record.proof);
 }
 
 #[test]
@@ -100,9 +104,9 @@ fn a_tier_that_is_not_given_says_why() {
     let conflict = || in_the_way()[0].0.clone();
     let mut missing_bucket = given(&access(&[CREATE], false));
     missing_bucket.bucket_missing = true;
-    let creates = |memory| {
-        let mut ended = settled(claim(&asks(CREATE)), memory, &[asks(CREATE)]);
-        ended.memory.policy = Some(PolicyStatus { digest: "d".to_owned(), form: PolicyForm::Inline });
+    let creates = |record| {
+        let mut ended = settled(claim(&asks(CREATE)), record, &[asks(CREATE)]);
+        ended.record.policy = Some(PolicyStatus { digest: "d".to_owned(), form: PolicyForm::Inline });
         ended
     };
     let suspended = |asked: Capability| {
@@ -157,7 +161,7 @@ fn what_is_in_the_way_says_which_access_the_key_has() {
 
 #[test]
 fn before_anything_was_given_nothing_is_known() {
-    let ended = settled(claim(&json!({})), BackupTargetStatus::default(), &[json!({})]);
+    let ended = settled(claim(&json!({})), Record::default(), &[json!({})]);
     let status = ended.waiting(Waiting::KeyMayAppear).told();
     for type_ in tier_types() {
         assert_says(&status, type_, Truth::Unknown, Reason::Pending);
@@ -170,14 +174,14 @@ fn without_a_key_nothing_is_known_any_more() {
     let proven = base().tried(|_| None).told();
     let until = at(NOW + 60);
     let mut lost = base().waiting(Waiting::ReissueLimit { until, keyless: true }).after(&proven);
-    lost.memory.keys.clear();
+    lost.record.keys.clear();
     let mut failed = base().failed(unreachable()).disturbed().after(&proven);
-    failed.memory.keys.clear();
+    failed.record.keys.clear();
     for status in [lost.told(), failed.told()] {
         for type_ in tier_types() {
             assert_says(&status, type_, Truth::Unknown, Reason::Pending);
         }
-        assert_eq!(status.proof, None);
+        assert_eq!(status.record.proof, None);
     }
 }
 
