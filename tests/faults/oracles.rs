@@ -13,7 +13,7 @@ use crate::{
     corner::{Corner, SECRET, TARGET},
     end,
     testbed::{
-        objects::{is_ready, option, principal, rclone_conf, status},
+        objects::{is_ready, option, principal, rclone_conf, record},
         proxy::{Call, Mark},
         wait::wait_patiently_until,
     },
@@ -41,7 +41,7 @@ pub async fn nothing_leaks(corner: &Corner) -> Result<()> {
     ensure!(!ready || corner.secrets().get_opt(SECRET).await?.is_some(), "a target is ready without a Secret");
     for user in &users {
         let keys = corner.keys_of(user).await?;
-        let recorded: Vec<String> = target.iter().flat_map(|target| status(target).keys).map(|key| key.id).collect();
+        let recorded: Vec<String> = target.iter().flat_map(|target| record(target).keys).map(|key| key.id).collect();
         ensure!(keys.iter().all(|key| recorded.contains(key)), "keys {keys:?}, and status knows {recorded:?}");
         let published = corner.secrets().get_opt(SECRET).await?.as_ref().and_then(rclone_conf);
         let published = published.as_deref().map(|conf| option(conf, "access_key_id"));
@@ -66,7 +66,7 @@ pub async fn orphans_go(corner: &Corner) -> Result<()> {
         let keys = corner.keys_of(&user).await?;
         let conf = corner.secrets().get_opt(SECRET).await?.as_ref().and_then(rclone_conf).unwrap_or_default();
         let published = option(&conf, "access_key_id");
-        let known = |id: &String| id == published || status(&target).keys.iter().any(|key| key.id == *id);
+        let known = |id: &String| id == published || record(&target).keys.iter().any(|key| key.id == *id);
         ensure!(keys.iter().all(known), "{keys:?}");
         Ok(())
     })
@@ -86,9 +86,9 @@ pub async fn ends_as(corner: &Corner, reference: &Value) -> Result<()> {
 
 /// Once all is settled, nothing is written for three resyncs.
 pub async fn is_quiet(corner: &Corner) -> Result<()> {
-    // The first look may still tell what comes of a fault: that something works again, and its events. The second begins
-    // after that.
-    resyncs(corner, 2).await?;
+    // The first look may be of the reconcile that a fault broke, before that is told; the second tells that something works
+    // again, and its events. The third begins after that.
+    resyncs(corner, 3).await?;
     let (api, aws) = (corner.api.mark(), corner.aws.mark());
     resyncs(corner, RESYNCS).await?;
     ensure_no_writes(corner, api, aws)
