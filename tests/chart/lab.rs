@@ -6,20 +6,18 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-
-use crate::{
-    helm::{Helm, WITH_IMAGE, chart, text},
-    testbed::{
-        aws::{Aws, REGION, ROOT_KEY},
-        child::command,
-        install::{self, NAMESPACE, RELEASE},
-        kubernetes::ControlPlane,
-        objects::create,
-        operator::{Operator, Options},
-        program::{self, Ran},
-        run::Run,
-    },
+use testbed::{
+    aws::{Aws, REGION, ROOT_KEY},
+    child::command,
+    install::{self, NAMESPACE, RELEASE},
+    kubernetes::ControlPlane,
+    objects::create,
+    operator::{Operator, Options},
+    program::{self, Ran},
+    run::Run,
 };
+
+use crate::helm::{Helm, WITH_IMAGE, chart, text};
 
 pub const BUCKET: &str = "my-backups";
 /// A bucket that may be claimed and is not there yet.

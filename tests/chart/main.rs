@@ -4,9 +4,6 @@
 //! Helm and the API server are the real ones. There is no node, so the operator that a release stands for is a process of
 //! this machine, with the ServiceAccount and the rights that the release made.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod admission;
 mod alerts;
 mod gitops;

@@ -4,8 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-
-use crate::testbed::{
+use testbed::{
     aws::{REGION, ROOT_KEY},
     install::NAMESPACE,
     tools::project,
@@ -106,7 +105,7 @@ pub fn volume(name: &str, folder: &Path) -> [Value; 2] {
     });
     let mut claim = json!({"resources": {"requests": {"storage": "1Gi"}}, "volumeName": name});
     for spec in [&mut volume, &mut claim] {
-        crate::testbed::objects::merge(spec, common.clone());
+        testbed::objects::merge(spec, common.clone());
     }
     [
         json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume}),

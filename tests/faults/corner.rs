@@ -13,19 +13,19 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::REGION,
+    install::NAMESPACE,
+    objects::{create, merge, status},
+    operator::{Operator, Options},
+    proxy::{Active, Call, Fault, Proxy},
+    wait::{wait_patiently_until, wait_until},
+};
 use tokio::sync::Mutex;
 
 use crate::{
     decoys,
     shape::{Server, Shape},
-    testbed::{
-        aws::REGION,
-        install::NAMESPACE,
-        objects::{create, merge, status},
-        operator::{Operator, Options},
-        proxy::{Active, Call, Fault, Proxy},
-        wait::{wait_patiently_until, wait_until},
-    },
     world::World,
 };
 

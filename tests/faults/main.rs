@@ -4,9 +4,6 @@
 //! plan ([`plan`]). A plan lives in a [`corner`] of its own, with an operator of its own behind two proxies; [`run`] says
 //! what it does and [`oracles`] what must hold. `CHAOS=1` draws plans by chance instead ([`chaos`]).
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod chaos;
 mod corner;
 mod decoys;

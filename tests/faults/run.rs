@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use futures::future::try_join_all;
 use serde_json::Value;
+use testbed::proxy::Active;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     reference::Reference,
     scenario::{Before, Phase},
     tally::count,
-    testbed::proxy::Active,
     world::World,
 };
 

@@ -2,9 +2,6 @@
 //!
 //! Everything is started once; each test has its own namespace, bucket, store and AWS account, so all run side by side.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod admission;
 mod blocked;
 mod bounds;

@@ -7,20 +7,20 @@ use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use testbed::{
+    aws::{Aws, REGION},
+    kubernetes::ControlPlane,
+    objects::option,
+    operator::{Operator, Options},
+    proxy::{Call, Fault, Proxy, Upstream},
+    run::Run,
+    tests,
+    wait::wait_until,
+};
 use tokio::time::timeout;
 
 use crate::{
     space::{create, has, is_ready, principal, rclone_conf, status},
-    testbed::{
-        aws::{Aws, REGION},
-        kubernetes::ControlPlane,
-        objects::option,
-        operator::{Operator, Options},
-        proxy::{Call, Fault, Proxy, Upstream},
-        run::Run,
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -10,17 +10,17 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::{Aws, REGION},
+    operator::{Operator, Options},
+    proxy::{Call, Proxy},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{create, has, is_ready, principal, rclone_conf, status},
-    testbed::{
-        aws::{Aws, REGION},
-        operator::{Operator, Options},
-        proxy::{Call, Proxy},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

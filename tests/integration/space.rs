@@ -17,23 +17,21 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-
-pub use crate::testbed::objects::{
+pub use testbed::objects::{
     condition, create, has, is, is_ready, labels, message, principal, rclone_conf, stalled_with, status,
 };
-use crate::{
-    testbed::{
-        aws::{REGION, ROOT_KEY},
-        canary::Canary,
-        install::NAMESPACE,
-        objects::{merge, option},
-        proxy::{Call, Proxy},
-        rclone::Rclone,
-        seaweedfs,
-        wait::wait_until,
-    },
-    world::World,
+use testbed::{
+    aws::{REGION, ROOT_KEY},
+    canary::Canary,
+    install::NAMESPACE,
+    objects::{merge, option},
+    proxy::{Call, Proxy},
+    rclone::Rclone,
+    seaweedfs,
+    wait::wait_until,
 };
+
+use crate::world::World;
 
 /// How long anything may take that the operator does at once.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -14,11 +14,9 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use serde_json::json;
+use testbed::{objects::option, wait::wait_until};
 
-use crate::{
-    space::{Kind, SOON, Space, condition, has, principal, status},
-    testbed::{objects::option, wait::wait_until},
-};
+use crate::space::{Kind, SOON, Space, condition, has, principal, status};
 
 /// Each of these on each kind of store.
 macro_rules! stories {

@@ -3,9 +3,6 @@
 //! The stand-in is started once; each test has an AWS account, a bucket and a proxy of its own, so all run side by side.
 //! Where the stand-in differs from AWS, the test that meets it says so.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod corner;
 mod depth;
 mod faults;

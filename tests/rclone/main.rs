@@ -2,9 +2,6 @@
 //!
 //! Each trial is one release with one set of tiers: its operations happen one after the other in a bucket of their own.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod calls;
 mod files;
 mod must;

@@ -1,8 +1,7 @@
 //! What an administrator and a user would apply, made for the testbed's own AWS.
 
 use serde_json::{Value, json};
-
-use crate::testbed::{
+use testbed::{
     aws::{REGION, ROOT_KEY},
     install::NAMESPACE,
 };
