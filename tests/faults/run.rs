@@ -31,7 +31,7 @@ const GIVES_UP: Duration = Duration::from_secs(30);
 const RUNS: usize = 2;
 
 /// Runs a plan and counts what came of it.
-pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Result<(), String> {
+pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Result<()> {
     count(&world.tally.run);
     for _ in 0..RUNS {
         match Box::pin(try_plan(world, plan, &reference.ends[&plan.phase])).await {
@@ -40,7 +40,7 @@ pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Res
             Err(error) => {
                 // At once, and not only when all plans are done.
                 eprintln!("{plan}: {error:#}");
-                return Err(format!("{error:#}"));
+                return Err(error);
             }
         }
     }

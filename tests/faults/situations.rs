@@ -16,6 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use testbed::{
+    harness::Test,
     install,
     objects::{create, has, is_ready, merge, principal, status},
     operator::{Operator, Options},
@@ -41,7 +42,7 @@ const IN_DOUBT: Duration = Duration::from_secs(150);
 /// Names the tests here.
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[crate::Test] = &[$((concat!("situation: ", stringify!($name)), |world| Box::pin($name(world)))),+];
+        pub const TESTS: &[Test<World>] = &[$((concat!("situation: ", stringify!($name)), |world| Box::pin($name(world)))),+];
     };
 }
 

@@ -16,6 +16,7 @@ pub mod aws;
 pub mod canary;
 pub mod certificates;
 pub mod child;
+pub mod harness;
 pub mod install;
 pub mod kubectl;
 pub mod kubernetes;
@@ -35,15 +36,3 @@ pub mod tools;
 pub mod tunnel;
 pub mod wait;
 pub mod webhook;
-
-/// Names the tests of a file, for a program with a type `Test`: a name, and what is done in a world.
-#[macro_export]
-#[allow(clippy::crate_in_macro_def, reason = "`Test` is of the program that names its tests")]
-macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[crate::Test] = &[$((
-            concat!(module_path!(), "::", stringify!($name)),
-            |world| Box::pin($name(world)),
-        )),+];
-    };
-}
