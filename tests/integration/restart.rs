@@ -10,6 +10,7 @@ use serde_json::json;
 use testbed::{
     aws::{Aws, REGION},
     kubernetes::ControlPlane,
+    manifests::store_spec,
     objects::option,
     operator::{Operator, Options},
     proxy::{Call, Fault, Proxy, Upstream},
@@ -71,13 +72,8 @@ impl Lab {
     /// A store that finds the operator's credentials in its environment, and allows everything in one bucket.
     pub async fn create_store(&self, endpoint: &str) -> Result<()> {
         let stores = Api::<backup_target_operator::api::BackupStore>::all(self.control_plane.client()?);
-        let spec = json!({
-            "region": REGION,
-            "endpoint": endpoint,
-            "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
-            "requestsPerSecond": 1000,
-            "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
-        });
+        let allow = json!([{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}]);
+        let spec = store_spec(endpoint, None, &allow);
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
         self.stand_in.create_bucket("my-backups").await
     }

@@ -20,6 +20,7 @@ pub mod harness;
 pub mod install;
 pub mod kubectl;
 pub mod kubernetes;
+pub mod manifests;
 pub mod moto;
 pub mod objects;
 pub mod operator;

@@ -2,38 +2,27 @@
 
 use serde_json::{Value, json};
 use testbed::{
-    aws::{REGION, ROOT_KEY},
-    install::NAMESPACE,
+    aws::ROOT_KEY,
+    manifests::{credentials, namespace, store_spec},
 };
 
 /// Where backups run.
 pub const BACKUPS: &str = "backups";
 pub const BUCKET: &str = "my-backups";
+const CREDENTIALS: &str = "aws-credentials";
 pub const PREFIX: &str = "clusters/prod/backups/dataset-1/";
 
 /// The administrator's half: a namespace, the operator's credentials, and the store `default`.
 pub fn store(url: &str) -> Vec<Value> {
-    vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BACKUPS}}),
-        json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws-credentials", "namespace": NAMESPACE},
-            "stringData": {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY},
-        }),
-        json!({
-            "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "default"},
-            "spec": {
-                "region": REGION,
-                "endpoint": url,
-            "aws": {"iamEndpoint": url, "stsEndpoint": url},
-                "requestsPerSecond": 1000,
-                "credentials": {"secretRef": {"name": "aws-credentials"}},
-                "allow": [{
-                    "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["clusters/prod/{namespace}/"],
-                    "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
-                }],
-            },
-        }),
-    ]
+    let allow = json!([{
+        "namespaces": {"names": [BACKUPS]}, "buckets": [BUCKET], "prefixes": ["clusters/prod/{namespace}/"],
+        "capabilities": ["MultipartUploads", "ObjectAcls"], "ancestorListing": "Allow",
+    }]);
+    let store = json!({
+        "apiVersion": "backup-target.dev/v1alpha1", "kind": "BackupStore", "metadata": {"name": "default"},
+        "spec": store_spec(url, Some(CREDENTIALS), &allow),
+    });
+    vec![namespace(BACKUPS), credentials(CREDENTIALS, ROOT_KEY, ROOT_KEY), store]
 }
 
 /// The user's half.
