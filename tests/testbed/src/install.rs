@@ -81,7 +81,7 @@ pub async fn rights(client: &Client) -> Result<()> {
 }
 
 /// A token of the `ServiceAccount` the operator's pod would run as.
-pub async fn operator_token(client: &Client) -> Result<String> {
+pub(crate) async fn operator_token(client: &Client) -> Result<String> {
     let api = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
     let request = TokenRequest {
         spec: TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() },
