@@ -12,14 +12,16 @@ ARG CARGO_AUDITABLE_VERSION=0.7.7
 ENV CARGO_AUDITABLE=/opt/auditable/bin/cargo-auditable
 RUN cargo install --locked --root /opt/auditable --version "${CARGO_AUDITABLE_VERSION}" cargo-auditable
 
-# The dependencies, built with an empty program in our place: this layer stays until Cargo.toml or Cargo.lock change.
-# The tests are not in the build context, and cargo does not accept a manifest that names files which are not there.
+# The dependencies, built with an empty program in our place: this layer stays until a manifest or Cargo.lock change.
+# The tests are not in the build context. Cargo wants to read the manifest of their crate all the same, since Cargo.lock has it,
+# and accepts none that names files which are not there.
 COPY Cargo.toml Cargo.lock ./
-RUN awk '/^\[/ { skip = ($0 ~ /^\[\[(test|bench|example)\]\]/) } !skip' Cargo.toml > Cargo.toml.new \
-    && mv Cargo.toml.new Cargo.toml \
-    && mkdir src \
+COPY tests/testbed/Cargo.toml tests/testbed/
+RUN sed -i '/^\[\[test\]\]/,/^$/d' Cargo.toml \
+    && sed -i '/^\[\[bin\]\]/,/^$/d' tests/testbed/Cargo.toml \
+    && mkdir -p src tests/testbed/src \
     && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs tests/testbed/src/lib.rs \
     && cargo build --release --locked
 
 # The operator. Cargo compares times, and the source may be older than the layer above.

@@ -12,7 +12,9 @@ unexport MAKEFLAGS MFLAGS
 include tests/tools/Makefile
 
 CARGO := cargo
-TESTBED := $(CARGO) run --quiet --locked --example testbed --
+TESTBED := $(CARGO) run --quiet --locked --package testbed --bin testbed --
+# Of the operator, and of what plays with it.
+PROGRAMS := --package backup-target-operator --bin backup-target-operator --package testbed --bin testbed
 
 .PHONY: help
 help: ## Say all this
@@ -28,12 +30,13 @@ test: tools lint ## All tests: formatting, lints, units, properties, and the ope
 
 .PHONY: e2e
 e2e: tools-e2e node ## The image and the chart on a real node, a backup in a CronJob, failover, upgrade, removal; needs root
-	@$(CARGO) run --quiet --locked --example e2e
+	@$(CARGO) run --quiet --locked --package testbed --bin e2e
 
 .PHONY: sbom
 sbom: $(TOOLS)/bin/cargo-cyclonedx ## A bill of materials (CycloneDX) of the operator, from the dependencies in Cargo.lock
 	@$(TOOLS)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename sbom --quiet
-	@mkdir -p target/sbom; mv sbom.json target/sbom/backup-target-operator.cdx.json
+	@# It writes one beside each manifest.
+	@mkdir -p target/sbom; mv sbom.json target/sbom/backup-target-operator.cdx.json; rm tests/testbed/sbom.json
 	@echo 'It is target/sbom/backup-target-operator.cdx.json.'
 
 .PHONY: chaos
@@ -42,9 +45,9 @@ chaos: tools-demo build ## Faults by chance: pairs and schedules of them, SEED=n
 
 .PHONY: lint
 lint: $(TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation, licences and duplicate dependencies
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 .PHONY: up
@@ -57,8 +60,8 @@ down: ## End what `make up` started
 
 .PHONY: scale
 scale: tools-demo ## A benchmark with the release build: TARGETS=1000 new targets at once, beside DECOYS=0 and BIG=0 Secrets; time and memory
-	@$(CARGO) build --quiet --locked --release --bins --example testbed
-	@$(CARGO) run --quiet --locked --release --example testbed -- scale $(or $(TARGETS),1000) $(or $(DECOYS),0) $(or $(BIG),0)
+	@$(CARGO) build --quiet --locked --release $(PROGRAMS)
+	@$(CARGO) run --quiet --locked --release --package testbed --bin testbed -- scale $(or $(TARGETS),1000) $(or $(DECOYS),0) $(or $(BIG),0)
 
 # Each mutant is built and tried by itself, in a copy of the project: first with the unit tests, which are quick, and what
 # survives them with all, judges included; of those not the ones that need servers.
@@ -74,7 +77,7 @@ mutants: tools $(TOOLS)/bin/cargo-mutants ## Small changes of src/access, one at
 .PHONY: build
 build:
 	@echo 'Building the operator and the testbed (the first time takes some minutes).'
-	@$(CARGO) build --locked --bins --example testbed
+	@$(CARGO) build --locked $(PROGRAMS)
 
 # The program that `make build` builds: `cargo run` would build all dependencies once more, without what the tests need of them.
 .PHONY: crds

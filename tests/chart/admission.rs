@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
+use testbed::{
+    install::{NAMESPACE, RELEASE, crds, objects, try_to_apply},
+    objects::merge,
+    tests,
+    tools::project,
+};
 
 use crate::{
     helm::{Helm, chart},
-    testbed::{
-        install::{NAMESPACE, RELEASE, crds, objects, try_to_apply},
-        objects::merge,
-        tools::project,
-    },
-    tests,
     world::World,
 };
 

@@ -20,20 +20,20 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    child::command,
+    install::objects,
+    objects::{create, has, is_ready, principal, stalled_with},
+    operator::{Operator, Options},
+    program,
+    proxy::{Fault, Proxy},
+    tests,
+    tools::{project, tool},
+    wait::wait_until,
+};
 
 use crate::{
     lab::{BUCKET, Lab},
-    testbed::{
-        child::command,
-        install::objects,
-        objects::{create, has, is_ready, principal, stalled_with},
-        operator::{Operator, Options},
-        program,
-        proxy::{Fault, Proxy},
-        tools::{project, tool},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::testbed::{
+use testbed::{
     child::command,
     install::{NAMESPACE, RELEASE, objects},
     program::{self, Ran},

@@ -4,11 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use testbed::{child::command, install::RELEASE, program, tools::project};
 
-use crate::{
-    helm::{chart, text},
-    testbed::{child::command, install::RELEASE, program, tools::project},
-};
+use crate::helm::{chart, text};
 
 /// The definition of stores, in a chart.
 const STORES: &str = "files/crds/backupstores.yaml";

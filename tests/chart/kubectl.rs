@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-
-use crate::{
-    lab::Lab,
-    testbed::{
-        child::command,
-        program::{self, Ran},
-        tools::{project, tool},
-    },
+use testbed::{
+    child::command,
+    program::{self, Ran},
+    tools::{project, tool},
 };
+
+use crate::lab::Lab;
 
 const DEADLINE: Duration = Duration::from_mins(2);
 

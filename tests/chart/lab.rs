@@ -3,23 +3,20 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::{Value, json};
-
-use crate::{
-    helm::{Helm, WITH_IMAGE, chart, text},
-    testbed::{
-        aws::{Aws, REGION, ROOT_KEY},
-        child::command,
-        install::{self, NAMESPACE, RELEASE},
-        kubernetes::ControlPlane,
-        objects::create,
-        operator::{Operator, Options},
-        program::{self, Ran},
-        run::Run,
-    },
+use testbed::{
+    aws::{Aws, ROOT_KEY},
+    child::command,
+    install::{self, NAMESPACE, RELEASE},
+    kubernetes::ControlPlane,
+    manifests::{credentials, namespace, store_spec},
+    operator::{Operator, Options},
+    program::{self, Ran},
+    run::Run,
 };
+
+use crate::helm::{Helm, WITH_IMAGE, chart, text};
 
 pub const BUCKET: &str = "my-backups";
 /// A bucket that may be claimed and is not there yet.
@@ -81,32 +78,22 @@ impl Lab {
     }
 
     pub async fn create_namespace(&self, name: &str) -> Result<()> {
-        install::apply(&self.client, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await
+        install::apply(&self.client, namespace(name)).await
     }
 
     /// The operator's AWS credentials, in the Secret that [`Self::store_spec`] names.
     pub async fn write_credentials(&self) -> Result<()> {
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE);
-        let keys = json!({"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY});
-        create(&secrets, json!({"metadata": {"name": CREDENTIALS}, "stringData": keys})).await?;
-        Ok(())
+        install::apply(&self.client, credentials(CREDENTIALS, ROOT_KEY, ROOT_KEY)).await
     }
 
     /// A store in which the namespaces may claim folders of their own.
     pub fn store_spec(&self, namespaces: &[&str]) -> Value {
-        let url = self.aws.url();
-        json!({
-            "region": REGION,
-            "endpoint": url,
-            "aws": {"iamEndpoint": url, "stsEndpoint": url},
-            "requestsPerSecond": 1000,
-            "credentials": {"secretRef": {"name": CREDENTIALS}},
-            "allow": [{
-                "namespaces": {"names": namespaces},
-                "buckets": [BUCKET, LATER],
-                "prefixes": ["{namespace}/", "clusters/prod/{namespace}/"],
-                "capabilities": ["MultipartUploads"],
-            }],
-        })
+        let allow = json!([{
+            "namespaces": {"names": namespaces},
+            "buckets": [BUCKET, LATER],
+            "prefixes": ["{namespace}/", "clusters/prod/{namespace}/"],
+            "capabilities": ["MultipartUploads"],
+        }]);
+        store_spec(self.aws.url(), Some(CREDENTIALS), &allow)
     }
 }

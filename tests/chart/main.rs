@@ -4,9 +4,6 @@
 //! Helm and the API server are the real ones. There is no node, so the operator that a release stands for is a process of
 //! this machine, with the ServiceAccount and the rights that the release made.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod admission;
 mod alerts;
 mod gitops;
@@ -24,29 +21,22 @@ mod stories;
 mod used;
 mod world;
 
-use std::{env, process::ExitCode, sync::Arc};
+use std::{env, process::ExitCode};
 
-use anyhow::Result;
-use futures::future::BoxFuture;
-use libtest_mimic::{Arguments, Trial};
+use testbed::harness::Harness;
 use tokio::runtime::Runtime;
 
 use world::World;
-
-/// A test: its name, and what it does.
-type Test = (&'static str, fn(Arc<World>) -> BoxFuture<'static, Result<()>>);
 
 /// Each story starts servers of its own.
 const AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
-    let runtime = Arc::new(Runtime::new().expect("an async runtime"));
     if env::var_os("WRITE_CHART_SNAPSHOT").is_some() {
+        let runtime = Runtime::new().expect("an async runtime");
         runtime.block_on(snapshot::write()).expect("the snapshot can be written");
         return ExitCode::SUCCESS;
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
     let of_the_chart = [
         render::TESTS,
         snapshot::TESTS,
@@ -58,12 +48,5 @@ fn main() -> ExitCode {
         second::TESTS,
     ];
     let tests = [&of_the_chart[..], &[alerts::TESTS], gitops::TESTS].concat().concat();
-    let world = Arc::new(World::default());
-    let trial = |(name, test): Test| {
-        let (runtime, world) = (runtime.clone(), world.clone());
-        Trial::test(name, move || runtime.block_on(test(world)).map_err(|error| format!("{error:?}").into()))
-    };
-    let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
-    drop(world);
-    conclusion.exit_code()
+    Harness::from_arguments().at_once(AT_ONCE).run(async { Ok(World::default()) }, |servers| servers.trials(&tests))
 }

@@ -16,20 +16,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-
-use crate::{
-    helm::text,
-    kubectl::kubectl,
-    lab::Lab,
-    rights::operator,
-    testbed::{
-        install::apply,
-        objects::{create, merge},
-        rights::until_may,
-    },
+use testbed::{
+    install::apply,
+    objects::{create, merge},
+    rights::until_may,
     tests,
-    world::World,
 };
+
+use crate::{helm::text, kubectl::kubectl, lab::Lab, rights::operator, world::World};
 
 tests![
     tenants_leave_alone_what_is_the_operators_word,

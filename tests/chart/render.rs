@@ -4,14 +4,14 @@ use std::{fs, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use testbed::{
+    install::{NAMESPACE, RELEASE, objects},
+    tests,
+    tools::project,
+};
 
 use crate::{
     helm::{Helm, chart, text, with_image},
-    testbed::{
-        install::{NAMESPACE, RELEASE, objects},
-        tools::project,
-    },
-    tests,
     world::World,
 };
 

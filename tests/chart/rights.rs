@@ -4,16 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-
-use crate::{
-    helm::Helm,
-    testbed::{
-        install::{NAMESPACE, RELEASE, apply},
-        rights::{may, until_may},
-    },
+use testbed::{
+    install::{NAMESPACE, RELEASE, apply},
+    rights::{may, until_may},
     tests,
-    world::World,
 };
+
+use crate::{helm::Helm, world::World};
 
 tests![users_get_targets_and_nothing_of_the_operator, with_named_namespaces_no_secret_elsewhere_can_be_read];
 

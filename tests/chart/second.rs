@@ -13,19 +13,19 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use serde_json::json;
+use testbed::{
+    install::RELEASE,
+    objects::{create, is_ready},
+    operator::Options,
+    program::Ran,
+    rights::until_may,
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     helm::{WITH_IMAGE, chart, text},
     lab::{BUCKET, Lab},
-    testbed::{
-        install::RELEASE,
-        objects::{create, is_ready},
-        operator::Options,
-        program::Ran,
-        rights::until_may,
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -4,11 +4,10 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Result, ensure};
+use testbed::{install::RELEASE, tests, tools::project};
 
 use crate::{
     helm::{Helm, WITH_IMAGE, chart, text},
-    testbed::{install::RELEASE, tools::project},
-    tests,
     world::World,
 };
 

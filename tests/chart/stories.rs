@@ -16,6 +16,14 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    install::{NAMESPACE, RELEASE, apply},
+    objects::{create, is_ready, principal, record, status},
+    operator::Options,
+    rights::{may, until_may},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     helm::text,
@@ -23,14 +31,6 @@ use crate::{
     lab::{BUCKET, Lab},
     life::Life,
     rights,
-    testbed::{
-        install::{NAMESPACE, RELEASE, apply},
-        objects::{create, is_ready, principal, record, status},
-        operator::Options,
-        rights::{may, until_may},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

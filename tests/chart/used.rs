@@ -14,20 +14,20 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    install::{NAMESPACE, RELEASE},
+    objects::{create, is_ready, stalled_with, status},
+    operator::{Operator, Options},
+    proxy::{Call, Fault, Proxy},
+    rights::{may, until_may},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     helm::text,
     lab::{BUCKET, Lab},
     rights::operator,
-    testbed::{
-        install::{NAMESPACE, RELEASE},
-        objects::{create, is_ready, stalled_with, status},
-        operator::{Operator, Options},
-        proxy::{Call, Fault, Proxy},
-        rights::{may, until_may},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -4,15 +4,13 @@ use anyhow::Result;
 use backup_target_operator::api::BackupStore;
 use kube::Api;
 use serde_json::json;
+use testbed::{
+    objects::create,
+    operator::{Operator, Options},
+};
 use tokio::sync::OnceCell;
 
-use crate::{
-    lab::Lab,
-    testbed::{
-        objects::create,
-        operator::{Operator, Options},
-    },
-};
+use crate::lab::Lab;
 
 #[derive(Default)]
 pub struct World {

@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use testbed::{aws::Aws, kubectl::Kubectl, kubernetes::ControlPlane, run::Run, tools::project, wait::wait_until};
 
 use crate::{
     helm::Helm,
     node::{self, Node},
     operator::Operator,
-    testbed::{aws::Aws, kubectl::Kubectl, kubernetes::ControlPlane, run::Run, tools::project, wait::wait_until},
 };
 
 const READY: Duration = Duration::from_mins(2);

@@ -3,8 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-
-use crate::testbed::{
+use testbed::{
     child::command,
     install::NAMESPACE,
     kubernetes::ControlPlane,

@@ -1,8 +1,5 @@
 //! The operator as its users run it: its image and its chart on a real node, and a backup in a CronJob. `make e2e` runs it.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod chapters;
 mod cluster;
 mod helm;

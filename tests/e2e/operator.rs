@@ -4,11 +4,9 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use testbed::{install::NAMESPACE, kubectl::Kubectl, wait::wait_until};
 
-use crate::{
-    helm::RELEASE,
-    testbed::{install::NAMESPACE, kubectl::Kubectl, wait::wait_until},
-};
+use crate::helm::RELEASE;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What it logs once it does its work.

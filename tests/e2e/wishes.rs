@@ -4,10 +4,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-
-use crate::testbed::{
+use testbed::{
     aws::{REGION, ROOT_KEY},
-    install::NAMESPACE,
+    manifests::credentials,
     tools::project,
 };
 
@@ -21,10 +20,7 @@ const RCLONE: &str = "localhost/rclone:e2e";
 /// The administrator's half. `url` is where IAM, STS and S3 are.
 pub fn store(url: &str) -> Result<Vec<Value>> {
     let mut objects = example("store.yaml")?;
-    objects.push(json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws-credentials", "namespace": NAMESPACE},
-        "stringData": {"AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY},
-    }));
+    objects.push(credentials("aws-credentials", ROOT_KEY, ROOT_KEY));
     let store =
         objects.iter_mut().find(|object| object["kind"] == "BackupStore").context("the example has no BackupStore")?;
     store["spec"]["region"] = json!(REGION);
@@ -106,7 +102,7 @@ pub fn volume(name: &str, folder: &Path) -> [Value; 2] {
     });
     let mut claim = json!({"resources": {"requests": {"storage": "1Gi"}}, "volumeName": name});
     for spec in [&mut volume, &mut claim] {
-        crate::testbed::objects::merge(spec, common.clone());
+        testbed::objects::merge(spec, common.clone());
     }
     [
         json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume}),

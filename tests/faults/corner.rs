@@ -13,19 +13,19 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    install,
+    manifests::{credentials, store_spec},
+    objects::{create, merge, status},
+    operator::{Operator, Options},
+    proxy::{Active, Call, Fault, Proxy},
+    wait::{wait_patiently_until, wait_until},
+};
 use tokio::sync::Mutex;
 
 use crate::{
     decoys,
     shape::{Server, Shape},
-    testbed::{
-        aws::REGION,
-        install::NAMESPACE,
-        objects::{create, merge, status},
-        operator::{Operator, Options},
-        proxy::{Active, Call, Fault, Proxy},
-        wait::{wait_patiently_until, wait_until},
-    },
     world::World,
 };
 
@@ -105,13 +105,7 @@ impl Corner {
 
     /// The operator's credentials for this corner's store.
     pub async fn write_credentials(&self, id: &str, secret: &str) -> Result<()> {
-        let body = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.store},
-            "stringData": {"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret},
-        });
-        let api = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE);
-        api.patch(&self.store, &PatchParams::apply("test").force(), &Patch::Apply(body)).await?;
-        Ok(())
+        install::apply(&self.client, credentials(&self.store, id, secret)).await
     }
 
     // === faults ===
@@ -144,16 +138,7 @@ impl Corner {
     }
 
     pub async fn create_store(&self) -> Result<()> {
-        let url = self.aws.url();
-        let spec = json!({
-            "region": REGION,
-            "endpoint": url,
-            "aws": {"iamEndpoint": url, "stsEndpoint": url},
-            "credentials": {"secretRef": {"name": self.store}},
-            // So that a store's rate does not stretch the resync.
-            "requestsPerSecond": 1000,
-            "allow": self.rules(),
-        });
+        let spec = store_spec(self.aws.url(), Some(&self.store), &self.rules());
         create(&self.stores(), json!({"metadata": {"name": self.store, "labels": self.labels()}, "spec": spec}))
             .await?;
         Ok(())

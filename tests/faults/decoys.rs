@@ -4,11 +4,11 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::types::Tag;
 use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
+use testbed::objects;
 
 use crate::{
     corner::{Corner, SECRET},
     end::{policies_of, user_summary},
-    testbed::objects,
 };
 
 /// A principal of another target of this operator, by name, path and tags.

@@ -5,11 +5,11 @@ use aws_sdk_iam::types::{AccessKeyMetadata, StatusType};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
+use testbed::objects::{option, rclone_conf, record, status};
 
 use crate::{
     corner::{Corner, SECRET, TARGET},
     decoys::NEIGHBOUR,
-    testbed::objects::{option, rclone_conf, record, status},
 };
 
 /// What is told in words, and counted.

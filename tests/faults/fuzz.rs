@@ -14,18 +14,18 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    install::RELEASE,
+    objects::{condition, create, is_ready, merge, principal, record, status},
+    rights::until_may,
+    wait::wait_patiently_until,
+};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
     corner::{Corner, TARGET},
     decoys, end, oracles,
     tenant::{Place, Wish, wishes},
-    testbed::{
-        install::RELEASE,
-        objects::{condition, create, is_ready, merge, principal, record, status},
-        rights::until_may,
-        wait::wait_patiently_until,
-    },
     world::World,
 };
 

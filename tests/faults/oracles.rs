@@ -7,16 +7,16 @@ use backup_target_operator::api::{BackupStore, BackupTarget};
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use serde_json::Value;
+use testbed::{
+    objects::{is_ready, option, principal, rclone_conf, record},
+    proxy::{Call, Mark},
+    wait::wait_patiently_until,
+};
 use tokio::time::sleep;
 
 use crate::{
     corner::{Corner, SECRET, TARGET},
     end,
-    testbed::{
-        objects::{is_ready, option, principal, rclone_conf, record},
-        proxy::{Call, Mark},
-        wait::wait_patiently_until,
-    },
 };
 
 /// How soon a key that nobody has must be gone.

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use testbed::proxy::Fault;
+
 use crate::{
     scenario::Phase,
     shape::{Server, Shape},
-    testbed::proxy::Fault,
 };
 
 /// What a reference run recorded: the calls of each phase, in order.

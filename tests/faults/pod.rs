@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_s3::Client;
+use testbed::objects::{option, rclone_conf};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -18,7 +19,6 @@ use crate::{
     corner::{Corner, SECRET},
     scenario::Phase,
     tally::count,
-    testbed::objects::{option, rclone_conf},
     world::World,
 };
 

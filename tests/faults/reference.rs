@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
+use testbed::proxy::Call;
 
 use crate::{
     Check,
@@ -15,7 +16,6 @@ use crate::{
     run::UNDISTURBED,
     scenario::{PHASES, Phase},
     shape::{Server, Shape},
-    testbed::proxy::Call,
     world::World,
 };
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use futures::future::try_join_all;
 use serde_json::Value;
+use testbed::proxy::Active;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     reference::Reference,
     scenario::{Before, Phase},
     tally::count,
-    testbed::proxy::Active,
     world::World,
 };
 
@@ -31,7 +31,7 @@ const GIVES_UP: Duration = Duration::from_secs(30);
 const RUNS: usize = 2;
 
 /// Runs a plan and counts what came of it.
-pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Result<(), String> {
+pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Result<()> {
     count(&world.tally.run);
     for _ in 0..RUNS {
         match Box::pin(try_plan(world, plan, &reference.ends[&plan.phase])).await {
@@ -40,7 +40,7 @@ pub async fn plan(world: &Arc<World>, plan: &Plan, reference: &Reference) -> Res
             Err(error) => {
                 // At once, and not only when all plans are done.
                 eprintln!("{plan}: {error:#}");
-                return Err(format!("{error:#}"));
+                return Err(error);
             }
         }
     }

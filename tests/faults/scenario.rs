@@ -10,15 +10,15 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::ROOT_KEY,
+    objects::{is_ready, principal, record, stalled_with, status},
+    wait::wait_patiently_until,
+};
 
 use crate::{
     corner::{Corner, SECRET, TARGET},
     oracles,
-    testbed::{
-        aws::ROOT_KEY,
-        objects::{is_ready, principal, record, stalled_with, status},
-        wait::wait_patiently_until,
-    },
 };
 
 /// A phase.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::testbed::{install::NAMESPACE, proxy::Call};
+use testbed::{install::NAMESPACE, proxy::Call};
 
 /// Which server is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

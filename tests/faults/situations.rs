@@ -15,21 +15,21 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    harness::Test,
+    install,
+    objects::{create, has, is_ready, merge, principal, record, status},
+    operator::{Operator, Options},
+    proxy::{Call, Fault},
+    tools::project,
+    wait::wait_until,
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    Test,
     corner::{Corner, SECRET, TARGET},
     oracles, run,
     scenario::Phase,
-    testbed::{
-        install,
-        objects::{create, has, is_ready, merge, principal, record, status},
-        operator::{Operator, Options},
-        proxy::{Call, Fault},
-        tools::project,
-        wait::wait_until,
-    },
     world::World,
 };
 
@@ -42,7 +42,7 @@ const IN_DOUBT: Duration = Duration::from_secs(150);
 /// Names the tests here.
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[Test] = &[$((concat!("situation: ", stringify!($name)), |world| Box::pin($name(world)))),+];
+        pub const TESTS: &[Test<World>] = &[$((concat!("situation: ", stringify!($name)), |world| Box::pin($name(world)))),+];
     };
 }
 

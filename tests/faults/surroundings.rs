@@ -4,19 +4,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::{
-    corner::Corner,
-    reference::Reference,
-    run::Life,
-    scenario::Phase,
-    testbed::{
-        install::NAMESPACE,
-        proxy::{Active, Call, Fault},
-        wait::wait_until,
-    },
-    world::World,
+use testbed::{
+    install::NAMESPACE,
+    proxy::{Active, Call, Fault},
+    wait::wait_until,
 };
+
+use crate::{corner::Corner, reference::Reference, run::Life, scenario::Phase, world::World};
 
 /// What is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use kube::Client;
+use testbed::{aws::Aws, kubernetes::ControlPlane, run::Run};
 
-use crate::{
-    tally::Tally,
-    testbed::{aws::Aws, kubernetes::ControlPlane, run::Run},
-};
+use crate::tally::Tally;
 
 /// Everything that runs while the plans do.
 pub struct World {

@@ -1,6 +1,7 @@
 //! The house is in order: pure rooms import no IO, what is generated is what the code says, and so is what people read.
 
 mod documents;
+mod testbed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

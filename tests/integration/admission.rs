@@ -18,11 +18,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use testbed::{tests, wait::wait_until, webhook::Webhook};
 
 use crate::{
     space::{SOON, Space, create, message, principal, rclone_conf, record},
-    testbed::{wait::wait_until, webhook::Webhook},
-    tests,
     world::World,
 };
 

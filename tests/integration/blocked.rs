@@ -13,13 +13,12 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{aws::ACCOUNT, objects::merge, tests, wait::wait_until};
 use tokio::time::sleep;
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{condition, create, is_ready, principal, record},
-    testbed::{aws::ACCOUNT, objects::merge, wait::wait_until},
-    tests,
     world::World,
 };
 

@@ -14,17 +14,17 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::REGION,
+    proxy::{Call, Fault, Proxy},
+    tests,
+    wait::wait_until,
+};
 use tokio::time::Instant;
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{create, is_ready, record, status},
-    testbed::{
-        aws::REGION,
-        proxy::{Call, Fault, Proxy},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

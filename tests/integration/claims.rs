@@ -9,11 +9,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{tests, wait::wait_until};
 
 use crate::{
     space::{SOON, Space, has, is, is_ready, message, principal, record},
-    testbed::wait::wait_until,
-    tests,
     world::World,
 };
 

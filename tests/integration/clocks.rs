@@ -7,14 +7,14 @@ use backup_target_operator::api::{
     BackupStore,
     condition::{self, READY},
 };
+use testbed::{
+    proxy::{Active, Call, Fault},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     space::{SOON, Space, is_ready, message, principal, record},
-    testbed::{
-        proxy::{Active, Call, Fault},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

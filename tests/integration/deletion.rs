@@ -16,11 +16,10 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
+use testbed::{aws::ROOT_KEY, proxy::Fault, rights::until_may, tests, wait::wait_until};
 
 use crate::{
     space::{SOON, Space, create, labels, message, principal, record},
-    testbed::{aws::ROOT_KEY, proxy::Fault, rights::until_may, wait::wait_until},
-    tests,
     world::World,
 };
 

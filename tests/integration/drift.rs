@@ -17,12 +17,11 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
+use testbed::{aws::Aws, proxy::Call, tests, wait::wait_until};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{Space, create, has, is, is_ready, message, principal, record, stalled_with},
-    testbed::{aws::Aws, proxy::Call, wait::wait_until},
-    tests,
     world::World,
 };
 
@@ -362,7 +361,7 @@ async fn a_fight_over_a_secret_is_not_fought_at_full_speed(world: Arc<World>) ->
         Ok(())
     })
     .await?;
-    let secrets = |call: &crate::testbed::proxy::Call| {
+    let secrets = |call: &testbed::proxy::Call| {
         call.method == "PUT" && call.path.ends_with(&format!("/namespaces/{}/secrets/dataset-1", space.namespace))
     };
     let repairs = world.api.calls_since(mark, secrets).len();

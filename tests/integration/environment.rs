@@ -3,11 +3,10 @@
 use std::{fs, sync::Arc};
 
 use anyhow::{Result, ensure};
+use testbed::{certificates::Authority, proxy::Proxy, tests};
 
 use crate::{
     restart::{Lab, root_in_environment},
-    testbed::{certificates::Authority, proxy::Proxy},
-    tests,
     world::World,
 };
 

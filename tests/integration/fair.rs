@@ -21,13 +21,15 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    tests,
+    wait::{wait_patiently_until, wait_until},
+};
 use tokio::{task::JoinSet, time::interval};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{Space, create, is_ready, message, principal},
-    testbed::wait::{wait_patiently_until, wait_until},
-    tests,
     world::World,
 };
 

@@ -13,20 +13,20 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::Aws,
+    child::command,
+    objects::merge,
+    operator::{Operator, Options},
+    program,
+    proxy::{Active, Call, Fault},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{SOON, Space, create, has, is_ready, message, principal, record, stalled_with, status},
-    testbed::{
-        aws::Aws,
-        child::command,
-        objects::merge,
-        operator::{Operator, Options},
-        program,
-        proxy::{Active, Call, Fault},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

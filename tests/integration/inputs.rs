@@ -14,11 +14,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{aws::ROOT_KEY, install::NAMESPACE, proxy::Fault, tests};
 
 use crate::{
     space::{Space, create, is_ready, message, principal, stalled_with, status},
-    testbed::{aws::ROOT_KEY, install::NAMESPACE, proxy::Fault},
-    tests,
     world::World,
 };
 

@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::condition::READY;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
+use testbed::{
+    proxy::{Call, Fault},
+    rclone::Rclone,
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     space::{SOON, Space, has, is_ready, labels, message, principal, record},
-    testbed::{
-        proxy::{Call, Fault},
-        rclone::Rclone,
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -9,11 +9,10 @@ use backup_target_operator::{
 };
 use kube::ResourceExt;
 use serde_json::json;
+use testbed::{rclone::Rclone, tests, wait::wait_until};
 
 use crate::{
     space::{SOON, Space, condition, has, is, is_ready, labels, message, principal, record, status},
-    testbed::{rclone::Rclone, wait::wait_until},
-    tests,
     world::World,
 };
 
@@ -79,8 +78,7 @@ async fn a_new_target_costs_three_calls_and_three_writes(world: Arc<World>) -> R
     ensure!(writes[0].starts_with("PATCH") && writes[0].ends_with("/backuptargets/dataset-1"), "{writes:#?}");
     ensure!(writes[1].starts_with("POST") && writes[1].ends_with("/secrets"), "{writes:#?}");
     ensure!(writes[2].starts_with("PATCH") && writes[2].ends_with("/backuptargets/dataset-1/status"), "{writes:#?}");
-    let events =
-        |call: &crate::testbed::proxy::Call| call.path.contains(&format!("/namespaces/{}/events", space.namespace));
+    let events = |call: &testbed::proxy::Call| call.path.contains(&format!("/namespaces/{}/events", space.namespace));
     ensure!(world.api.calls(events).len() == 1, "one event for one outcome");
     Ok(())
 }

@@ -2,9 +2,6 @@
 //!
 //! Everything is started once; each test has its own namespace, bucket, store and AWS account, so all run side by side.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod admission;
 mod blocked;
 mod bounds;
@@ -27,24 +24,16 @@ mod space;
 mod stores;
 mod world;
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
-use anyhow::Result;
-use futures::future::BoxFuture;
-use libtest_mimic::{Arguments, Trial};
-use tokio::runtime::Runtime;
+use testbed::harness::Harness;
 
 use world::World;
-
-/// A test: its name, and what it does in the world that all share.
-type Test = (&'static str, fn(Arc<World>) -> BoxFuture<'static, Result<()>>);
 
 /// Tests mostly wait for servers, so more of them run at once than there are cores.
 const AT_ONCE: usize = 8;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
     let tests = [
         lifecycle::TESTS,
         keys::TESTS,
@@ -67,31 +56,23 @@ fn main() -> ExitCode {
         stores::TESTS,
     ]
     .concat();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(&tests, None)).exit_code();
-    }
-    let runtime = Arc::new(Runtime::new().expect("an async runtime"));
-    let world = match runtime.block_on(World::start()) {
-        Ok(world) => Arc::new(world),
-        Err(error) => {
-            eprintln!("the servers did not start: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let conclusion = libtest_mimic::run(&arguments, trials(&tests, Some((&runtime, &world))));
-    let nothing_leaked = nothing_leaked(&runtime, &world, &arguments);
-    drop(world);
-    if nothing_leaked { conclusion.exit_code() } else { ExitCode::FAILURE }
+    let harness = Harness::from_arguments().at_once(AT_ONCE);
+    let is_part = harness.is_filtered();
+    harness.run_and_judge(
+        World::start(),
+        |servers| servers.trials(&tests),
+        async |world| nothing_leaked(world, is_part).await,
+    )
 }
 
 /// Looks for the secrets of all tests in everything that the operator printed and wrote.
-fn nothing_leaked(runtime: &Runtime, world: &World, arguments: &Arguments) -> bool {
+async fn nothing_leaked(world: &World, is_part: bool) -> bool {
     // A part of the tests may have made no secret at all; all of them together make many.
-    if world.kept_secrets() == 0 && arguments.filter.is_none() {
+    if world.kept_secrets() == 0 && !is_part {
         eprintln!("no secret was kept, so none could be looked for");
         return false;
     }
-    match runtime.block_on(world.leaked_secrets()) {
+    match world.leaked_secrets().await {
         Ok(leaks) => {
             for leak in &leaks {
                 eprintln!("A SECRET WAS PRINTED: {leak}");
@@ -103,15 +84,4 @@ fn nothing_leaked(runtime: &Runtime, world: &World, arguments: &Arguments) -> bo
             false
         }
     }
-}
-
-fn trials(tests: &[Test], servers: Option<(&Arc<Runtime>, &Arc<World>)>) -> Vec<Trial> {
-    let trial = |(name, test): &Test| {
-        let (test, servers) = (*test, servers.map(|(runtime, world)| (runtime.clone(), world.clone())));
-        Trial::test(*name, move || {
-            let (runtime, world) = servers.expect("tests are only run with servers");
-            runtime.block_on(test(world)).map_err(|error| format!("{error:?}").into())
-        })
-    };
-    tests.iter().map(trial).collect()
 }

@@ -14,18 +14,18 @@ use backup_target_operator::{
 };
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
+use testbed::{
+    aws::ACCOUNT,
+    child::command,
+    program,
+    proxy::{Call, Mark},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{SOON, Space, is_ready, message, principal, record},
-    testbed::{
-        aws::ACCOUNT,
-        child::command,
-        program,
-        proxy::{Call, Mark},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -13,15 +13,15 @@ use backup_target_operator::{
 };
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use testbed::{
+    aws::ROOT_KEY,
+    proxy::{Call, Fault, Mark},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     space::{SOON, Space, has, is_ready, message, status},
-    testbed::{
-        aws::ROOT_KEY,
-        proxy::{Call, Fault, Mark},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 

@@ -10,17 +10,17 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::DeleteParams};
 use rustix::process::Signal;
+use testbed::{
+    install::NAMESPACE,
+    operator::{Operator, Options},
+    proxy::{Call, Fault, Proxy},
+    tests,
+    wait::wait_until,
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use crate::{
     restart::{Lab, root_in_environment},
-    testbed::{
-        install::NAMESPACE,
-        operator::{Operator, Options},
-        proxy::{Call, Fault, Proxy},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 
@@ -123,7 +123,7 @@ async fn until_leads(lab: &Lab, pod: &str, deadline: Duration) -> Result<()> {
     .await
 }
 
-fn changes(proxy: &Proxy, since: crate::testbed::proxy::Mark) -> Vec<Call> {
+fn changes(proxy: &Proxy, since: testbed::proxy::Mark) -> Vec<Call> {
     proxy.calls_since(since, |call| call.is_write() && !call.is("GetCallerIdentity") && !call.path.contains("/leases"))
 }
 

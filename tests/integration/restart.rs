@@ -7,20 +7,21 @@ use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use testbed::{
+    aws::{Aws, REGION},
+    kubernetes::ControlPlane,
+    manifests::store_spec,
+    objects::option,
+    operator::{Operator, Options},
+    proxy::{Call, Fault, Proxy, Upstream},
+    run::Run,
+    tests,
+    wait::wait_until,
+};
 use tokio::time::timeout;
 
 use crate::{
     space::{create, has, is_ready, principal, rclone_conf, record},
-    testbed::{
-        aws::{Aws, REGION},
-        kubernetes::ControlPlane,
-        objects::option,
-        operator::{Operator, Options},
-        proxy::{Call, Fault, Proxy, Upstream},
-        run::Run,
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 
@@ -71,13 +72,8 @@ impl Lab {
     /// A store that finds the operator's credentials in its environment, and allows everything in one bucket.
     pub async fn create_store(&self, endpoint: &str) -> Result<()> {
         let stores = Api::<backup_target_operator::api::BackupStore>::all(self.control_plane.client()?);
-        let spec = json!({
-            "region": REGION,
-            "endpoint": endpoint,
-            "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
-            "requestsPerSecond": 1000,
-            "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
-        });
+        let allow = json!([{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}]);
+        let spec = store_spec(endpoint, None, &allow);
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
         self.stand_in.create_bucket("my-backups").await
     }

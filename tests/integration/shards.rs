@@ -10,17 +10,18 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{
+    aws::Aws,
+    manifests::store_spec,
+    operator::{Operator, Options},
+    proxy::{Call, Proxy},
+    tests,
+    wait::wait_until,
+};
 
 use crate::{
     restart::{Lab, root_in_environment},
     space::{create, has, is_ready, principal, rclone_conf, record, status},
-    testbed::{
-        aws::{Aws, REGION},
-        operator::{Operator, Options},
-        proxy::{Call, Proxy},
-        wait::wait_until,
-    },
-    tests,
     world::World,
 };
 
@@ -57,14 +58,8 @@ impl Shards {
 
     /// A store of operator `a`.
     async fn create_store(&self) -> Result<()> {
-        let endpoint = self.a.aws.url();
-        let spec = json!({
-            "region": REGION,
-            "endpoint": endpoint,
-            "aws": {"iamEndpoint": endpoint, "stsEndpoint": endpoint},
-            "requestsPerSecond": 1000,
-            "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
-        });
+        let allow = json!([{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}]);
+        let spec = store_spec(self.a.aws.url(), None, &allow);
         let metadata = json!({"name": "default", "labels": {"shard": "a"}});
         create(&self.stores, json!({"metadata": metadata, "spec": spec})).await?;
         self.a.administrator().create_bucket("my-backups").await

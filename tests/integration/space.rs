@@ -17,23 +17,22 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-
-pub use crate::testbed::objects::{
+pub use testbed::objects::{
     condition, create, has, is, is_ready, labels, message, principal, rclone_conf, record, stalled_with, status,
 };
-use crate::{
-    testbed::{
-        aws::{REGION, ROOT_KEY},
-        canary::Canary,
-        install::NAMESPACE,
-        objects::{merge, option},
-        proxy::{Call, Proxy},
-        rclone::Rclone,
-        seaweedfs,
-        wait::wait_until,
-    },
-    world::World,
+use testbed::{
+    aws::ROOT_KEY,
+    canary::Canary,
+    install,
+    manifests::{credentials, store_spec},
+    objects::{merge, option},
+    proxy::{Call, Proxy},
+    rclone::Rclone,
+    seaweedfs,
+    wait::wait_until,
 };
+
+use crate::world::World;
 
 /// How long anything may take that the operator does at once.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -116,13 +115,7 @@ impl Space {
 
     /// The operator's credentials for this space's store.
     pub async fn write_credentials(&self, id: &str, secret: &str) -> Result<()> {
-        let api = Api::<Secret>::namespaced(self.client.clone(), NAMESPACE);
-        let body = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.store},
-            "stringData": {"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret},
-        });
-        api.patch(&self.store, &PatchParams::apply("test").force(), &Patch::Apply(body)).await?;
-        Ok(())
+        install::apply(&self.client, credentials(&self.store, id, secret)).await
     }
 
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
@@ -131,28 +124,18 @@ impl Space {
     }
 
     pub fn store_spec(&self) -> Value {
-        let url = self.aws_proxy.url();
-        let mut spec = json!({
-            "region": REGION,
-            "endpoint": url,
-            "requestsPerSecond": 1000,
-            "credentials": {"secretRef": {"name": self.store}},
-            "allow": [{
-                "namespaces": {"names": [self.namespace]},
-                "buckets": [self.bucket],
-                "prefixes": [""],
-                "capabilities": ["MultipartUploads", "ObjectAcls", "ListAllBuckets", "CreateBucket"],
-                "retain": true,
-                "ancestorListing": "Allow",
-            }],
-        });
-        merge(
-            &mut spec,
-            match self.kind {
-                Kind::Aws => json!({"aws": {"iamEndpoint": url, "stsEndpoint": url}}),
-                Kind::SeaweedFs => json!({"provider": "SeaweedFS"}),
-            },
-        );
+        let everything = json!([{
+            "namespaces": {"names": [self.namespace]},
+            "buckets": [self.bucket],
+            "prefixes": [""],
+            "capabilities": ["MultipartUploads", "ObjectAcls", "ListAllBuckets", "CreateBucket"],
+            "retain": true,
+            "ancestorListing": "Allow",
+        }]);
+        let mut spec = store_spec(self.aws_proxy.url(), Some(&self.store), &everything);
+        if self.kind == Kind::SeaweedFs {
+            merge(&mut spec, json!({"provider": "SeaweedFS", "aws": null}));
+        }
         spec
     }
 

@@ -14,16 +14,17 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use serde_json::json;
+use testbed::{harness::Test, objects::option, wait::wait_until};
 
 use crate::{
     space::{Kind, SOON, Space, condition, has, principal, record},
-    testbed::{objects::option, wait::wait_until},
+    world::World,
 };
 
 /// Each of these on each kind of store.
 macro_rules! stories {
     ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[crate::Test] = &[$(
+        pub const TESTS: &[Test<World>] = &[$(
             (concat!(module_path!(), "::aws::", stringify!($name)), |world| {
                 Box::pin(async move { $name(Space::on(Kind::Aws, &world).await?).await })
             }),

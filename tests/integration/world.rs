@@ -15,8 +15,7 @@ use kube::{
     Api, Client,
     api::{ListParams, ObjectList},
 };
-
-use crate::testbed::{
+use testbed::{
     aws::Aws,
     kubernetes::ControlPlane,
     operator::{Operator, Options},

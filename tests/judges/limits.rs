@@ -23,6 +23,7 @@ use backup_target_operator::{
     telemetry::metrics::Meter,
 };
 use serde_json::{Value, json};
+use testbed::{moto::Moto, run::Run};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -30,7 +31,6 @@ use crate::{
     cases::{declare, shapes, tier_sets},
     simulate::holder,
     subject,
-    testbed::{moto::Moto, run::Run},
 };
 
 /// The account that moto plays.

@@ -12,6 +12,10 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_iam::{Client, types::AccessKey};
 use aws_sdk_s3::types::ObjectCannedAcl;
 use backup_target_operator::api::Capability;
+use testbed::{
+    aws::{ACCOUNT, Aws},
+    run::Run,
+};
 
 use crate::{
     can::{Declared, Form, can},
@@ -19,10 +23,6 @@ use crate::{
     request::{Place, Request},
     send::{Answer, Clients, answer, send},
     subject,
-    testbed::{
-        aws::{ACCOUNT, Aws},
-        run::Run,
-    },
 };
 
 /// How many disagreements an error shows.

@@ -1,9 +1,6 @@
 //! Judges that know nothing of how the operator writes its policies: a specification in the language of folders, an
 //! independent simulator of IAM, and two stand-ins for AWS. None of them needs Kubernetes.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod can;
 mod cases;
 mod golden;

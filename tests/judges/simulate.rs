@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use testbed::{child::command, program::run, tools::tool};
 
 use crate::{
     can::Form,
     request::{Asker, Place, Request},
-    testbed::{child::command, program::run, tools::tool},
 };
 
 pub const ACCOUNT: &str = "123456789012";

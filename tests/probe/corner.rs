@@ -23,8 +23,7 @@ use backup_target_operator::{
     provider::aws::amazon::ANSWERS,
 };
 use serde_json::{Value, json};
-
-use crate::testbed::{
+use testbed::{
     aws::{Aws, REGION, ROOT_KEY, http_client},
     proxy::{Call, Proxy},
     run::Run,

@@ -8,12 +8,9 @@ use backup_target_operator::{
     api::{Capability, Tier},
     probe::{Depth, Standing},
 };
+use testbed::{proxy::Fault, tests};
 
-use crate::{
-    corner::{Corner, NO_CAPABILITIES, PROBE_OBJECT, UID, World, texts},
-    testbed::proxy::Fault,
-    tests,
-};
+use crate::corner::{Corner, NO_CAPABILITIES, PROBE_OBJECT, UID, World, texts};
 
 tests![
     a_proof_takes_a_known_number_of_calls,

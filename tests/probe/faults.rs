@@ -16,12 +16,12 @@ use backup_target_operator::{
     provider::aws::amazon::ANSWERS,
 };
 use hyper::Method;
-
-use crate::{
-    corner::{Corner, MARKS, NO_CAPABILITIES, UID, World, allowing, texts},
-    testbed::proxy::{Call, Fault},
+use testbed::{
+    proxy::{Call, Fault},
     tests,
 };
+
+use crate::corner::{Corner, MARKS, NO_CAPABILITIES, UID, World, allowing, texts};
 
 tests![
     a_key_that_is_not_known_yet_costs_one_call,

@@ -9,11 +9,9 @@ use backup_target_operator::{
     probe::{Depth, Limits, Standing},
 };
 use serde_json::json;
+use testbed::tests;
 
-use crate::{
-    corner::{Corner, NO_CAPABILITIES, UID, World, texts},
-    tests,
-};
+use crate::corner::{Corner, NO_CAPABILITIES, UID, World, texts};
 
 tests![
     every_set_of_tiers_is_proven_and_kept_within_its_limits,

@@ -8,11 +8,9 @@ use backup_target_operator::{
     probe::{Depth, Limits, Standing},
 };
 use serde_json::json;
+use testbed::tests;
 
-use crate::{
-    corner::{Corner, NO_CAPABILITIES, PROBE_OBJECT, World, allowing, texts},
-    tests,
-};
+use crate::corner::{Corner, NO_CAPABILITIES, PROBE_OBJECT, World, allowing, texts};
 
 tests![
     a_key_that_may_do_everything_is_found_out_and_harms_nothing,

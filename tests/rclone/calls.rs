@@ -1,6 +1,6 @@
 //! Which call of the S3 API a request is.
 
-use crate::testbed::proxy::Call;
+use testbed::proxy::Call;
 
 /// The name of the call, as AWS's API reference has it.
 pub fn name(call: &Call) -> &'static str {

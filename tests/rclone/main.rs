@@ -2,9 +2,6 @@
 //!
 //! Each trial is one release with one set of tiers: its operations happen one after the other in a bucket of their own.
 
-#[path = "../testbed/mod.rs"]
-mod testbed;
-
 mod calls;
 mod files;
 mod must;
@@ -21,8 +18,7 @@ mod world;
 use std::{env, process::ExitCode, sync::Arc};
 
 use anyhow::{Result, ensure};
-use libtest_mimic::{Arguments, Trial};
-use tokio::runtime::Runtime;
+use testbed::harness::{Harness, Servers, Trial, check};
 
 use place::Place;
 use releases::Release;
@@ -37,20 +33,7 @@ fn main() -> ExitCode {
         table::write().expect("docs/rclone.md can be written");
         return ExitCode::SUCCESS;
     }
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(&None)).exit_code();
-    }
-    let runtime = Arc::new(Runtime::new().expect("an async runtime"));
-    let world = match runtime.block_on(start()) {
-        Ok(world) => Arc::new(world),
-        Err(error) => {
-            eprintln!("the matrix cannot be run: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    libtest_mimic::run(&arguments, trials(&Some((runtime, world)))).exit_code()
+    Harness::from_arguments().at_once(AT_ONCE).run(start(), trials)
 }
 
 /// All programs are there, and AWS's stand-in runs.
@@ -61,28 +44,16 @@ async fn start() -> Result<World> {
     World::start().await
 }
 
-type Servers = Option<(Arc<Runtime>, Arc<World>)>;
-
-fn trials(servers: &Servers) -> Vec<Trial> {
+fn trials(servers: &Servers<World>) -> Vec<Trial> {
     let cells = releases::all().into_iter().rev().flat_map(|release| tiers::ALL.iter().map(move |set| (release, set)));
     let matrix = cells.map(|(release, set)| {
-        trial(format!("{}::{}", release.name, set.name), servers, move |world| all_operations(world, release, set))
+        let name = format!("{}::{}", release.name, set.name);
+        servers.trial(name, async move |world| all_operations(world, release, set).await)
     });
-    let docs = Trial::test("docs::the_table_says_what_is_tried", || Ok(table::is_current()?));
+    let docs = check("docs::the_table_says_what_is_tried", table::is_current);
     // Not in every run: it takes minutes, and more memory than many machines have.
-    let sparse = trial("sparse::six_gib".into(), servers, sparse::is_uploaded).with_ignored_flag(true);
+    let sparse = servers.trial("sparse::six_gib", sparse::is_uploaded).with_ignored_flag(true);
     matrix.chain([docs, sparse]).collect()
-}
-
-fn trial<F>(name: String, servers: &Servers, test: impl FnOnce(Arc<World>) -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Result<()>>,
-{
-    let servers = servers.clone();
-    Trial::test(name, move || {
-        let (runtime, world) = servers.expect("trials are only run with servers");
-        runtime.block_on(test(world)).map_err(|error| format!("{error:?}").into())
-    })
 }
 
 async fn all_operations(world: Arc<World>, release: Release, set: &'static TierSet) -> Result<()> {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::BoxFuture;
+use testbed::{program::Ran, proxy::Mark};
 
 use crate::{
     calls,
     must::{Calls, Must, Rules},
     place::Place,
     releases::Release,
-    testbed::{program::Ran, proxy::Mark},
     tiers::{Extent, TierSet},
 };
 

@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::Capability::{CreateBucket, ListAllBuckets, MultipartUploads, ObjectAcls};
+use testbed::program::Ran;
 
 use crate::{
     files::{self, MIB, Tree, filled},
@@ -14,7 +15,6 @@ use crate::{
     operation::{Operation, PLAIN, Run},
     place::{PREFIX, Place, SIBLING, same},
     special,
-    testbed::program::Ran,
     tiers::Extent,
 };
 

@@ -18,11 +18,11 @@ use backup_target_operator::{
     api::Capability,
 };
 use secrecy::ExposeSecret;
+use testbed::rclone::Rclone;
 
 use crate::{
     files::{Content, Folder, MODIFIED, Tree},
     releases::Release,
-    testbed::rclone::Rclone,
     tiers::TierSet,
     world::World,
 };

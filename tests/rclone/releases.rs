@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-
-use crate::testbed::{rclone::Rclone, tools::project};
+use testbed::{rclone::Rclone, tools::project};
 
 /// The one list, which `make tools` reads too.
 const LIST: &str = include_str!("../tools/rclone/releases.txt");

@@ -3,13 +3,12 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use testbed::wait::wait_until;
 
 use crate::{
     calls,
     place::{PREFIX, Place},
-    releases,
-    testbed::wait::wait_until,
-    tiers,
+    releases, tiers,
     world::World,
 };
 

@@ -6,11 +6,9 @@ use anyhow::{Result, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, StatusCode, body::Bytes, header::RANGE};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use testbed::{ports::with_free_port, program::Ran, wait::wait_until};
 
-use crate::{
-    place::{PREFIX, Place},
-    testbed::{ports::with_free_port, program::Ran, wait::wait_until},
-};
+use crate::place::{PREFIX, Place};
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -3,13 +3,13 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use testbed::tools::project;
 
 use crate::{
     must::Must,
     operation::Operation,
     operations,
     releases::{self, Release},
-    testbed::tools::project,
     tiers,
 };
 

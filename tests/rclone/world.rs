@@ -8,18 +8,15 @@ use std::{
 use anyhow::Result;
 use backup_target_operator::{access::Terms, api::BackupStore};
 use serde_json::json;
-
-use crate::{
-    calls,
-    files::Files,
-    testbed::{
-        aws::{Aws, REGION},
-        certificates::Authority,
-        proxy::{Active, Fault, Proxy},
-        run::Run,
-        tunnel::Tunnel,
-    },
+use testbed::{
+    aws::{Aws, REGION},
+    certificates::Authority,
+    proxy::{Active, Fault, Proxy},
+    run::Run,
+    tunnel::Tunnel,
 };
+
+use crate::{calls, files::Files};
 
 /// The names of S3. With them in the certificate, and a tunnel that leads there whatever name is asked for, rclone works
 /// with the very file that it gets for AWS: no endpoint, and the bucket in the host's name.

@@ -4,13 +4,10 @@ use std::{fs, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use testbed::{install::objects, tests, tools::project};
 
 use super::health::{customization, look};
-use crate::{
-    testbed::{install::objects, tools::project},
-    tests,
-    world::World,
-};
+use crate::world::World;
 
 tests![the_scripts_pass_their_own_tests, the_config_map_has_the_scripts];
 

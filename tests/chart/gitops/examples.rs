@@ -8,17 +8,13 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use serde_json::Value;
-
-use crate::{
-    helm::Helm,
-    kubectl::kubectl,
-    testbed::{
-        install::{objects, try_to_apply},
-        tools::project,
-    },
+use testbed::{
+    install::{objects, try_to_apply},
     tests,
-    world::World,
+    tools::project,
 };
+
+use crate::{helm::Helm, kubectl::kubectl, world::World};
 
 tests![
     the_objects_of_the_tools_point_at_what_is_there,

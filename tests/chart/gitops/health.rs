@@ -5,8 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::testbed::{
+use testbed::{
     child::command,
     program,
     tools::{project, tool},

@@ -5,19 +5,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Result, ensure};
 use backup_target_operator::api::BackupTarget;
 use kube::Api;
+use testbed::{
+    objects::{is_ready, principal, status},
+    program::Ran,
+    tests,
+    tools::project,
+};
 use tokio::time::Instant;
 
-use crate::{
-    helm::text,
-    lab::Lab,
-    testbed::{
-        objects::{is_ready, principal, status},
-        program::Ran,
-        tools::project,
-    },
-    tests,
-    world::World,
-};
+use crate::{helm::text, lab::Lab, world::World};
 
 tests![helm_waits_until_a_target_is_ready, helm_gives_up_at_once_on_what_only_a_person_can_mend];
 

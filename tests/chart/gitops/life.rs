@@ -9,13 +9,12 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use testbed::{objects::create, tests, wait::wait_until};
 
 use super::health::{Seen, look};
 use crate::{
     lab::{BUCKET, LATER},
     life::Life,
-    testbed::{objects::create, wait::wait_until},
-    tests,
     world::World,
 };
 

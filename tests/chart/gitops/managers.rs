@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tempfile::NamedTempFile;
+use testbed::{program::Ran, tests};
 
-use crate::{helm::text, kubectl::kubectl, lab::Lab, testbed::program::Ran, tests, world::World};
+use crate::{helm::text, kubectl::kubectl, lab::Lab, world::World};
 
 tests![
     argo_cd_sees_no_difference,

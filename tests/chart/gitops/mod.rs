@@ -7,6 +7,8 @@ mod helm;
 mod life;
 mod managers;
 
-use crate::Test;
+use testbed::harness::Test;
 
-pub const TESTS: &[&[Test]] = &[life::TESTS, argo::TESTS, helm::TESTS, managers::TESTS, examples::TESTS];
+use crate::world::World;
+
+pub const TESTS: &[&[Test<World>]] = &[life::TESTS, argo::TESTS, helm::TESTS, managers::TESTS, examples::TESTS];

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use testbed::story::Story;
 
 use super::{files, jobs};
 use crate::{
     cluster::Cluster,
-    testbed::story::Story,
     wishes::{self, BUCKET, PREFIX, TARGET},
 };
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use testbed::{story::Story, wait::wait_until};
 
 use super::targets;
 use crate::{
     cluster::Cluster,
     operator,
-    testbed::{story::Story, wait::wait_until},
     wishes::{self, BACKUPS, TARGET},
 };
 

@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use testbed::{install::NAMESPACE, story::Story, wait::wait_until};
 
 use super::{files, jobs, targets};
 use crate::{
     cluster::Cluster,
     operator,
-    testbed::{install::NAMESPACE, story::Story, wait::wait_until},
     wishes::{self, BUCKET, PREFIX},
 };
 

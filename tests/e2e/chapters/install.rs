@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use testbed::story::Story;
 
 use super::targets;
 use crate::{
     cluster::Cluster,
-    testbed::story::Story,
     wishes::{self, BUCKET, TARGET},
 };
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use testbed::wait::wait_until;
 
-use crate::{cluster::Cluster, testbed::wait::wait_until, wishes::BACKUPS};
+use crate::{cluster::Cluster, wishes::BACKUPS};
 
 /// A minute until a CronJob's next turn, and what it does then.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -2,12 +2,12 @@
 //! it away, at a time of Kubernetes' choosing.
 
 use anyhow::{Result, ensure};
+use testbed::story::Story;
 
 use super::targets;
 use crate::{
     cluster::Cluster,
     helm::RELEASE,
-    testbed::story::Story,
     wishes::{BACKUPS, BUCKET},
 };
 

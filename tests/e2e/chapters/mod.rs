@@ -11,8 +11,9 @@ mod targets;
 mod upgrade;
 
 use anyhow::Result;
+use testbed::story::Story;
 
-use crate::{cluster::Cluster, testbed::story::Story};
+use crate::cluster::Cluster;
 
 /// An error is what the rest cannot be told without.
 pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {

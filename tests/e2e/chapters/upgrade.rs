@@ -1,9 +1,10 @@
 //! A new release of the chart: new pods with fewer rights, and nothing that a user of a target would see.
 
 use anyhow::{Result, ensure};
+use testbed::story::Story;
 
 use super::targets;
-use crate::{cluster::Cluster, operator, testbed::story::Story, wishes::BACKUPS};
+use crate::{cluster::Cluster, operator, wishes::BACKUPS};
 
 pub async fn tell(story: &mut Story, cluster: &Cluster) -> Result<()> {
     let old: Vec<_> = cluster.operator().pods().await?.iter().map(operator::name).collect();

@@ -4,9 +4,9 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 use serde_json::json;
+use testbed::{child::command, kubernetes::ControlPlane, process::Process, tools::tool};
 
 use super::NAME;
-use crate::testbed::{child::command, kubernetes::ControlPlane, process::Process, tools::tool};
 
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 const SCHEDULER: &str = "kube-scheduler";

@@ -3,9 +3,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use testbed::{child::command, process::Process, program};
 
 use super::network;
-use crate::testbed::{child::command, process::Process, program};
 
 /// Its own default, which is a folder of the sandbox.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";

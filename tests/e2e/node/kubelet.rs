@@ -4,12 +4,10 @@ use std::{fs, path::Path};
 
 use anyhow::Result;
 use serde_json::json;
+use testbed::{child::command, kubernetes::ControlPlane, process::Process, tools::tool};
 
 use super::{ADDRESS, NAME, containerd::SOCKET};
-use crate::{
-    sandbox::Cgroups,
-    testbed::{child::command, kubernetes::ControlPlane, process::Process, tools::tool},
-};
+use crate::sandbox::Cgroups;
 
 pub fn start(control_plane: &ControlPlane, room: &Path) -> Result<Process> {
     let config = json!({

@@ -8,8 +8,7 @@ mod network;
 use std::{net::Ipv4Addr, path::PathBuf};
 
 use anyhow::Result;
-
-use crate::testbed::{
+use testbed::{
     kubernetes::{ControlPlane, Nodes},
     process::Process,
 };

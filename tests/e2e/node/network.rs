@@ -4,9 +4,9 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use testbed::{child::command, program};
 
 use super::ADDRESS;
-use crate::testbed::{child::command, program};
 
 const CALL: Duration = Duration::from_secs(10);
 /// Beside the node's address and the range of Services.

@@ -8,8 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-
-use crate::testbed::wait::wait_until;
+use testbed::wait::wait_until;
 
 /// How the name gets inside.
 pub const VARIABLE: &str = "E2E_CGROUP";

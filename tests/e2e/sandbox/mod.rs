@@ -11,12 +11,11 @@ use std::{env, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::geteuid;
+use testbed::child::{Child, command};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use cgroups::Cgroups;
 pub use mounts::cover;
-
-use crate::testbed::child::{Child, command};
 
 /// The argument by which the program knows that it is in its namespaces.
 pub const INSIDE: &str = "inside";

@@ -3,8 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-
-use crate::testbed::{child::command, program};
+use testbed::{child::command, program};
 
 const MOUNT: Duration = Duration::from_secs(10);
 /// Where containerd, kubelet, the network plugins and iptables keep what they know. In memory, and gone with the namespace.

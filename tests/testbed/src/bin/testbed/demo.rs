@@ -9,19 +9,19 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use testbed::{
+    aws::Aws,
+    kubectl::Kubectl,
+    kubernetes::ControlPlane,
+    operator::{Operator, Options},
+    rclone::Rclone,
+    run::Run,
+    story::{Story, indented},
+};
 
 use crate::{
     sample::{self, BACKUPS, BUCKET, PREFIX},
     serve::timed,
-    testbed::{
-        aws::Aws,
-        kubectl::Kubectl,
-        kubernetes::ControlPlane,
-        operator::{Operator, Options},
-        rclone::Rclone,
-        run::Run,
-        story::{Story, indented},
-    },
 };
 
 const LARGE: usize = 20 << 20;

@@ -7,6 +7,14 @@ use std::{
 
 use anyhow::{Result, bail};
 use rustix::process::setsid;
+use testbed::{
+    aws::{Aws, REGION, ROOT_KEY},
+    install,
+    kubernetes::ControlPlane,
+    operator::{Operator, Options},
+    run::Run,
+    tools::tools,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{interval, sleep},
@@ -15,14 +23,6 @@ use tokio::{
 use crate::{
     sample::{self, BUCKET},
     state::Claim,
-    testbed::{
-        aws::{Aws, REGION, ROOT_KEY},
-        install,
-        kubernetes::ControlPlane,
-        operator::{Operator, Options},
-        run::Run,
-        tools::tools,
-    },
 };
 
 /// Runs everything until it is told to end.

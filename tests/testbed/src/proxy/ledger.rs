@@ -30,7 +30,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn of<B>(request: &Request<B>, form: Option<&str>) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, form: Option<&str>) -> Self {
         let query = request.uri().query().unwrap_or_default();
         Self {
             method: request.method().clone(),
@@ -80,26 +80,26 @@ impl Call {
 pub struct Mark(usize);
 
 #[derive(Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     calls: Mutex<Vec<Call>>,
 }
 
 impl Ledger {
-    pub fn enter(&self, call: Call) -> usize {
+    pub(super) fn enter(&self, call: Call) -> usize {
         let mut calls = self.calls();
         calls.push(call);
         calls.len() - 1
     }
 
-    pub fn answered(&self, entry: usize, status: StatusCode) {
+    pub(super) fn answered(&self, entry: usize, status: StatusCode) {
         self.calls()[entry].status = Some(status.as_u16());
     }
 
-    pub fn since(&self, Mark(start): Mark, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
+    pub(super) fn since(&self, Mark(start): Mark, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
         self.calls()[start..].iter().filter(|call| wanted(call)).cloned().collect()
     }
 
-    pub fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> Mark {
         Mark(self.calls().len())
     }
 

@@ -46,7 +46,7 @@ impl Child {
     }
 
     /// How the program ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 

@@ -16,20 +16,18 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Map, Value, json};
+use testbed::{
+    aws::Aws,
+    install,
+    kubernetes::ControlPlane,
+    operator::{Operator, Options},
+    proxy::Proxy,
+    run::Run,
+    wait::wait_patiently_until,
+};
 use tokio::time::sleep;
 
-use crate::{
-    sample,
-    testbed::{
-        aws::Aws,
-        install,
-        kubernetes::ControlPlane,
-        operator::{Operator, Options},
-        proxy::Proxy,
-        run::Run,
-        wait::wait_patiently_until,
-    },
-};
+use crate::sample;
 
 const PATIENCE: Duration = Duration::from_hours(1);
 /// How often all targets are looked at.

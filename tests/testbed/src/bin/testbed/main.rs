@@ -1,8 +1,5 @@
 //! The testbed to look at: `demo` tells the main job as a story, `up` leaves everything running for play, `down` ends it.
 
-#[path = "mod.rs"]
-mod testbed;
-
 mod demo;
 mod sample;
 mod scale;

@@ -20,7 +20,7 @@ use super::{
 
 /// Off until it is told to begin: to keep an answer, it has to be whole before it is passed on.
 #[derive(Default)]
-pub struct History {
+pub(super) struct History {
     on: AtomicBool,
     answers: Mutex<Answers>,
 }
@@ -41,23 +41,23 @@ struct Old {
 }
 
 impl History {
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.on.store(true, Ordering::Relaxed);
     }
 
     /// From now on, an old answer is one that was given before.
-    pub fn freeze(&self) {
+    pub(super) fn freeze(&self) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = answers.latest.clone();
         answers.frozen = latest;
     }
 
-    pub fn secrets(&self) -> BTreeSet<String> {
+    pub(super) fn secrets(&self) -> BTreeSet<String> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).secrets.clone()
     }
 
     /// Keeps an answer, unless it never ends.
-    pub async fn keep(&self, call: &Call, question: String, answer: Answer) -> Result<Answer> {
+    pub(super) async fn keep(&self, call: &Call, question: String, answer: Answer) -> Result<Answer> {
         if !self.on.load(Ordering::Relaxed) || call.is_watch() {
             return Ok(answer);
         }
@@ -75,7 +75,7 @@ impl History {
     }
 
     /// What was answered then.
-    pub fn old(&self, question: &str) -> Result<Answer> {
+    pub(super) fn old(&self, question: &str) -> Result<Answer> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = answers.frozen.get(question).cloned() else { return no_such_entity() };
         let mut answer = Response::new(whole(old.body));

@@ -3,15 +3,24 @@
 //! Nothing here is a mock: etcd, kube-apiserver, helm, rclone and the operator are the real programs, and AWS is played by
 //! one that enforces its policies. Each program gets an environment of its own and ends when the program that started it
 //! ends, whatever the reason.
-#![allow(dead_code, reason = "several programs share this tree and each uses its part")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "its only users are the tests beside it; a name says what there is, and each error fails a test"
+)]
 
 pub mod aws;
 pub mod canary;
 pub mod certificates;
 pub mod child;
+pub mod harness;
 pub mod install;
 pub mod kubectl;
 pub mod kubernetes;
+pub mod manifests;
 pub mod moto;
 pub mod objects;
 pub mod operator;
@@ -28,14 +37,3 @@ pub mod tools;
 pub mod tunnel;
 pub mod wait;
 pub mod webhook;
-
-/// Names the tests of a file, for a program with a type `Test`: a name, and what is done in a world.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[$crate::Test] = &[$((
-            concat!(module_path!(), "::", stringify!($name)),
-            |world| Box::pin($name(world)),
-        )),+];
-    };
-}

@@ -14,8 +14,8 @@ pub struct Authority {
 
 /// What a server shows (PEM).
 pub struct Identity {
-    pub certificate: String,
-    pub key: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
@@ -49,19 +49,19 @@ impl Authority {
         self.certificate.pem()
     }
 
-    pub fn der(&self) -> Vec<u8> {
+    pub(crate) fn der(&self) -> Vec<u8> {
         self.certificate.der().to_vec()
     }
 }
 
 /// What signs tokens, and what their signatures are checked with (PEM).
-pub struct SigningKey {
-    pub private: String,
-    pub public: String,
+pub(crate) struct SigningKey {
+    pub(crate) private: String,
+    pub(crate) public: String,
 }
 
 impl SigningKey {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let key = KeyPair::generate()?;
         Ok(Self { private: key.serialize_pem(), public: key.public_key_pem() })
     }

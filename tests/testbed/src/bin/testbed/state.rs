@@ -12,8 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use rustix::process::Pid;
 use serde_json::{Value, json};
-
-use crate::testbed::{run::runs, wait::wait_until};
+use testbed::{run::runs, wait::wait_until};
 
 const LOOK: Duration = Duration::from_secs(1);
 

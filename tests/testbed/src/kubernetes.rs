@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File},
-    io::{Read, Write},
+    io::Write,
     net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -52,7 +52,7 @@ pub struct ControlPlane {
     apiserver: Mutex<Process>,
     etcd: Process,
     etcd_url: String,
-    data: TempDir,
+    _data: TempDir,
     authority: Authority,
     url: String,
     /// By user.
@@ -92,7 +92,7 @@ impl ControlPlane {
         })
         .await?;
         let (apiserver, run) = (Mutex::new(apiserver), run.clone());
-        let control_plane = Self { apiserver, etcd, etcd_url, data, authority, url, tokens, nodes, run, room };
+        let control_plane = Self { apiserver, etcd, etcd_url, _data: data, authority, url, tokens, nodes, run, room };
         for user in control_plane.tokens.keys() {
             control_plane.write_kubeconfig(
                 &control_plane.room,
@@ -288,9 +288,7 @@ fn write_credentials(room: &Path, authority: &Authority, nodes: Option<&Nodes>) 
 
 fn random_token() -> Result<String> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("failed to read /dev/urandom")?;
+    getrandom::fill(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 

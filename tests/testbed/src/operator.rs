@@ -112,15 +112,12 @@ async fn start(kubeconfig: &Path, log: &Path, options: &Options) -> Result<Proce
     Ok(process)
 }
 
-/// The binary of the same build: cargo names it to tests; examples are in a folder next to it.
+/// The program of the same build: beside this one, or in the folder above when this one is a test.
 fn binary() -> Result<PathBuf> {
-    let path = if let Some(path) = option_env!("CARGO_BIN_EXE_backup-target-operator") {
-        PathBuf::from(path)
-    } else {
-        let examples = env::current_exe()?;
-        let profile = examples.parent().and_then(Path::parent).context("this program has no folder")?;
-        profile.join("backup-target-operator")
-    };
+    let this = env::current_exe()?;
+    let folder = this.parent().context("this program has no folder")?;
+    let profile = if folder.ends_with("deps") { folder.parent().context("`deps` is in no folder")? } else { folder };
+    let path = profile.join("backup-target-operator");
     ensure!(path.exists(), "the operator is not built: {} is missing; run `cargo build`", path.display());
     Ok(path)
 }

@@ -19,7 +19,7 @@ pub fn tools() -> PathBuf {
     env::var_os("TESTBED_TOOLS").map_or_else(|| project().join("target/tools/bin"), PathBuf::from)
 }
 
-/// The project's own folder.
+/// The project's own folder; the testbed's is `tests/testbed` in it.
 pub fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders further up")
 }

@@ -17,18 +17,18 @@ use kube::{Config, client::ConfigExt};
 
 use super::Upstream;
 
-pub type Body = BoxBody<Bytes, hyper::Error>;
-pub type Incoming = Request<hyper::body::Incoming>;
-pub type Answer = Response<Body>;
+pub(super) type Body = BoxBody<Bytes, hyper::Error>;
+pub(super) type Incoming = Request<hyper::body::Incoming>;
+pub(super) type Answer = Response<Body>;
 
 /// The way to the server behind the proxy.
-pub struct Forward {
+pub(super) struct Forward {
     base: Uri,
     client: Client<HttpsConnector<HttpConnector>, Body>,
 }
 
 impl Forward {
-    pub fn to(upstream: &Upstream) -> Result<Self> {
+    pub(super) fn to(upstream: &Upstream) -> Result<Self> {
         let base: Uri = upstream.url.parse()?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -42,7 +42,7 @@ impl Forward {
 
     /// The answer of the server behind, or 502 when it gives none. The `Host` stays the client's: it is part of what AWS
     /// clients sign.
-    pub async fn send(&self, mut request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
         *request.uri_mut() = match self.target(request.uri().path_and_query()) {
             Ok(uri) => uri,
             Err(error) => return no_answer(&error),
@@ -63,7 +63,7 @@ impl Forward {
 }
 
 /// Takes a request in. The body of a form is read at once, since it says what an AWS request is about; all others stream.
-pub async fn read(request: Incoming) -> Result<(Request<Body>, Option<String>)> {
+pub(super) async fn read(request: Incoming) -> Result<(Request<Body>, Option<String>)> {
     let is_form = request
         .headers()
         .get(CONTENT_TYPE)
@@ -77,7 +77,7 @@ pub async fn read(request: Incoming) -> Result<(Request<Body>, Option<String>)> 
     Ok((Request::from_parts(head, whole(form)), Some(text)))
 }
 
-pub fn whole(text: impl Into<Bytes>) -> Body {
+pub(super) fn whole(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never| match never {}).boxed()
 }
 

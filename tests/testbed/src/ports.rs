@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 const ATTEMPTS: u32 = 4;
 
 /// A port that is free now and that this program has not given to anyone else.
-pub fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;

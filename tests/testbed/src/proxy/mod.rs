@@ -313,7 +313,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Arc<Handle
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-pub fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
+pub(crate) fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).context("the certificate")?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).context("the key")?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;

@@ -44,7 +44,7 @@ impl Kubectl {
         self.apply_file(file.path()).await
     }
 
-    pub async fn apply_file(&self, path: &Path) -> Result<()> {
+    async fn apply_file(&self, path: &Path) -> Result<()> {
         self.run(&["apply", "--server-side", "--filename", &path.display().to_string()]).await?;
         Ok(())
     }

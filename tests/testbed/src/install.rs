@@ -14,9 +14,9 @@ use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{tools::project, wait::wait_until};
+use super::{manifests::namespace, tools::project, wait::wait_until};
 
 /// The operator's own namespace.
 pub const NAMESPACE: &str = "backup-target-system";
@@ -68,8 +68,7 @@ pub async fn crds(client: &Client, folder: &Path) -> Result<()> {
 /// Applies what the chart grants and forbids: the `ServiceAccount`, the RBAC objects and the admission policies. They are taken from
 /// what the chart renders by default, which a test of the chart keeps true; so whoever needs only them needs no Helm.
 pub async fn rights(client: &Client) -> Result<()> {
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    apply(client, namespace).await?;
+    apply(client, namespace(NAMESPACE)).await?;
     let rendered = objects(&fs::read_to_string(project().join(CHART_BY_DEFAULT))?)?;
     for object in rendered {
         let group = object["apiVersion"].as_str().unwrap_or_default();
@@ -82,7 +81,7 @@ pub async fn rights(client: &Client) -> Result<()> {
 }
 
 /// A token of the `ServiceAccount` the operator's pod would run as.
-pub async fn operator_token(client: &Client) -> Result<String> {
+pub(crate) async fn operator_token(client: &Client) -> Result<String> {
     let api = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
     let request = TokenRequest {
         spec: TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() },

@@ -23,12 +23,7 @@ impl Active {
         self.rule.hits.load(Ordering::Relaxed)
     }
 
-    /// Whether it has broken a request, and whatever that still brought about has come about.
-    pub fn has_happened(&self) -> bool {
-        *self.rule.happened.borrow()
-    }
-
-    /// Waits until it [has happened](Self::has_happened).
+    /// Waits until it has broken a request, and whatever that still brings about has come about.
     pub async fn happened(&self) {
         // The sender lives as long as the rule, which lives as long as this.
         let _ = self.rule.happened.subscribe().wait_for(|happened| *happened).await;
@@ -36,8 +31,8 @@ impl Active {
 }
 
 /// One fault, and the requests it is for.
-pub struct Rule {
-    pub fault: Fault,
+pub(super) struct Rule {
+    pub(super) fault: Fault,
     matches: Box<dyn Fn(&Call) -> bool + Send + Sync>,
     /// Which of the matching requests, counted from 0.
     which: Range<usize>,
@@ -48,7 +43,7 @@ pub struct Rule {
 
 impl Rule {
     /// All that the fault brings about has come about.
-    pub fn has_happened(&self) {
+    pub(super) fn has_happened(&self) {
         self.happened.send_replace(true);
     }
 
@@ -62,12 +57,12 @@ impl Rule {
 }
 
 #[derive(Default)]
-pub struct Rules {
+pub(super) struct Rules {
     rules: Mutex<Vec<Weak<Rule>>>,
 }
 
 impl Rules {
-    pub fn add(
+    pub(super) fn add(
         &self,
         fault: Fault,
         which: Range<usize>,
@@ -81,7 +76,7 @@ impl Rules {
     }
 
     /// The rule for a request, if one is in force; the newest wins.
-    pub fn of(&self, call: &Call) -> Option<Arc<Rule>> {
+    pub(super) fn of(&self, call: &Call) -> Option<Arc<Rule>> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.retain(|rule| rule.strong_count() > 0);
         rules.iter().rev().filter_map(Weak::upgrade).find(|rule| rule.takes(call))

@@ -14,7 +14,7 @@ use super::forward::{Answer, whole};
 const TIMES: [&str; 2] = ["CreateDate", "LastUsedDate"];
 
 /// The same answer of a server whose clock is ahead by that much.
-pub async fn ahead(answer: Answer, by: SignedDuration) -> Result<Answer> {
+pub(super) async fn ahead(answer: Answer, by: SignedDuration) -> Result<Answer> {
     let (mut head, body) = answer.into_parts();
     let mut text = String::from_utf8(body.collect().await?.to_bytes().to_vec()).context("an answer that is no text")?;
     for element in TIMES {

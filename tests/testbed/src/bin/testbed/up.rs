@@ -9,12 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, kill_process};
+use testbed::wait::wait_until;
 use tokio::{signal::ctrl_c, time::sleep};
 
-use crate::{
-    state::{Running, environment, log},
-    testbed::wait::wait_until,
-};
+use crate::state::{Running, environment, log};
 
 const END: Duration = Duration::from_secs(30);
 

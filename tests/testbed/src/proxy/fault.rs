@@ -52,7 +52,7 @@ pub enum Fault {
 
 impl Fault {
     /// The answer of a fault for which the server behind is not asked.
-    pub async fn answer(self, call: &Call) -> Result<Answer> {
+    pub(super) async fn answer(self, call: &Call) -> Result<Answer> {
         match self {
             Self::HoldBefore => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
@@ -90,7 +90,7 @@ fn s3_error(code: &str) -> String {
 }
 
 /// What IAM says of something that is not there.
-pub fn no_such_entity() -> Result<Answer> {
+pub(super) fn no_such_entity() -> Result<Answer> {
     let error = "<Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>not found</Message></Error>";
     as_xml(with_status(404, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?)
 }
