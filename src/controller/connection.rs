@@ -144,7 +144,7 @@ async fn key_in(context: &Context, secret: &ObjectName) -> Result<OperatorKey, E
 pub fn store_retry(kind: &provider::Kind) -> Retry {
     use provider::Kind;
     match kind {
-        Kind::Denied
+        Kind::Denied(_)
         | Kind::InvalidCredentials
         | Kind::ClockSkewed(_)
         | Kind::LimitExceeded
@@ -160,7 +160,7 @@ pub fn store_retry(kind: &provider::Kind) -> Retry {
 pub fn store_reason(kind: &provider::Kind) -> Reason {
     use provider::Kind;
     match kind {
-        Kind::Denied => Reason::AccessDenied,
+        Kind::Denied(_) => Reason::AccessDenied,
         Kind::InvalidCredentials => Reason::InvalidCredentials,
         Kind::ClockSkewed(_) => Reason::ClockSkewed,
         Kind::Throttled => Reason::Throttled,
@@ -203,7 +203,7 @@ mod tests {
         use provider::Kind;
         let skew = Skew { minutes_ahead: 9, too_much: true };
         let table = [
-            (Kind::Denied, Reason::AccessDenied, STAYS),
+            (Kind::Denied("allow it"), Reason::AccessDenied, STAYS),
             (Kind::InvalidCredentials, Reason::InvalidCredentials, STAYS),
             (Kind::ClockSkewed(skew), Reason::ClockSkewed, STAYS),
             (Kind::LimitExceeded, Reason::LimitExceeded, STAYS),

@@ -14,8 +14,8 @@ pub struct Error {
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The operator's credentials may not do it.
-    Denied,
+    /// The operator's credentials may not do it: what to do.
+    Denied(&'static str),
     /// The operator's credentials are not valid, or there are none.
     InvalidCredentials,
     /// The operator's clock differs from the store's by so much that the store takes none of its requests.
@@ -51,7 +51,7 @@ impl Kind {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Denied => "Denied",
+            Self::Denied(_) => "Denied",
             Self::InvalidCredentials => "InvalidCredentials",
             Self::ClockSkewed(_) => "ClockSkewed",
             Self::Throttled => "Throttled",
@@ -88,9 +88,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let action = self.action;
         match &self.kind {
-            Kind::Denied => {
-                write!(f, "the operator's credentials may not call {action}; allow it in the operator's own policy")
-            }
+            Kind::Denied(advice) => write!(f, "the operator's credentials may not call {action}; {advice}"),
             Kind::InvalidCredentials => write!(
                 f,
                 "the store does not accept the operator's credentials ({action}); check the store's credentials Secret or the \

@@ -23,6 +23,7 @@ use crate::{
         install::NAMESPACE,
         objects::{create, merge, status},
         operator::{Operator, Options},
+        operator_policy,
         proxy::{Active, Call, Fault, Proxy},
         wait::{wait_patiently_until, wait_until},
     },
@@ -154,6 +155,8 @@ impl Corner {
             "requestsPerSecond": 1000,
             "allow": self.rules(),
         });
+        let cluster = operator_policy::cluster_id(&self.client).await?;
+        self.aws.authorize(Some(operator_policy::printed(&spec, &cluster)?));
         create(&self.stores(), json!({"metadata": {"name": self.store, "labels": self.labels()}, "spec": spec}))
             .await?;
         Ok(())

@@ -18,6 +18,7 @@ mod hold;
 mod inputs;
 mod keys;
 mod lifecycle;
+mod missing_users;
 mod policies;
 mod proof;
 mod replicas;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         bounds::TESTS,
         claims::TESTS,
         deletion::TESTS,
+        missing_users::TESTS,
         drift::TESTS,
         inputs::TESTS,
         replicas::TESTS,

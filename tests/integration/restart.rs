@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         kubernetes::ControlPlane,
         objects::option,
         operator::{Operator, Options},
+        operator_policy,
         proxy::{Call, Fault, Proxy, Upstream},
         run::Run,
         wait::wait_until,
@@ -78,8 +79,16 @@ impl Lab {
             "requestsPerSecond": 1000,
             "allow": [{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}],
         });
+        self.give_rights(&spec).await?;
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
         self.stand_in.create_bucket("my-backups").await
+    }
+
+    /// The operator may do what an administrator with that store is told to allow it.
+    pub async fn give_rights(&self, spec: &Value) -> Result<()> {
+        let cluster = operator_policy::cluster_id(&self.control_plane.client()?).await?;
+        self.aws.authorize(Some(operator_policy::printed(spec, &cluster)?));
+        Ok(())
     }
 
     pub async fn create_target(&self, name: &str) -> Result<()> {

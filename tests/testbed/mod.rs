@@ -15,6 +15,7 @@ pub mod kubernetes;
 pub mod moto;
 pub mod objects;
 pub mod operator;
+pub mod operator_policy;
 pub mod ports;
 pub mod process;
 pub mod program;

@@ -272,7 +272,7 @@ mod tests {
             (Error::Overtaken, Reason::Pending, PASSES),
             (Error::Altered { name: "s".into(), what: "its labels" }, Reason::Contested, STAYS),
             (Error::TimedOut, Reason::TimedOut, PASSES),
-            (store(provider::Kind::Denied), Reason::AccessDenied, STAYS),
+            (store(provider::Kind::Denied("allow it")), Reason::AccessDenied, STAYS),
             (store(provider::Kind::Unreachable), Reason::StoreUnreachable, PASSES),
             (cluster(cluster::Kind::QuotaExceeded), Reason::QuotaExceeded, STAYS),
             (cluster(cluster::Kind::NotAdmitted), Reason::NotAdmitted, STAYS),
@@ -315,13 +315,13 @@ mod tests {
         for kind in [AlreadyExists, Throttled, Unreachable, Unreadable] {
             assert!(!store(kind.clone()).is_definite(), "{kind:?}");
         }
-        assert!(store(Denied).is_definite() && Error::TimedOut.is_definite());
+        assert!(store(Denied("allow it")).is_definite() && Error::TimedOut.is_definite());
         assert!(cluster(cluster::Kind::Conflict).is_definite() && !cluster(cluster::Kind::Unreachable).is_definite());
     }
 
     #[test]
     fn only_what_is_the_targets_own_says_that_it_does_not_stand() {
         assert!(!Error::Invalid(invalid()).leaves_ready() && !Error::Blocked(Blocked::Suspended).leaves_ready());
-        assert!(store(provider::Kind::Denied).leaves_ready() && Error::TimedOut.leaves_ready());
+        assert!(store(provider::Kind::Denied("allow it")).leaves_ready() && Error::TimedOut.leaves_ready());
     }
 }

@@ -179,7 +179,7 @@ mod tests {
         // Without a failure before, and after failures for a while.
         let table = [
             ("a person mends the spec", Error::Invalid(invalid()), LOOK_AGAIN, STILL_BLOCKED),
-            ("… or a right", store(provider::Kind::Denied), LOOK_AGAIN, STILL_BLOCKED),
+            ("… or a right", store(provider::Kind::Denied("allow it")), LOOK_AGAIN, STILL_BLOCKED),
             ("… or a quota", cluster(cluster::Kind::QuotaExceeded), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what is in the way", Error::Blocked(Blocked::Suspended), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what the proof found", proof(Retry::Stalled), LOOK_AGAIN, STILL_BLOCKED),

@@ -2,6 +2,7 @@
 
 pub mod amazon;
 pub mod connect;
+mod denial;
 pub mod dialect;
 mod listener;
 pub mod operator_policy;
@@ -42,6 +43,8 @@ use crate::{
 use dialect::{Dialect, Ownership, PolicyChange};
 use settings::Settings;
 use user::{UserSpec, new_tag};
+
+const GET_USER: &str = "iam:GetUser";
 
 /// The IAM of one account.
 #[derive(Clone, Debug)]
@@ -152,12 +155,37 @@ impl Aws {
         self.gate.pass(action, &self.turn, call).await
     }
 
+    /// The same about a user who may be gone: of such a one IAM says that nothing is allowed, unless it is asked whether it is there
+    /// (docs/decisions/aws-reality.md).
+    async fn about_user<T, E>(
+        &self,
+        user: &str,
+        action: &'static str,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match self.call(action, request).await {
+            Err(Error { kind: Kind::Denied(_), .. }) if self.is_gone(user).await => {
+                Err(Error::new(action, Kind::NotFound))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether it is certain that there is no such user.
+    async fn is_gone(&self, user: &str) -> bool {
+        let found = self.call(GET_USER, self.client.get_user().user_name(user).send()).await;
+        matches!(found, Err(Error { kind: Kind::NotFound, .. }))
+    }
+
     pub(super) async fn observe(&self, spec: &UserSpec, questions: &Questions) -> Result<Principal, Error> {
-        let action = "iam:GetUser";
+        let action = GET_USER;
         let found = match self.call(action, self.client.get_user().user_name(&spec.name).send()).await {
             Ok(output) => output.user.ok_or(Error::new(action, Kind::Unreadable))?,
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Principal::Absent),
-            Err(error) => return Err(error),
+            Err(error) => return Err(denial::of_look(error, spec.ownership)),
         };
         let given = self.tags(&spec.name, found.tags).await?;
         let path = match spec.ownership {
@@ -264,7 +292,7 @@ impl Aws {
 
     async fn set_boundary(&self, user: &str, boundary: &str) -> Result<(), Error> {
         let request = self.client.put_user_permissions_boundary().user_name(user).permissions_boundary(boundary);
-        self.call("iam:PutUserPermissionsBoundary", request.send()).await.map(|_| ())
+        self.about_user(user, "iam:PutUserPermissionsBoundary", request.send()).await.map(|_| ())
     }
 
     /// Creates a key, and never tries twice: the call has no idempotency token, so a second try could make a second key
@@ -273,7 +301,7 @@ impl Aws {
         let action = "iam:CreateAccessKey";
         let once = aws_sdk_iam::config::Builder::new().retry_config(RetryConfig::disabled());
         let request = self.client.create_access_key().user_name(user).customize().config_override(once);
-        let output = self.call(action, request.send()).await?;
+        let output = self.about_user(user, action, request.send()).await?;
         let key = output.access_key.ok_or(Error::new(action, Kind::Unreadable))?;
         Ok(CreatedKey {
             created_at: key.create_date.as_ref().map_or_else(|| self.clock.now(), timestamp),
@@ -285,13 +313,13 @@ impl Aws {
     pub(super) async fn set_key_active(&self, user: &str, key: &str, active: bool) -> Result<(), Error> {
         let status = if active { StatusType::Active } else { StatusType::Inactive };
         let request = self.client.update_access_key().user_name(user).access_key_id(key).status(status);
-        self.call("iam:UpdateAccessKey", request.send()).await.map(|_| ())
+        self.about_user(user, "iam:UpdateAccessKey", request.send()).await.map(|_| ())
     }
 
     /// Deletes a key; one that is gone is fine.
     pub(super) async fn delete_key(&self, user: &str, key: &str) -> Result<(), Error> {
         let request = self.client.delete_access_key().user_name(user).access_key_id(key);
-        gone(self.call("iam:DeleteAccessKey", request.send()).await)
+        gone(self.about_user(user, "iam:DeleteAccessKey", request.send()).await)
     }
 
     /// Deletes the principal; one that is gone is fine. Where policies are replaced, a look finds those that are attached, so what
@@ -300,13 +328,14 @@ impl Aws {
         if spec.change == PolicyChange::Replacement {
             self.delete_replaced_policies(spec).await?;
         }
-        gone(self.call("iam:DeleteUser", self.client.delete_user().user_name(&spec.name).send()).await)
+        let request = self.client.delete_user().user_name(&spec.name).send();
+        gone(self.about_user(&spec.name, "iam:DeleteUser", request).await)
     }
 
     /// Puts the tags that say whose the principal is.
     async fn tag(&self, spec: &UserSpec) -> Result<(), Error> {
         let request = self.client.tag_user().user_name(&spec.name).set_tags(Some(spec.tags()));
-        self.call("iam:TagUser", request.send()).await.map(|_| ())
+        self.about_user(&spec.name, "iam:TagUser", request.send()).await.map(|_| ())
     }
 
     /// Marks the principal as left behind on purpose, and its managed policy before it: what has the mark, the operator may
@@ -318,7 +347,7 @@ impl Aws {
             self.call("iam:TagPolicy", request.send()).await?;
         }
         let request = self.client.tag_user().user_name(&spec.name).tags(retained);
-        self.call("iam:TagUser", request.send()).await.map(|_| ())
+        self.about_user(&spec.name, "iam:TagUser", request.send()).await.map(|_| ())
     }
 }
 

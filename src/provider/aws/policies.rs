@@ -82,7 +82,7 @@ impl Aws {
             match document {
                 Ok(Some(document)) if only_denies(&decoded(&document)) => drop(additions.denials.insert(policy)),
                 // Where the operator's own policy is of an older release, it may not look.
-                Err(Error { kind: Kind::Denied, .. }) => drop(additions.unread.insert(policy)),
+                Err(Error { kind: Kind::Denied(_), .. }) => drop(additions.unread.insert(policy)),
                 Ok(_) => {}
                 Err(error) => return Err(error),
             }
@@ -177,13 +177,13 @@ impl Aws {
     /// Takes an inline policy off the principal; one that is gone is fine.
     pub(super) async fn delete_inline(&self, spec: &UserSpec, name: &str) -> Result<(), Error> {
         let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(name);
-        gone(self.call("iam:DeleteUserPolicy", request.send()).await)
+        gone(self.about_user(&spec.name, "iam:DeleteUserPolicy", request.send()).await)
     }
 
     /// Takes a managed policy off the principal; the policy itself stays.
     pub(super) async fn detach(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
         let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(arn);
-        gone(self.call("iam:DetachUserPolicy", request.send()).await)
+        gone(self.about_user(&spec.name, "iam:DetachUserPolicy", request.send()).await)
     }
 
     pub(in crate::provider) async fn put_policy(
@@ -196,7 +196,8 @@ impl Aws {
         match form {
             PolicyForm::Inline => {
                 let request = self.client.put_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
-                self.call("iam:PutUserPolicy", request.policy_document(document.to_json()).send()).await?;
+                let request = request.policy_document(document.to_json()).send();
+                self.about_user(&spec.name, "iam:PutUserPolicy", request).await?;
             }
             PolicyForm::Managed if spec.change == PolicyChange::Replacement => {
                 self.replace_policy(spec, document).await?;
@@ -221,7 +222,7 @@ impl Aws {
             return Ok(());
         }
         let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
-        self.call("iam:AttachUserPolicy", request.send()).await.map(|_| ())
+        self.about_user(&spec.name, "iam:AttachUserPolicy", request.send()).await.map(|_| ())
     }
 
     async fn create_policy(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {

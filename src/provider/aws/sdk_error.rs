@@ -6,6 +6,7 @@ use aws_sdk_iam::{
 };
 use aws_smithy_types::error::display::DisplayErrorContext;
 
+use super::denial;
 use crate::provider::{Error, Kind, clock::Clock};
 
 /// How IAM says what has to go before something is deleted, and how we say it, with the command that removes it. Of its words
@@ -81,7 +82,7 @@ where
 
 fn by_code(code: &str) -> Kind {
     match code {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Kind::Denied,
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Kind::Denied(denial::OWN_POLICY),
         "InvalidClientTokenId"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"

@@ -153,5 +153,5 @@ fn unreachable() -> Error {
 }
 
 fn denied() -> Error {
-    provider::Error { kind: provider::Kind::Denied, action: "iam:GetUser" }.into()
+    provider::Error { kind: provider::Kind::Denied("allow it"), action: "iam:GetUser" }.into()
 }
