@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
+    api::Reason,
     provider::{Key, Observed, Principal, PrincipalSpec, Rights},
 };
 
@@ -37,6 +38,8 @@ pub struct Memory {
     failures: u32,
     /// When the first of them was.
     failing_since: Option<Instant>,
+    /// Why it failed last, and since when for nothing else.
+    refused: Option<(Reason, Instant)>,
 }
 
 /// A principal as this process saw or left it.
@@ -189,7 +192,14 @@ impl Memory {
     /// What a success left.
     pub fn succeeded(&mut self, principal: Option<Remembered>, absence: Absence) {
         (self.principal, self.absence) = (principal.map(Box::new), absence);
-        (self.failures, self.failing_since) = (0, None);
+        (self.failures, self.failing_since, self.refused) = (0, None, None);
+    }
+
+    /// It failed for that reason: how long it has failed for no other.
+    pub fn failed_for(&mut self, reason: Reason) -> Duration {
+        self.refused.take_if(|(before, _)| *before != reason);
+        let (_, since) = self.refused.get_or_insert_with(|| (reason, Instant::now()));
+        since.elapsed()
     }
 
     /// What was given was held against these rules.
@@ -257,6 +267,19 @@ mod tests {
                 prop_assert_eq!(one, other);
             }
         }
+    }
+
+    #[test]
+    fn the_same_refusal_lasts_until_another_one_or_a_success() {
+        let mut memory = Memory::default();
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(memory.failed_for(Reason::AccessDenied) >= Duration::from_millis(10));
+        assert!(memory.failed_for(Reason::InvalidCredentials) < Duration::from_millis(5));
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
+        memory.succeeded(None, Absence::default());
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
     }
 
     #[test]

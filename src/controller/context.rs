@@ -32,7 +32,7 @@ use crate::{
         Claim, Verdict,
         allow::{self, Namespace},
     },
-    api::{BackupStore, BackupTarget, backup_store::AllowRule},
+    api::{BackupStore, BackupTarget, Reason, backup_store::AllowRule},
     cluster::Cluster,
     fair::Urgency,
     provider::connections::Connections,
@@ -252,6 +252,11 @@ impl Context {
     pub fn failed(&self, uid: &str) -> Duration {
         self.sweep();
         jittered(self.memories.change(uid, Memory::failed))
+    }
+
+    /// An object failed for that reason: how long it has failed for no other.
+    pub fn failed_for(&self, uid: &str, reason: Reason) -> Duration {
+        self.memories.change(uid, |memory| memory.failed_for(reason))
     }
 
     /// Forgets what went without a word: nobody is told of an object that goes without a finalizer of ours.

@@ -16,8 +16,12 @@ pub struct Error {
 pub enum Kind {
     /// The operator's credentials may not do it: what to do.
     Denied(&'static str),
-    /// The operator's credentials are not valid, or there are none.
+    /// The operator's credentials are not valid.
     InvalidCredentials,
+    /// The operator has no credentials to sign with, so nothing was sent: why, and what to do.
+    NoCredentials(&'static str),
+    /// Whoever gives the operator its credentials does not answer, so nothing was sent: who that is, and what to do.
+    CredentialsUnreachable(&'static str),
     /// The operator's clock differs from the store's by so much that the store takes none of its requests.
     ClockSkewed(Skew),
     /// Too many requests.
@@ -52,7 +56,8 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Denied(_) => "Denied",
-            Self::InvalidCredentials => "InvalidCredentials",
+            Self::InvalidCredentials | Self::NoCredentials(_) => "InvalidCredentials",
+            Self::CredentialsUnreachable(_) => "CredentialsUnreachable",
             Self::ClockSkewed(_) => "ClockSkewed",
             Self::Throttled => "Throttled",
             Self::Unreachable => "Unreachable",
@@ -94,6 +99,10 @@ impl std::fmt::Display for Error {
                 "the store does not accept the operator's credentials ({action}); check the store's credentials Secret or the \
                  role of the operator's ServiceAccount"
             ),
+            Kind::NoCredentials(why) => write!(f, "the operator has no credentials for {action}: {why}"),
+            Kind::CredentialsUnreachable(why) => {
+                write!(f, "the operator has no credentials for {action} yet: {why}; trying again")
+            }
             Kind::ClockSkewed(skew) => {
                 write!(
                     f,

@@ -63,10 +63,11 @@ const IO: [&str; 10] = [
     "fastrand",
 ];
 /// Each SDK has its door, and nothing else goes through it.
-const DOORS: [(&str, &[&str]); 5] = [
+const DOORS: [(&str, &[&str]); 6] = [
     ("aws_sdk_iam", &["src/provider", "src/sdk"]),
     ("aws_sdk_sts", &["src/provider/aws", "src/probe/client.rs"]),
     ("aws_sdk_s3", &["src/probe"]),
+    ("aws_credential_types", &["src/provider/aws"]),
     ("aws_config", &["src/provider", "src/probe", "src/sdk"]),
     ("kube::Client", &["src/cluster"]),
 ];

@@ -21,6 +21,7 @@ mod lifecycle;
 mod missing_users;
 mod policies;
 mod proof;
+mod refusals;
 mod replicas;
 mod restart;
 mod shards;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         admission::TESTS,
         policies::TESTS,
         proof::TESTS,
+        refusals::TESTS,
         blocked::TESTS,
         bounds::TESTS,
         claims::TESTS,

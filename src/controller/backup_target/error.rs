@@ -272,7 +272,7 @@ mod tests {
             (Error::Overtaken, Reason::Pending, PASSES),
             (Error::Altered { name: "s".into(), what: "its labels" }, Reason::Contested, STAYS),
             (Error::TimedOut, Reason::TimedOut, PASSES),
-            (store(provider::Kind::Denied("allow it")), Reason::AccessDenied, STAYS),
+            (store(provider::Kind::Denied("allow it")), Reason::AccessDenied, Retry::Patience),
             (store(provider::Kind::Unreachable), Reason::StoreUnreachable, PASSES),
             (cluster(cluster::Kind::QuotaExceeded), Reason::QuotaExceeded, STAYS),
             (cluster(cluster::Kind::NotAdmitted), Reason::NotAdmitted, STAYS),

@@ -161,8 +161,12 @@ impl Reconcile<'_> {
         if !self.let_go {
             self.context.departed.remember(&self.target, &self.memory);
         }
-        let mut action = self.next(&result);
-        if !self.tell(goal.as_ref(), &result).await {
+        let failing = match &result {
+            Err(error) => self.context.failed_for(&self.uid, error.reason()),
+            Ok(_) => Duration::ZERO,
+        };
+        let mut action = self.next(&result, failing);
+        if !self.tell(goal.as_ref(), &result, failing).await {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
@@ -496,9 +500,10 @@ impl Reconcile<'_> {
     }
 
     /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
-    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) -> bool {
+    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>, failing: Duration) -> bool {
         let outcome = Outcome {
             goal,
+            failing,
             disturbed: self.disturbed,
             proof: self.proof.as_ref(),
             result: match result {
@@ -582,7 +587,7 @@ impl Reconcile<'_> {
         );
     }
 
-    fn next(&self, result: &Result<Progress, Error>) -> Action {
+    fn next(&self, result: &Result<Progress, Error>, failing: Duration) -> Action {
         let end = match result {
             Ok(Progress::Gone) => End::Gone,
             Ok(Progress::GaveWay) => End::GaveWay,
@@ -590,7 +595,7 @@ impl Reconcile<'_> {
             Ok(Progress::Settled(plan)) => End::Settled(plan),
             Err(error) => {
                 let for_a_while = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
-                End::Failed { error, for_a_while, backoff: self.context.failed(&self.uid) }
+                End::Failed { error, failing, for_a_while, backoff: self.context.failed(&self.uid) }
             }
         };
         let pace = Pace {

@@ -2,6 +2,7 @@
 
 pub mod amazon;
 pub mod connect;
+mod credentials;
 mod denial;
 pub mod dialect;
 mod listener;

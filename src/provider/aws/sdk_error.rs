@@ -6,7 +6,7 @@ use aws_sdk_iam::{
 };
 use aws_smithy_types::error::display::DisplayErrorContext;
 
-use super::denial;
+use super::{credentials, denial};
 use crate::provider::{Error, Kind, clock::Clock};
 
 /// How IAM says what has to go before something is deleted, and how we say it, with the command that removes it. Of its words
@@ -53,8 +53,6 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     match error {
-        // The only thing that a request of ours can lack when it is made are credentials.
-        SdkError::ConstructionFailure(_) => Kind::InvalidCredentials,
         SdkError::ServiceError(service) => match (service.err().code(), service.raw().status().as_u16()) {
             (_, 429) => Kind::Throttled,
             // What a store does not know, it has not done.
@@ -67,22 +65,22 @@ where
             (None | Some(""), 403) => Kind::InvalidCredentials,
             (code, _) => match by_code(code.unwrap_or_default()) {
                 Kind::DeleteConflict(_) => Kind::DeleteConflict(hanging(service.err().message().unwrap_or_default())),
+                Kind::Denied(_) => denial::read(service.err().message().unwrap_or_default()),
                 kind => kind,
             },
         },
         SdkError::ResponseError(_) => Kind::Unreadable,
-        SdkError::DispatchFailure(failure) if failure.is_user() => Kind::InvalidCredentials,
         _ => {
             // The connector's own words (address, TLS) are for the log only; it never sees a secret.
             tracing::debug!(action, error = %DisplayErrorContext(error), "store call failed");
-            Kind::Unreachable
+            credentials::lacking(error).unwrap_or(Kind::Unreachable)
         }
     }
 }
 
 fn by_code(code: &str) -> Kind {
     match code {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Kind::Denied(denial::OWN_POLICY),
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => denial::read(""),
         "InvalidClientTokenId"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"

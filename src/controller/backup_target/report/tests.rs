@@ -11,8 +11,11 @@ use super::*;
 use crate::{
     api::backup_target::{PolicyForm, PolicyStatus},
     cluster,
-    controller::backup_target::fixtures::{
-        access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says,
+    controller::{
+        backup_target::fixtures::{
+            access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says,
+        },
+        retry::PATIENCE,
     },
     probe::{
         Depth, Probe,
@@ -37,13 +40,22 @@ struct Ended {
     disturbed: bool,
     proof: Option<Proof>,
     result: Result<Plan, Error>,
+    failing: Duration,
 }
 
 /// One that decided what should be, has nothing left to do, and never said anything before.
 fn settled(target: BackupTarget, memory: BackupTargetStatus, rules: &[Value]) -> Ended {
     let rules: Vec<_> = rules.iter().map(rule).collect();
     let goal = decided(&target, &memory, &rules).expect("a decision");
-    Ended { target, memory, goal: Some(goal), disturbed: false, proof: None, result: Ok(Plan::default()) }
+    Ended {
+        target,
+        memory,
+        goal: Some(goal),
+        disturbed: false,
+        proof: None,
+        result: Ok(Plan::default()),
+        failing: PATIENCE,
+    }
 }
 
 /// One that provides what such a spec asks for where a rule allows so much, to a target that was given that before.
@@ -90,6 +102,11 @@ impl Ended {
         Self { result: Err(error), ..self }
     }
 
+    /// For just a moment.
+    fn just_now(self) -> Self {
+        Self { failing: Duration::ZERO, ..self }
+    }
+
     fn disturbed(self) -> Self {
         Self { disturbed: true, ..self }
     }
@@ -122,6 +139,7 @@ impl Ended {
             disturbed: self.disturbed,
             proof: self.proof.as_ref(),
             result: self.result.as_ref(),
+            failing: self.failing,
         };
         report(&self.target, self.memory.clone(), &outcome, at(NOW))
     }

@@ -17,7 +17,8 @@ fn target() -> BackupTarget {
 }
 
 fn told(goal: &Goal, memory: BackupTargetStatus, plan: &Plan, now: Timestamp) -> BackupTargetStatus {
-    let outcome = Outcome { goal: Some(goal), disturbed: false, proof: None, result: Ok(plan) };
+    let outcome =
+        Outcome { goal: Some(goal), disturbed: false, proof: None, result: Ok(plan), failing: Duration::ZERO };
     report(&target(), memory, &outcome, now)
 }
 
