@@ -146,9 +146,12 @@ pub fn store_retry(kind: &provider::Kind) -> Retry {
     match kind {
         // What somebody has just allowed or made is not known everywhere at once.
         Kind::Denied(_) | Kind::InvalidCredentials | Kind::NoCredentials(_) => Retry::Patience,
-        Kind::ClockSkewed(_) | Kind::LimitExceeded | Kind::DeleteConflict(_) | Kind::Unsupported | Kind::Refused(_) => {
-            Retry::Stalled
-        }
+        Kind::ClockSkewed(_)
+        | Kind::SignedElsewhere
+        | Kind::LimitExceeded
+        | Kind::DeleteConflict(_)
+        | Kind::Unsupported
+        | Kind::Refused(_) => Retry::Stalled,
         _ => Retry::Backoff,
     }
 }
@@ -169,6 +172,7 @@ pub fn store_reason(kind: &provider::Kind) -> Reason {
         | Kind::NotFound
         | Kind::Busy
         | Kind::NotLeading
+        | Kind::SignedElsewhere
         | Kind::Unsupported
         | Kind::Refused(_) => Reason::StoreError,
         Kind::DeleteConflict(_) => Reason::PrincipalConflict,
@@ -206,6 +210,7 @@ mod tests {
             (Kind::InvalidCredentials, Reason::InvalidCredentials, SPREADS),
             (Kind::NoCredentials("name some"), Reason::InvalidCredentials, SPREADS),
             (Kind::CredentialsUnreachable("look for them"), Reason::StoreUnreachable, PASSES),
+            (Kind::SignedElsewhere, Reason::StoreError, STAYS),
             (Kind::ClockSkewed(skew), Reason::ClockSkewed, STAYS),
             (Kind::LimitExceeded, Reason::LimitExceeded, STAYS),
             (Kind::DeleteConflict("a password hangs on it"), Reason::PrincipalConflict, STAYS),

@@ -18,6 +18,8 @@ pub enum Kind {
     Denied(&'static str),
     /// The operator's credentials are not valid.
     InvalidCredentials,
+    /// The store takes no signatures for the region that the request was signed for.
+    SignedElsewhere,
     /// The operator has no credentials to sign with, so nothing was sent: why, and what to do.
     NoCredentials(&'static str),
     /// Whoever gives the operator its credentials does not answer, so nothing was sent: who that is, and what to do.
@@ -57,6 +59,7 @@ impl Kind {
         match self {
             Self::Denied(_) => "Denied",
             Self::InvalidCredentials | Self::NoCredentials(_) => "InvalidCredentials",
+            Self::SignedElsewhere => "SignedElsewhere",
             Self::CredentialsUnreachable(_) => "CredentialsUnreachable",
             Self::ClockSkewed(_) => "ClockSkewed",
             Self::Throttled => "Throttled",
@@ -98,6 +101,11 @@ impl std::fmt::Display for Error {
                 f,
                 "the store does not accept the operator's credentials ({action}); check the store's credentials Secret or the \
                  role of the operator's ServiceAccount"
+            ),
+            Kind::SignedElsewhere => write!(
+                f,
+                "the store's endpoint takes {action} only when it is signed for another region; check that spec.region and the store's \
+                 endpoints belong together"
             ),
             Kind::NoCredentials(why) => write!(f, "the operator has no credentials for {action}: {why}"),
             Kind::CredentialsUnreachable(why) => {

@@ -22,6 +22,7 @@ mod missing_users;
 mod policies;
 mod proof;
 mod refusals;
+mod regions;
 mod replicas;
 mod restart;
 mod shards;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         policies::TESTS,
         proof::TESTS,
         refusals::TESTS,
+        regions::TESTS,
         blocked::TESTS,
         bounds::TESTS,
         claims::TESTS,

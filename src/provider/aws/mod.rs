@@ -8,6 +8,7 @@ pub mod dialect;
 mod listener;
 pub mod operator_policy;
 mod policies;
+pub mod regions;
 mod replaced_policies;
 mod sdk_error;
 pub mod seaweedfs;

@@ -65,6 +65,10 @@ where
             (None | Some(""), 403) => Kind::InvalidCredentials,
             (code, _) => match by_code(code.unwrap_or_default()) {
                 Kind::DeleteConflict(_) => Kind::DeleteConflict(hanging(service.err().message().unwrap_or_default())),
+                // The key is good, and the region in the signature is not the endpoint's.
+                Kind::InvalidCredentials if is_about_region(service.err().message().unwrap_or_default()) => {
+                    Kind::SignedElsewhere
+                }
                 Kind::Denied(_) => denial::read(service.err().message().unwrap_or_default()),
                 kind => kind,
             },
@@ -105,6 +109,10 @@ fn by_code(code: &str) -> Kind {
         "" => Kind::Unreadable,
         other => Kind::Refused(other.chars().filter(char::is_ascii_alphanumeric).take(64).collect()),
     }
+}
+
+fn is_about_region(message: &str) -> bool {
+    message.contains("Credential should be scoped to")
 }
 
 fn hanging(message: &str) -> &'static str {

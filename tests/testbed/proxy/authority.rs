@@ -2,7 +2,7 @@
 //!
 //! IAM authorizes a request about a user who is not there against `user/NAME`, without a path. A policy for the users under a path does
 //! not allow that, and whoever is not allowed is not told that there is no such user. The stand-in, which knows users by name alone,
-//! says 404 to everybody.
+//! says 404 to everybody. Nor does the stand-in look for which region a request is signed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,14 +15,21 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    fault::access_denied,
+    fault::iam_error,
     forward::{Answer, Body, Forward, whole},
     iam_request::IamRequest,
     statement::{Context, allows},
 };
 
 /// What the caller may do, and what is known of that on which it depends.
-pub struct Authority(Mutex<State>);
+pub struct Authority {
+    /// Whether the server behind plays AWS.
+    as_aws: bool,
+    state: Mutex<State>,
+}
+
+/// The one region for which IAM takes signatures in the partition `aws`.
+const REGION: &str = "us-east-1";
 
 #[derive(Default)]
 struct State {
@@ -51,7 +58,7 @@ impl Authority {
                 json!({"Effect": "Allow", "Action": "iam:GetUser", "Resource": "arn:aws:iam::*:user/btgt-*"}),
             ]
         });
-        Self(Mutex::new(State { policy, ..State::default() }))
+        Self { as_aws, state: Mutex::new(State { policy, ..State::default() }) }
     }
 
     /// The caller may do what these statements say, and nothing else. With none, it may do everything.
@@ -60,9 +67,21 @@ impl Authority {
     }
 
     /// Passes a request on that is allowed, and its answer back. Whether one that only reads is, shows in what it finds.
-    pub async fn pass(&self, asked: &IamRequest, request: Request<Body>, forward: &Forward) -> Result<Answer> {
+    pub async fn pass(
+        &self,
+        asked: &IamRequest,
+        signed_for: Option<&str>,
+        request: Request<Body>,
+        forward: &Forward,
+    ) -> Result<Answer> {
+        if self.as_aws
+            && let Some(region) = signed_for.filter(|region| *region != REGION)
+        {
+            let text = format!("Credential should be scoped to a valid region, not '{region}'. ");
+            return iam_error(403, "SignatureDoesNotMatch", &text);
+        }
         if !asked.only_reads() && !self.allows(asked) {
-            return access_denied(&refusal(asked));
+            return iam_error(403, "AccessDenied", &refusal(asked));
         }
         let (head, body) = forward.send(request).await.into_parts();
         let body = body.collect().await.context("an answer that breaks off")?.to_bytes();
@@ -70,7 +89,7 @@ impl Authority {
         let is_missing = head.status == StatusCode::NOT_FOUND && text.contains("user with name");
         self.state().learn(asked, head.status, is_missing, &text);
         if (is_missing || asked.only_reads()) && !self.allows(asked) {
-            return access_denied(&refusal(asked));
+            return iam_error(403, "AccessDenied", &refusal(asked));
         }
         Ok(Response::from_parts(head, whole(body)))
     }
@@ -83,7 +102,7 @@ impl Authority {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

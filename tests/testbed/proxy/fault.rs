@@ -95,12 +95,8 @@ pub fn no_such_entity() -> Result<Answer> {
     iam_error(404, "NoSuchEntity", "not found")
 }
 
-/// What IAM says of what is not allowed.
-pub fn access_denied(message: &str) -> Result<Answer> {
-    iam_error(403, "AccessDenied", message)
-}
-
-fn iam_error(status: u16, code: &str, message: &str) -> Result<Answer> {
+/// An error as IAM and STS write it.
+pub fn iam_error(status: u16, code: &str, message: &str) -> Result<Answer> {
     let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>");
     as_xml(with_status(status, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?)
 }

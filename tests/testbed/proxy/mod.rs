@@ -205,7 +205,7 @@ impl Handler {
 
     async fn pass(&self, call: &Call, question: Question, request: Request<Body>) -> Result<Answer> {
         let answer = match &question.iam {
-            Some(asked) => self.authority.pass(asked, request, &self.forward).await?,
+            Some(asked) => self.authority.pass(asked, call.signed_for.as_deref(), request, &self.forward).await?,
             None => self.forward.send(request).await,
         };
         self.history.keep(call, question.text, answer).await
