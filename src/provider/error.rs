@@ -83,6 +83,12 @@ impl Error {
         Self { kind, action }
     }
 
+    /// Whether the same call may well succeed in a moment.
+    #[must_use]
+    pub(super) fn may_pass_soon(&self) -> bool {
+        matches!(self.kind, Kind::Throttled | Kind::Unreachable)
+    }
+
     /// Whether the call certainly changed nothing.
     #[must_use]
     pub fn is_definite(&self) -> bool {
@@ -100,7 +106,7 @@ impl std::fmt::Display for Error {
             Kind::InvalidCredentials => write!(
                 f,
                 "the store does not accept the operator's credentials ({action}); check the store's credentials Secret or the \
-                 role of the operator's ServiceAccount"
+                 role of the operator's ServiceAccount, and whether the account has the region of spec.region switched on"
             ),
             Kind::SignedElsewhere => write!(
                 f,

@@ -21,6 +21,7 @@ mod lifecycle;
 mod missing_users;
 mod policies;
 mod proof;
+mod rate;
 mod refusals;
 mod regions;
 mod replicas;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         admission::TESTS,
         policies::TESTS,
         proof::TESTS,
+        rate::TESTS,
         refusals::TESTS,
         regions::TESTS,
         blocked::TESTS,

@@ -125,10 +125,8 @@ impl Error {
     #[must_use]
     pub fn is_definite(&self) -> bool {
         match self {
-            // The SDK may have tried before, and what it is told now may come of that.
-            Self::Store(error) if matches!(error.kind, provider::Kind::AlreadyExists | provider::Kind::Throttled) => {
-                false
-            }
+            // It may have been tried before, and what is told now may come of that.
+            Self::Store(error) if error.kind == provider::Kind::AlreadyExists => false,
             Self::Store(error) => error.is_definite(),
             Self::Cluster(error) => error.is_definite(),
             _ => true,
@@ -312,10 +310,12 @@ mod tests {
     #[test]
     fn what_may_have_been_done_is_not_taken_for_undone() {
         use provider::Kind::{AlreadyExists, Denied, Throttled, Unreachable, Unreadable};
-        for kind in [AlreadyExists, Throttled, Unreachable, Unreadable] {
+        for kind in [AlreadyExists, Unreachable, Unreadable] {
             assert!(!store(kind.clone()).is_definite(), "{kind:?}");
         }
-        assert!(store(Denied("allow it")).is_definite() && Error::TimedOut.is_definite());
+        assert!(
+            store(Denied("allow it")).is_definite() && store(Throttled).is_definite() && Error::TimedOut.is_definite()
+        );
         assert!(cluster(cluster::Kind::Conflict).is_definite() && !cluster(cluster::Kind::Unreachable).is_definite());
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_config::{Region, SdkConfig};
+use aws_config::{Region, SdkConfig, retry::RetryConfig};
 
 use super::{Account, Aws, Listener, dialect, regions, sdk_error, settings::Settings};
 use crate::{
@@ -50,21 +50,21 @@ pub async fn prove(
     let (action, account, arn) = match dialect.identity {
         dialect::Identity::CallerIdentity => {
             let (action, sts) = ("sts:GetCallerIdentity", sts(config, &gate, &clock, spec, region_of_sts));
-            let call = async {
+            let call = async || {
                 let answer = sts.get_caller_identity().send().await;
                 answer.map_err(|error| sdk_error::read(action, &error, &clock))
             };
-            let answer = gate.pass(action, &turn, call).await?;
+            let answer = gate.pass_again(action, &turn, call).await?;
             let account = account_id(action, answer.account.unwrap_or_default())?;
             (action, Some(account), answer.arn.unwrap_or_default())
         }
         dialect::Identity::OwnUser => {
             let action = "iam:GetUser";
-            let call = async {
+            let call = async || {
                 let answer = iam.get_user().send().await;
                 answer.map_err(|error| sdk_error::read(action, &error, &clock))
             };
-            let answer = gate.pass(action, &turn, call).await?;
+            let answer = gate.pass_again(action, &turn, call).await?;
             (action, None, answer.user.map(|user| user.arn).unwrap_or_default())
         }
     };
@@ -81,6 +81,8 @@ pub async fn prove(
 fn sts(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec, region: &str) -> aws_sdk_sts::Client {
     let mut sts = aws_sdk_sts::config::Builder::from(config)
         .region(Region::new(region.to_owned()))
+        // Each try passes the gate.
+        .retry_config(RetryConfig::disabled())
         .interceptor(Fenced(gate.fence().clone()))
         .interceptor(Listener(clock.clone()))
         .interceptor(Bounded);
@@ -94,6 +96,7 @@ fn sts(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec, r
 
 fn iam(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec) -> aws_sdk_iam::Client {
     let mut iam = aws_sdk_iam::config::Builder::from(config)
+        .retry_config(RetryConfig::disabled())
         .interceptor(Fenced(gate.fence().clone()))
         .interceptor(Listener(clock.clone()))
         .interceptor(Bounded);

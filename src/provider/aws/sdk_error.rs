@@ -9,6 +9,9 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 use super::{credentials, denial};
 use crate::provider::{Error, Kind, clock::Clock};
 
+/// What may have made a key is never taken for undone (docs/decisions/key-creation.md).
+pub const CREATE_KEY: &str = "iam:CreateAccessKey";
+
 /// How IAM says what has to go before something is deleted, and how we say it, with the command that removes it. Of its words
 /// nothing is passed on.
 const HANGING: [(&str, &str); 9] = [
@@ -59,7 +62,7 @@ where
             (_, 405 | 501) => Kind::Unsupported,
             // A server that failed may have done it nevertheless, whatever it calls the failure.
             (code, 500..) => match by_code(code.unwrap_or_default()) {
-                Kind::Throttled => Kind::Throttled,
+                Kind::Throttled if action != CREATE_KEY => Kind::Throttled,
                 _ => Kind::Unreachable,
             },
             (None | Some(""), 403) => Kind::InvalidCredentials,
