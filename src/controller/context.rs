@@ -220,6 +220,11 @@ impl Context {
         self.memories.change(uid, |memory| memory.succeeded(principal, absence));
     }
 
+    /// Remembers what a reconcile left that waits for nothing but its key. Nothing was learnt about it that would have to be looked at.
+    pub fn remember_underway(&self, uid: &str, principal: Remembered) {
+        self.memories.change(uid, |memory| memory.waits(principal));
+    }
+
     /// What the target was given was held against these rules.
     pub fn held_against(&self, uid: &str, rules: u64) {
         self.memories.change(uid, |memory| memory.held(rules));
