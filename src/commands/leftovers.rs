@@ -81,7 +81,7 @@ async fn users(connections: &Connections, store: &BackupStore) -> Result<Vec<Lis
 /// Of the credentials of whoever runs this, not of the operator's.
 fn in_words(error: &Error) -> String {
     match error.kind {
-        Kind::Denied => {
+        Kind::Denied(_) => {
             format!("your credentials may not call {}, which this takes; allow it", error.action)
         }
         Kind::InvalidCredentials => "the store does not accept your credentials, or there are none".to_owned(),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
+    api::Reason,
     provider::{Key, Observed, Principal, PrincipalSpec, Rights},
 };
 
@@ -20,6 +21,8 @@ const LONGEST_RETRY: Duration = Duration::from_mins(5);
 const FIGHT: usize = 4;
 /// … within this time are a fight.
 const FIGHT_WINDOW: Duration = Duration::from_mins(10);
+/// A reconcile that waits for its key may take that much longer than others, and nothing is looked at anew.
+const UNDERWAY: Duration = Duration::from_mins(1);
 /// So many may be remembered beyond twice those that there are, before it is looked which of them are gone.
 const LEEWAY: usize = 256;
 
@@ -37,6 +40,8 @@ pub struct Memory {
     failures: u32,
     /// When the first of them was.
     failing_since: Option<Instant>,
+    /// Why it failed last, and since when for nothing else.
+    refused: Option<(Reason, Instant)>,
 }
 
 /// A principal as this process saw or left it.
@@ -44,6 +49,8 @@ pub struct Memory {
 pub struct Remembered {
     /// When it was last read or created.
     pub at: Instant,
+    /// Whether a reconcile left it so that is not at its end: what waits for its key to be known goes on from there.
+    is_underway: bool,
     found: Found,
 }
 
@@ -75,7 +82,19 @@ impl Remembered {
             }
             (principal, _) => Found::Otherwise(Box::new(principal)),
         };
-        Self { at, found }
+        Self { at, is_underway: false, found }
+    }
+
+    /// The same, left by a reconcile that waits for nothing but its key.
+    #[must_use]
+    pub fn underway(self) -> Self {
+        Self { is_underway: true, ..self }
+    }
+
+    /// Whether it is as good as what was just read: the same work goes on, and not much later.
+    #[must_use]
+    pub fn is_as_just_read(&self) -> bool {
+        self.is_underway && self.at.elapsed() < UNDERWAY
     }
 
     /// The principal, unless something else is wanted by now: then it has to be looked at anyway.
@@ -186,10 +205,22 @@ impl Memories {
 }
 
 impl Memory {
+    /// What a reconcile left that waits for nothing but its key.
+    pub fn waits(&mut self, principal: Remembered) {
+        self.principal = Some(Box::new(principal.underway()));
+    }
+
     /// What a success left.
     pub fn succeeded(&mut self, principal: Option<Remembered>, absence: Absence) {
         (self.principal, self.absence) = (principal.map(Box::new), absence);
-        (self.failures, self.failing_since) = (0, None);
+        (self.failures, self.failing_since, self.refused) = (0, None, None);
+    }
+
+    /// It failed for that reason: how long it has failed for no other.
+    pub fn failed_for(&mut self, reason: Reason) -> Duration {
+        self.refused.take_if(|(before, _)| *before != reason);
+        let (_, since) = self.refused.get_or_insert_with(|| (reason, Instant::now()));
+        since.elapsed()
     }
 
     /// What was given was held against these rules.
@@ -257,6 +288,19 @@ mod tests {
                 prop_assert_eq!(one, other);
             }
         }
+    }
+
+    #[test]
+    fn the_same_refusal_lasts_until_another_one_or_a_success() {
+        let mut memory = Memory::default();
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(memory.failed_for(Reason::AccessDenied) >= Duration::from_millis(10));
+        assert!(memory.failed_for(Reason::InvalidCredentials) < Duration::from_millis(5));
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
+        memory.succeeded(None, Absence::default());
+        assert!(memory.failed_for(Reason::AccessDenied) < Duration::from_millis(5));
     }
 
     #[test]

@@ -144,9 +144,10 @@ async fn key_in(context: &Context, secret: &ObjectName) -> Result<OperatorKey, E
 pub fn store_retry(kind: &provider::Kind) -> Retry {
     use provider::Kind;
     match kind {
-        Kind::Denied
-        | Kind::InvalidCredentials
-        | Kind::ClockSkewed(_)
+        // What somebody has just allowed or made is not known everywhere at once.
+        Kind::Denied(_) | Kind::InvalidCredentials | Kind::NoCredentials(_) => Retry::Patience,
+        Kind::ClockSkewed(_)
+        | Kind::SignedElsewhere
         | Kind::LimitExceeded
         | Kind::DeleteConflict(_)
         | Kind::Unsupported
@@ -160,17 +161,18 @@ pub fn store_retry(kind: &provider::Kind) -> Retry {
 pub fn store_reason(kind: &provider::Kind) -> Reason {
     use provider::Kind;
     match kind {
-        Kind::Denied => Reason::AccessDenied,
-        Kind::InvalidCredentials => Reason::InvalidCredentials,
+        Kind::Denied(_) => Reason::AccessDenied,
+        Kind::InvalidCredentials | Kind::NoCredentials(_) => Reason::InvalidCredentials,
         Kind::ClockSkewed(_) => Reason::ClockSkewed,
         Kind::Throttled => Reason::Throttled,
-        Kind::Unreachable => Reason::StoreUnreachable,
+        Kind::Unreachable | Kind::CredentialsUnreachable(_) => Reason::StoreUnreachable,
         Kind::LimitExceeded => Reason::LimitExceeded,
         Kind::Unreadable
         | Kind::AlreadyExists
         | Kind::NotFound
         | Kind::Busy
         | Kind::NotLeading
+        | Kind::SignedElsewhere
         | Kind::Unsupported
         | Kind::Refused(_) => Reason::StoreError,
         Kind::DeleteConflict(_) => Reason::PrincipalConflict,
@@ -197,14 +199,18 @@ mod tests {
 
     const STAYS: Retry = Retry::Stalled;
     const PASSES: Retry = Retry::Backoff;
+    const SPREADS: Retry = Retry::Patience;
 
     #[test]
     fn each_failure_of_a_store_has_a_reason_and_may_pass_or_not() {
         use provider::Kind;
         let skew = Skew { minutes_ahead: 9, too_much: true };
         let table = [
-            (Kind::Denied, Reason::AccessDenied, STAYS),
-            (Kind::InvalidCredentials, Reason::InvalidCredentials, STAYS),
+            (Kind::Denied("allow it"), Reason::AccessDenied, SPREADS),
+            (Kind::InvalidCredentials, Reason::InvalidCredentials, SPREADS),
+            (Kind::NoCredentials("name some"), Reason::InvalidCredentials, SPREADS),
+            (Kind::CredentialsUnreachable("look for them"), Reason::StoreUnreachable, PASSES),
+            (Kind::SignedElsewhere, Reason::StoreError, STAYS),
             (Kind::ClockSkewed(skew), Reason::ClockSkewed, STAYS),
             (Kind::LimitExceeded, Reason::LimitExceeded, STAYS),
             (Kind::DeleteConflict("a password hangs on it"), Reason::PrincipalConflict, STAYS),

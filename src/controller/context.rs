@@ -32,7 +32,7 @@ use crate::{
         Claim, Verdict,
         allow::{self, Namespace},
     },
-    api::{BackupStore, BackupTarget, backup_store::AllowRule},
+    api::{BackupStore, BackupTarget, Reason, backup_store::AllowRule},
     cluster::Cluster,
     fair::Urgency,
     provider::connections::Connections,
@@ -220,6 +220,11 @@ impl Context {
         self.memories.change(uid, |memory| memory.succeeded(principal, absence));
     }
 
+    /// Remembers what a reconcile left that waits for nothing but its key. Nothing was learnt about it that would have to be looked at.
+    pub fn remember_underway(&self, uid: &str, principal: Remembered) {
+        self.memories.change(uid, |memory| memory.waits(principal));
+    }
+
     /// What the target was given was held against these rules.
     pub fn held_against(&self, uid: &str, rules: u64) {
         self.memories.change(uid, |memory| memory.held(rules));
@@ -252,6 +257,11 @@ impl Context {
     pub fn failed(&self, uid: &str) -> Duration {
         self.sweep();
         jittered(self.memories.change(uid, Memory::failed))
+    }
+
+    /// An object failed for that reason: how long it has failed for no other.
+    pub fn failed_for(&self, uid: &str, reason: Reason) -> Duration {
+        self.memories.change(uid, |memory| memory.failed_for(reason))
     }
 
     /// Forgets what went without a word: nobody is told of an object that goes without a finalizer of ours.

@@ -17,7 +17,7 @@ pub async fn bucket_is_missing(reach: Reach<'_>, family: &Family, bucket: &str) 
         s3.set_credentials_provider(None);
     }
     if let Some(endpoint) = reach.s3 {
-        s3 = s3.endpoint_url(endpoint).force_path_style(true);
+        s3 = s3.endpoint_url(endpoint).force_path_style(true).use_fips(false).use_dual_stack(false);
     }
     match aws_sdk_s3::Client::from_conf(s3.build()).head_bucket().bucket(bucket).send().await {
         Ok(_) => Some(false),

@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::{
     config::{Credentials, RequestChecksumCalculation, ResponseChecksumValidation, http::HttpResponse},
     error::{ProvideErrorMetadata, SdkError},
@@ -197,20 +197,22 @@ fn s3(reach: &Reach, credentials: Credentials) -> aws_sdk_s3::Client {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Some(endpoint) = reach.s3 {
-        config = config.endpoint_url(endpoint).force_path_style(true);
+        // An endpoint is the answer to these already, and together the SDK takes them for a mistake.
+        config = config.endpoint_url(endpoint).force_path_style(true).use_fips(false).use_dual_stack(false);
     }
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
 fn sts(reach: &Reach, credentials: Credentials) -> aws_sdk_sts::Client {
     let mut config = aws_sdk_sts::config::Builder::from(reach.config)
+        .region(Region::new(reach.region_of_sts.to_owned()))
         .interceptor(Bounded)
         .credentials_provider(credentials)
         .interceptor(Fenced(reach.fence.clone()))
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts());
     if let Some(endpoint) = reach.sts {
-        config = config.endpoint_url(endpoint);
+        config = config.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
     }
     aws_sdk_sts::Client::from_conf(config.build())
 }

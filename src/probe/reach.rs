@@ -13,6 +13,8 @@ pub struct Reach<'a> {
     pub s3: Option<&'a str>,
     /// Endpoint of STS, where there is one and it is not AWS's own.
     pub sts: Option<&'a str>,
+    /// The region that STS is asked in.
+    pub region_of_sts: &'a str,
     /// What says whether this replica may act.
     pub fence: &'a Fence,
 }

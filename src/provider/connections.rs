@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -96,6 +97,7 @@ pub struct Connection {
     /// Whose the credentials are.
     pub identity: Identity,
     config: SdkConfig,
+    region_of_sts: Box<str>,
     settings: Settings,
     gate: Arc<Gate>,
     verified: Instant,
@@ -117,6 +119,7 @@ impl Connection {
             config: &self.config,
             s3: spec.endpoint.as_deref(),
             sts: spec.aws.sts_endpoint.as_deref(),
+            region_of_sts: &self.region_of_sts,
             fence: self.gate.fence(),
         }
     }
@@ -125,6 +128,8 @@ impl Connection {
 /// The connections of all stores.
 pub struct Connections {
     http: Option<SharedHttpClient>,
+    /// The region that the operator's environment names.
+    region: Option<String>,
     metrics: Arc<Metrics>,
     fence: Fence,
     by_store: Mutex<HashMap<String, Arc<Connection>>>,
@@ -136,7 +141,15 @@ impl Connections {
     /// # Errors
     /// When `AWS_CA_BUNDLE` names a file that cannot be read.
     pub fn new(metrics: Arc<Metrics>, fence: Fence) -> Result<Self, String> {
-        Ok(Self { http: trust::client_from_environment()?, metrics, fence, by_store: Mutex::new(HashMap::new()) })
+        let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env::var(name).ok());
+        let region = region.filter(|region| !region.is_empty());
+        Ok(Self {
+            http: trust::client_from_environment()?,
+            region,
+            metrics,
+            fence,
+            by_store: Mutex::new(HashMap::new()),
+        })
     }
 
     /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
@@ -157,11 +170,14 @@ impl Connections {
             }
             _ => (self.configure(&settings).await, self.gate(store, &settings), Clock::default()),
         };
+        let spec = &settings.spec;
+        let named = spec.aws.sts_endpoint.as_deref().and_then(aws::regions::in_endpoint_of_sts);
+        let region_of_sts: Box<str> = named.unwrap_or(self.home(&settings)).into();
         let (aws, identity) =
-            aws::connect::prove(&config, gate.clone(), clock, &settings.spec, settings.aws.clone()).await?;
+            aws::connect::prove(&config, gate.clone(), clock, spec, &region_of_sts, settings.aws.clone()).await?;
         let provider = Provider::Aws(aws);
         let verified = Instant::now();
-        let connection = Arc::new(Connection { provider, identity, config, settings, gate, verified });
+        let connection = Arc::new(Connection { provider, identity, config, region_of_sts, settings, gate, verified });
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -176,6 +192,11 @@ impl Connections {
         Arc::new(Gate::new(settings.spec.requests_per_second, meter, self.fence.clone()))
     }
 
+    /// The operator's own region, towards a store.
+    fn home<'a>(&'a self, settings: &'a Settings) -> &'a str {
+        aws::regions::of_operator(&settings.spec.region, self.region.as_deref())
+    }
+
     async fn configure(&self, settings: &Settings) -> SdkConfig {
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(CALL_DEADLINE)
@@ -183,7 +204,7 @@ impl Connections {
             .connect_timeout(ATTEMPT_DEADLINE)
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(settings.spec.region.clone()))
+            .region(Region::new(self.home(settings).to_owned()))
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(3));
         if let Some(http) = &self.http {
@@ -195,7 +216,8 @@ impl Connections {
             loader =
                 loader.credentials_provider(aws_sdk_iam::config::Credentials::new(id, secret, token, None, "store"));
         }
-        loader.load().await
+        // Credentials are had in the operator's own region, and all else is done in the store's.
+        loader.load().await.into_builder().region(Region::new(settings.spec.region.clone())).build()
     }
 }
 

@@ -14,10 +14,16 @@ pub struct Error {
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The operator's credentials may not do it.
-    Denied,
-    /// The operator's credentials are not valid, or there are none.
+    /// The operator's credentials may not do it: what to do.
+    Denied(&'static str),
+    /// The operator's credentials are not valid.
     InvalidCredentials,
+    /// The store takes no signatures for the region that the request was signed for.
+    SignedElsewhere,
+    /// The operator has no credentials to sign with, so nothing was sent: why, and what to do.
+    NoCredentials(&'static str),
+    /// Whoever gives the operator its credentials does not answer, so nothing was sent: who that is, and what to do.
+    CredentialsUnreachable(&'static str),
     /// The operator's clock differs from the store's by so much that the store takes none of its requests.
     ClockSkewed(Skew),
     /// Too many requests.
@@ -51,8 +57,10 @@ impl Kind {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Denied => "Denied",
-            Self::InvalidCredentials => "InvalidCredentials",
+            Self::Denied(_) => "Denied",
+            Self::InvalidCredentials | Self::NoCredentials(_) => "InvalidCredentials",
+            Self::SignedElsewhere => "SignedElsewhere",
+            Self::CredentialsUnreachable(_) => "CredentialsUnreachable",
             Self::ClockSkewed(_) => "ClockSkewed",
             Self::Throttled => "Throttled",
             Self::Unreachable => "Unreachable",
@@ -75,6 +83,12 @@ impl Error {
         Self { kind, action }
     }
 
+    /// Whether the same call may well succeed in a moment.
+    #[must_use]
+    pub(super) fn may_pass_soon(&self) -> bool {
+        matches!(self.kind, Kind::Throttled | Kind::Unreachable)
+    }
+
     /// Whether the call certainly changed nothing.
     #[must_use]
     pub fn is_definite(&self) -> bool {
@@ -88,14 +102,21 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let action = self.action;
         match &self.kind {
-            Kind::Denied => {
-                write!(f, "the operator's credentials may not call {action}; allow it in the operator's own policy")
-            }
+            Kind::Denied(advice) => write!(f, "the operator's credentials may not call {action}; {advice}"),
             Kind::InvalidCredentials => write!(
                 f,
                 "the store does not accept the operator's credentials ({action}); check the store's credentials Secret or the \
-                 role of the operator's ServiceAccount"
+                 role of the operator's ServiceAccount, and whether the account has the region of spec.region switched on"
             ),
+            Kind::SignedElsewhere => write!(
+                f,
+                "the store's endpoint takes {action} only when it is signed for another region; check that spec.region and the store's \
+                 endpoints belong together"
+            ),
+            Kind::NoCredentials(why) => write!(f, "the operator has no credentials for {action}: {why}"),
+            Kind::CredentialsUnreachable(why) => {
+                write!(f, "the operator has no credentials for {action} yet: {why}; trying again")
+            }
             Kind::ClockSkewed(skew) => {
                 write!(
                     f,

@@ -18,6 +18,7 @@ use testbed::{
     manifests::{credentials, store_spec},
     objects::{create, merge, status},
     operator::{Operator, Options},
+    operator_policy,
     proxy::{Active, Call, Fault, Proxy},
     wait::{wait_patiently_until, wait_until},
 };
@@ -139,6 +140,8 @@ impl Corner {
 
     pub async fn create_store(&self) -> Result<()> {
         let spec = store_spec(self.aws.url(), Some(&self.store), &self.rules());
+        let cluster = operator_policy::cluster_id(&self.client).await?;
+        self.aws.authorize(Some(operator_policy::printed(&spec, &cluster)?));
         create(&self.stores(), json!({"metadata": {"name": self.store, "labels": self.labels()}, "spec": spec}))
             .await?;
         Ok(())

@@ -244,6 +244,9 @@ async fn a_boundary_that_was_taken_off_comes_back(_: Arc<World>) -> Result<()> {
     let arn = made.policy.and_then(|policy| policy.arn).context("an ARN")?;
     let stores = Api::<BackupStore>::all(lab.control_plane.client()?);
     let bound = json!({"spec": {"aws": {"permissionsBoundary": arn}}});
+    let mut spec = serde_json::to_value(stores.get("default").await?.spec)?;
+    spec["aws"]["permissionsBoundary"] = json!(arn);
+    lab.give_rights(&spec).await?;
     stores.patch("default", &PatchParams::default(), &Patch::Merge(bound)).await?;
     let until_bound = async || {
         wait_until("the user to be bound", SOON, async || {

@@ -14,11 +14,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 use testbed::{
-    aws::Aws,
+    aws::{Aws, REGION},
     child::command,
     objects::merge,
     operator::{Operator, Options},
-    program,
+    operator_policy, program,
     proxy::{Active, Call, Fault},
     tests,
     wait::wait_until,
@@ -219,7 +219,8 @@ async fn a_boundary_that_is_refused_holds_back_no_rule(world: Arc<World>) -> Res
     let boundary = format!("arn:aws:iam::{}:policy/bounds", space.account);
     space.patch_store(json!({"allow": [rule], "aws": {"permissionsBoundary": boundary}})).await?;
     wait_until("the right to go", SOON, async || {
-        let policy = space.policy(&user).await?.to_string();
+        // A policy that IAM lets nobody write who cannot bind the user first goes as a whole.
+        let policy = space.policy(&user).await.map(|policy| policy.to_string()).unwrap_or_default();
         ensure!(!policy.contains("PutObjectAcl"), "{policy}");
         Ok(())
     })
@@ -417,6 +418,9 @@ async fn another_clusters_users_are_left_and_nothing_is_stuck(_: Arc<World>) -> 
     let mut lab = Lab::start("clusters", with_id("original")).await?;
     let endpoint = lab.aws.url().to_owned();
     lab.create_store(&endpoint).await?;
+    // Rights in the paths of both: of a user in a path that it has no rights in, IAM does not tell an operator whose it is.
+    let rights = |cluster| operator_policy::printed(&json!({"region": REGION}), cluster);
+    lab.aws.authorize(Some([rights("original")?, rights("restored")?].concat()));
     for name in ["a", "b"] {
         lab.create_target(name).await?;
     }
@@ -489,6 +493,8 @@ async fn users_of_a_cluster_that_was_built_anew_are_found(_: Arc<World>) -> Resu
         ]);
         program::run("leftovers", leftovers, PATIENCE)
     };
+    // Whoever runs this is an administrator, and not the operator.
+    lab.aws.authorize(None);
     let told = ran("test").await?.succeeded()?;
     ensure!(told.contains(&format!("{old} of default/a in cluster")) && !told.contains(&new), "{told}");
     let refused = ran("123456789012").await?;

@@ -376,12 +376,17 @@ async fn fields_that_have_moved_stop_the_store_and_say_where_to(world: Arc<World
 }
 
 async fn until_store_stalled(space: &Space, reason: &str) -> Result<String> {
+    until_store_says(space, "Stalled", reason).await
+}
+
+/// Waits until a condition of a store is there, and returns its message.
+async fn until_store_says(space: &Space, type_: &str, reason: &str) -> Result<String> {
     let find = |store: &backup_target_operator::api::BackupStore| {
         let conditions = store.status.clone().unwrap_or_default().conditions;
-        conditions.into_iter().find(|condition| condition.type_ == "Stalled" && condition.reason == reason)
+        conditions.into_iter().find(|condition| condition.type_ == type_ && condition.reason == reason)
     };
-    let store = space.until_store(&format!("stalled with {reason}"), |store| find(store).is_some()).await?;
-    Ok(find(&store).context("stalled")?.message)
+    let store = space.until_store(&format!("{type_} with {reason}"), |store| find(store).is_some()).await?;
+    Ok(find(&store).context("it is there")?.message)
 }
 
 async fn wrong_operator_keys_are_told_on_the_store(world: Arc<World>) -> Result<()> {
@@ -389,7 +394,7 @@ async fn wrong_operator_keys_are_told_on_the_store(world: Arc<World>) -> Result<
     space.create_bucket(&space.bucket).await?;
     space.write_credentials("AKIANOBODYHASTHISKEY", "wrong").await?;
     space.create_store(space.store_spec()).await?;
-    let told = until_store_stalled(&space, "InvalidCredentials").await?;
+    let told = until_store_says(&space, "Reconciling", "InvalidCredentials").await?;
     ensure!(told.contains("credentials Secret"), "{told}");
     space.create_target("dataset-1", json!({})).await?;
     let waiting = space.until_reconciling("dataset-1", "StoreNotReady").await?;
@@ -412,8 +417,8 @@ async fn a_missing_right_of_the_operator_is_named(world: Arc<World>) -> Result<(
     space.write_credentials(&key.access_key_id, &key.secret_access_key).await?;
     space.create_store(space.store_spec()).await?;
     space.create_target("dataset-1", json!({})).await?;
-    let stalled = space.until_stalled("dataset-1", "AccessDenied").await?;
-    ensure!(message(&stalled, READY)?.contains("iam:CreateUser"), "{}", message(&stalled, READY)?);
+    let refused = space.until_reconciling("dataset-1", "AccessDenied").await?;
+    ensure!(message(&refused, READY)?.contains("iam:CreateUser"), "{}", message(&refused, READY)?);
 
     let rights =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}]});

@@ -28,6 +28,8 @@ tests![
     an_unknown_key_is_reported_and_left,
     a_key_whose_secret_could_not_be_written_is_deleted_at_once,
     the_creation_of_a_key_is_never_retried_blindly,
+    a_key_that_spreads_costs_no_looks,
+    a_throttled_creation_of_a_key_made_none,
 ];
 
 async fn a_deleted_secret_comes_back_and_the_old_key_lives_for_the_overlap(world: Arc<World>) -> Result<()> {
@@ -217,5 +219,36 @@ async fn the_creation_of_a_key_is_never_retried_blindly(world: Arc<World>) -> Re
     ensure!(has(&ready, READY, "True", "Provisioned"));
     ensure!(space.keys(&principal(&ready)).await?.len() == 1);
     Rclone::new(&space.rclone_conf("dataset-1").await?)?.run(&["lsf", "backup:"]).await?.succeeded()?;
+    Ok(())
+}
+
+/// On AWS a new key is not known for 5 to 15 seconds.
+async fn a_key_that_spreads_costs_no_looks(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let account = space.account.clone();
+    let with_new_key = move |call: &Call| call.action.is_none() && call.access_key.as_ref() != Some(&account);
+    let unknown = space.aws_proxy.fault(Fault::S3Error(403, "InvalidAccessKeyId"), with_new_key);
+    space.create_target("dataset-1", json!({})).await?;
+    space.until_reconciling("dataset-1", "Propagating").await?;
+    wait_until("the key to be tried four times", SOON, async || {
+        ensure!(unknown.hits() >= 4, "it was tried {} times", unknown.hits());
+        Ok(())
+    })
+    .await?;
+    drop(unknown);
+    space.until_ready("dataset-1").await?;
+    let calls = space.iam_calls();
+    ensure!(calls == ["CreateUser", "PutUserPolicy", "CreateAccessKey"], "{calls:?}");
+    Ok(())
+}
+
+/// As during a roll-out of many targets: IAM refuses with 400 before it does anything.
+async fn a_throttled_creation_of_a_key_made_none(world: Arc<World>) -> Result<()> {
+    let space = Space::new(&world).await?;
+    let throttled = space.aws_proxy.fault_some(Fault::Throttle, 0..1, |call: &Call| call.is("CreateAccessKey"));
+    space.create_target("dataset-1", json!({})).await?;
+    space.until_without_a_stall(SOON / 3, "dataset-1", |target| target.is_some_and(is_ready)).await?;
+    let calls = space.iam_calls();
+    ensure!(throttled.hits() == 1 && calls.len() <= 11, "{calls:?}");
     Ok(())
 }

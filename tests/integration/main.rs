@@ -15,8 +15,12 @@ mod hold;
 mod inputs;
 mod keys;
 mod lifecycle;
+mod missing_users;
 mod policies;
 mod proof;
+mod rate;
+mod refusals;
+mod regions;
 mod replicas;
 mod restart;
 mod shards;
@@ -41,10 +45,14 @@ fn main() -> ExitCode {
         admission::TESTS,
         policies::TESTS,
         proof::TESTS,
+        rate::TESTS,
+        refusals::TESTS,
+        regions::TESTS,
         blocked::TESTS,
         bounds::TESTS,
         claims::TESTS,
         deletion::TESTS,
+        missing_users::TESTS,
         drift::TESTS,
         inputs::TESTS,
         replicas::TESTS,

@@ -6,18 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use backup_target_operator::{
     access::{Access, BucketName, PolicyDocument, Prefix, Terms},
     api::{BackupTarget, Capability, backup_target::PolicyForm, condition},
-    provider::aws::{
-        amazon,
-        dialect::INLINE_LIMIT,
-        operator_policy::{OperatorPolicy, Place},
-    },
+    provider::aws::{amazon, dialect::INLINE_LIMIT},
 };
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use testbed::{
     aws::ACCOUNT,
     child::command,
-    program,
+    operator_policy, program,
     proxy::{Call, Mark},
     tests,
     wait::wait_until,
@@ -271,45 +267,19 @@ async fn what_render_prints_is_what_the_operator_applies(world: Arc<World>) -> R
     Ok(())
 }
 
-/// The policy as `render -o operator-policy` prints it, and its actions; the policy is bent where the stand-in is known to
-/// be wrong: it knows users by name, whatever their path, takes `*` for the resource of CreatePolicy and GetAccessKeyLastUsed,
-/// and does not know the condition key iam:PolicyARN. The judges hold the policy as it is against every call and against what must be refused.
-fn printed_policy(space: &Space, path: &str) -> Result<(Value, BTreeSet<String>)> {
-    let terms = space.terms()?;
-    let place = Place { terms: &terms, boundary: None, account: &space.account, path };
-    let text = OperatorPolicy::new(place).to_pretty_json();
-    let actions = text.split('"').filter_map(|text| text.strip_prefix("iam:")).filter(|text| *text != "PolicyARN");
-    let actions = actions.map(str::to_owned).collect();
-    let mut policy: Value = serde_json::from_str(&text.replace(&format!(":user{path}*"), ":user/*"))?;
-    let statements = policy["Statement"].as_array_mut().context("statements")?;
-    for statement in statements.iter_mut().filter_map(Value::as_object_mut) {
-        statement.remove("Condition");
-    }
-    let unplaced = ["iam:CreatePolicy", "iam:GetAccessKeyLastUsed"];
-    statements.push(json!({"Effect": "Allow", "Action": unplaced, "Resource": "*"}));
-    Ok((policy, actions))
-}
-
+/// Where the stand-in is known to be wrong, the proxy decides: the policy is taken as it is printed, with paths and conditions.
 async fn the_operator_needs_no_more_than_its_printed_policy(world: Arc<World>) -> Result<()> {
-    let space = Space::without_store(&world).await?;
-    space.create_bucket(&space.bucket).await?;
-    let path = format!("/backup-target/{}/", space.store);
-    let (policy, mut actions) = printed_policy(&space, &path)?;
-    let iam = &space.aws.iam;
-    iam.create_user().user_name("operator").send().await?;
-    let request =
-        iam.put_user_policy().user_name("operator").policy_name("operator").policy_document(policy.to_string());
-    request.send().await?;
-    let key = iam.create_access_key().user_name("operator").send().await?.access_key.context("a key")?;
-    world.keep_secret(&key.secret_access_key);
-    space.write_credentials(&key.access_key_id, &key.secret_access_key).await?;
-    let mut spec = space.store_spec();
-    spec["aws"]["iamPath"] = json!(path);
-    space.create_store(spec).await?;
+    let space = Space::new(&world).await?;
+    let policy = operator_policy::printed(&space.store_spec(), &world.cluster_id)?;
+    let actions = policy.iter().filter_map(|statement| statement["Action"].as_array()).flatten();
+    let actions = actions.filter_map(|action| action.as_str()?.strip_prefix("iam:").map(str::to_owned));
+    let mut actions: BTreeSet<String> = actions.collect();
 
     whole_life(&space).await?;
     let called: BTreeSet<String> = space.iam_calls().into_iter().collect();
     ensure!(called.is_subset(&actions), "{:?}", called.difference(&actions));
+    let denied = space.aws_proxy.calls(|call| call.action.is_some() && call.status == Some(403));
+    ensure!(denied.is_empty(), "{denied:#?}");
     // These two come with CreateUser and CreatePolicy, which give tags.
     for implied in ["TagUser", "TagPolicy"] {
         ensure!(actions.remove(implied), "{implied}");

@@ -6,13 +6,14 @@ use anyhow::{Context, Result, ensure};
 use backup_target_operator::api::{BackupTarget, condition::RECONCILING};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{
     aws::{Aws, REGION},
     kubernetes::ControlPlane,
     manifests::store_spec,
     objects::option,
     operator::{Operator, Options},
+    operator_policy,
     proxy::{Call, Fault, Proxy, Upstream},
     run::Run,
     tests,
@@ -74,8 +75,16 @@ impl Lab {
         let stores = Api::<backup_target_operator::api::BackupStore>::all(self.control_plane.client()?);
         let allow = json!([{"namespaces": {"names": ["default"]}, "buckets": ["my-backups"], "prefixes": [""]}]);
         let spec = store_spec(endpoint, None, &allow);
+        self.give_rights(&spec).await?;
         create(&stores, json!({"metadata": {"name": "default"}, "spec": spec})).await?;
         self.stand_in.create_bucket("my-backups").await
+    }
+
+    /// The operator may do what an administrator with that store is told to allow it.
+    pub async fn give_rights(&self, spec: &Value) -> Result<()> {
+        let cluster = operator_policy::cluster_id(&self.control_plane.client()?).await?;
+        self.aws.authorize(Some(operator_policy::printed(spec, &cluster)?));
+        Ok(())
     }
 
     pub async fn create_target(&self, name: &str) -> Result<()> {

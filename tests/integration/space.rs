@@ -1,6 +1,10 @@
 //! A test's own corner: a namespace, a bucket, a store with its own AWS account, and a proxy in front of that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_iam::types::{AccessKeyMetadata, StatusType, User};
@@ -26,6 +30,7 @@ use testbed::{
     install,
     manifests::{credentials, store_spec},
     objects::{merge, option},
+    operator_policy,
     proxy::{Call, Proxy},
     rclone::Rclone,
     seaweedfs,
@@ -152,11 +157,28 @@ impl Space {
     }
 
     pub async fn create_store(&self, spec: Value) -> Result<()> {
+        self.give_rights(&spec);
         create(&self.stores(), json!({"metadata": {"name": self.store}, "spec": spec})).await?;
         Ok(())
     }
 
+    /// The operator may do what an administrator with that store is told to allow it. Nobody is told anything for a store that is
+    /// not valid.
+    fn give_rights(&self, spec: &Value) {
+        if self.kind == Kind::Aws
+            && let Ok(policy) = operator_policy::printed(spec, &self.world.cluster_id)
+        {
+            self.aws_proxy.authorize(Some(policy));
+        }
+    }
+
     pub async fn patch_store(&self, spec: Value) -> Result<BackupStore> {
+        if let Some(aws) = spec.get("aws") {
+            // Before the operator hears of it.
+            let mut whole = serde_json::to_value(self.stores().get(&self.store).await?.spec)?;
+            merge(&mut whole["aws"], aws.clone());
+            self.give_rights(&whole);
+        }
         let patch = json!({"spec": spec});
         Ok(self.stores().patch(&self.store, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
@@ -273,6 +295,27 @@ impl Space {
     pub async fn until_reconciling(&self, name: &str, reason: &str) -> Result<BackupTarget> {
         let what = format!("reconciling with {reason}");
         self.until(name, &what, |target| has(target, RECONCILING, "True", reason) && !is(target, STALLED, "True")).await
+    }
+
+    /// Waits for something of a target, or for its end; nobody is called for it meanwhile.
+    pub async fn until_without_a_stall(
+        &self,
+        deadline: Duration,
+        name: &str,
+        wanted: impl Fn(Option<&BackupTarget>) -> bool,
+    ) -> Result<()> {
+        let stalls = Mutex::new(BTreeSet::new());
+        wait_until(&format!("{}/{name}", self.namespace), deadline, async || {
+            let target = self.targets().get_opt(name).await?;
+            let stalled = target.as_ref().and_then(|target| condition(target, STALLED));
+            stalls.lock().unwrap_or_else(PoisonError::into_inner).extend(stalled.map(|stalled| stalled.message));
+            ensure!(wanted(target.as_ref()), "{:?}", target.and_then(|target| target.status));
+            Ok(())
+        })
+        .await?;
+        let stalls = stalls.into_inner().unwrap_or_else(PoisonError::into_inner);
+        ensure!(stalls.is_empty(), "{stalls:?}");
+        Ok(())
     }
 
     pub async fn until_gone(&self, name: &str) -> Result<()> {

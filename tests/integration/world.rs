@@ -19,6 +19,7 @@ use testbed::{
     aws::Aws,
     kubernetes::ControlPlane,
     operator::{Operator, Options},
+    operator_policy,
     proxy::Proxy,
     run::Run,
     seaweedfs::SeaweedFs,
@@ -35,6 +36,8 @@ pub struct World {
     pub control_plane: ControlPlane,
     /// The administrator's client.
     pub client: Client,
+    /// The id that the operator gives the cluster.
+    pub cluster_id: String,
     secrets: Mutex<BTreeSet<String>>,
     spaces: AtomicU64,
 }
@@ -51,8 +54,9 @@ impl World {
             .env("LOG_FORMAT", "json");
         let operator = Operator::start(&control_plane, options).await?;
         let client = control_plane.client()?;
+        let cluster_id = operator_policy::cluster_id(&client).await?;
         let (secrets, spaces) = (Mutex::default(), AtomicU64::new(1));
-        Ok(Self { operator, api, aws, seaweedfs, control_plane, client, secrets, spaces })
+        Ok(Self { operator, api, aws, seaweedfs, control_plane, client, cluster_id, secrets, spaces })
     }
 
     /// A number that no other space of this world has.

@@ -105,6 +105,8 @@ fn needed(bounded: bool) -> Vec<Call> {
     if bounded {
         calls.push(call("iam:PutUserPermissionsBoundary", user(PATH), with(json!({}))));
     }
+    // Of a user who is not there, IAM knows no path.
+    calls.push(call("iam:GetUser", user("/"), json!({})));
     for action in [
         "iam:GetUser",
         "iam:DeleteUser",
@@ -151,11 +153,31 @@ async fn the_calls_are_all_that_the_policy_speaks_of() {
     let mut spoken: Vec<&str> = text.split('"').filter(|part| part.starts_with("iam:")).collect();
     spoken.retain(|part| !["iam:PermissionsBoundary", "iam:PolicyARN"].contains(part));
     spoken.sort_unstable();
+    spoken.dedup();
     let calls = needed(true);
     let mut called: Vec<&str> = calls.iter().map(|call| call.action).collect();
     called.sort_unstable();
     called.dedup();
     assert_eq!(spoken, called);
+}
+
+/// A user with a name of ours and no path is not there, or is somebody else's.
+#[tokio::test]
+async fn of_users_without_a_path_it_is_only_seen_whether_they_are_there() {
+    for bounded in [false, true] {
+        let mut calls: Vec<Call> = needed(bounded);
+        calls.retain(|call| call.action != "iam:GetUser" && call.resource == user(PATH));
+        for call in &mut calls {
+            call.resource = user("/");
+        }
+        calls.push(call("iam:GetUser", format!("arn:aws:iam::{ACCOUNT}:user/alice"), json!({})));
+        calls.push(call("iam:GetUser", user("/elsewhere/"), json!({})));
+        calls.push(call("iam:UpdateUser", user("/"), json!({})));
+        let answers = allowed(&printed(bounded), &calls).await;
+        let found: Vec<&str> =
+            calls.iter().zip(answers).filter(|(_, allowed)| *allowed).map(|(call, _)| call.action).collect();
+        assert!(found.is_empty(), "bounded: {bounded}: {found:?}");
+    }
 }
 
 /// What somebody would try who has the operator's key.

@@ -179,7 +179,7 @@ impl Corner {
     /// A proof at any endpoint, within any time.
     pub async fn prove_at(&self, url: &str, key: &AccessKey, plan: Plan, deadline: Duration) -> Proof {
         let fence = Fence::default();
-        let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url), fence: &fence };
+        let reach = Reach { config: &self.config, s3: Some(url), sts: Some(url), region_of_sts: REGION, fence: &fence };
         prove(reach, &ANSWERS, key, plan, deadline).await
     }
 

@@ -77,12 +77,14 @@ async fn work_on(seen: &SeenStore, context: &Context) -> Action {
         return settle(context, &uid, context.cluster.hold_store(&store, true).await);
     }
     let answer = check(context, &store).await;
+    let failing = answer.as_ref().err().map_or(Duration::ZERO, |error| context.failed_for(&uid, error.reason()));
     let facts = Facts {
         store: &store,
         cluster_id: &context.cluster_id,
         resync: context.resync,
         targets,
         principals: context.principals_of(&name),
+        failing,
         now: now(),
     };
     let status = report(facts, answer.as_ref());

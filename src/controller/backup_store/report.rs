@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     pub targets: usize,
     /// How many of them have a principal.
     pub principals: usize,
+    /// How long its credentials have failed for the same reason.
+    pub failing: Duration,
     pub now: Timestamp,
 }
 
@@ -70,7 +72,10 @@ pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStor
             }
         }
         Err(error) => {
-            let abnormal = if error.retry() == Retry::Stalled { STALLED } else { RECONCILING };
+            // A process that has just started does not know for how long, and status does.
+            let was_stalled = conditions.before(STALLED).and_then(Reason::of) == Some(error.reason());
+            let retry = error.retry().after(if was_stalled { Duration::MAX } else { facts.failing });
+            let abnormal = if retry == Retry::Stalled { STALLED } else { RECONCILING };
             conditions.set(READY, Truth::False, error.reason(), error.to_string());
             conditions.set(abnormal, Truth::True, error.reason(), error.to_string());
         }
@@ -121,7 +126,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{api::condition, names, provider as access};
+    use crate::{api::condition, controller::retry::PATIENCE, names, provider as access};
 
     const ACCOUNT: &str = "111111111111";
     const RESYNC: Duration = Duration::from_mins(10);
@@ -144,9 +149,29 @@ mod tests {
             resync: RESYNC,
             targets: 7,
             principals: 400,
+            failing: PATIENCE,
             now: Timestamp::UNIX_EPOCH,
         };
         report(facts, answer)
+    }
+
+    #[test]
+    fn credentials_that_do_not_work_may_be_new() {
+        let error =
+            Error::Store(access::Error { kind: access::Kind::InvalidCredentials, action: "sts:GetCallerIdentity" });
+        let mut store = store(&json!({}));
+        let young = |store: &BackupStore| {
+            let (principals, targets, resync, now) = (0, 0, RESYNC, Timestamp::UNIX_EPOCH);
+            report(
+                Facts { store, cluster_id: "prod", resync, targets, principals, failing: PATIENCE / 2, now },
+                Err(&error),
+            )
+        };
+        assert_eq!(says(&young(&store), RECONCILING), Some(("True", Reason::InvalidCredentials)));
+        store.status = Some(told(&store, Err(&error)));
+        let restarted = young(&store);
+        assert_eq!(says(&restarted, STALLED), Some(("True", Reason::InvalidCredentials)), "that is known already");
+        assert_eq!(says(&restarted, RECONCILING), None);
     }
 
     fn says<'a>(status: &'a BackupStoreStatus, type_: &str) -> Option<(&'a str, Reason)> {

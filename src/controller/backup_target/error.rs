@@ -125,10 +125,8 @@ impl Error {
     #[must_use]
     pub fn is_definite(&self) -> bool {
         match self {
-            // The SDK may have tried before, and what it is told now may come of that.
-            Self::Store(error) if matches!(error.kind, provider::Kind::AlreadyExists | provider::Kind::Throttled) => {
-                false
-            }
+            // It may have been tried before, and what is told now may come of that.
+            Self::Store(error) if error.kind == provider::Kind::AlreadyExists => false,
             Self::Store(error) => error.is_definite(),
             Self::Cluster(error) => error.is_definite(),
             _ => true,
@@ -272,7 +270,7 @@ mod tests {
             (Error::Overtaken, Reason::Pending, PASSES),
             (Error::Altered { name: "s".into(), what: "its labels" }, Reason::Contested, STAYS),
             (Error::TimedOut, Reason::TimedOut, PASSES),
-            (store(provider::Kind::Denied), Reason::AccessDenied, STAYS),
+            (store(provider::Kind::Denied("allow it")), Reason::AccessDenied, Retry::Patience),
             (store(provider::Kind::Unreachable), Reason::StoreUnreachable, PASSES),
             (cluster(cluster::Kind::QuotaExceeded), Reason::QuotaExceeded, STAYS),
             (cluster(cluster::Kind::NotAdmitted), Reason::NotAdmitted, STAYS),
@@ -312,16 +310,18 @@ mod tests {
     #[test]
     fn what_may_have_been_done_is_not_taken_for_undone() {
         use provider::Kind::{AlreadyExists, Denied, Throttled, Unreachable, Unreadable};
-        for kind in [AlreadyExists, Throttled, Unreachable, Unreadable] {
+        for kind in [AlreadyExists, Unreachable, Unreadable] {
             assert!(!store(kind.clone()).is_definite(), "{kind:?}");
         }
-        assert!(store(Denied).is_definite() && Error::TimedOut.is_definite());
+        assert!(
+            store(Denied("allow it")).is_definite() && store(Throttled).is_definite() && Error::TimedOut.is_definite()
+        );
         assert!(cluster(cluster::Kind::Conflict).is_definite() && !cluster(cluster::Kind::Unreachable).is_definite());
     }
 
     #[test]
     fn only_what_is_the_targets_own_says_that_it_does_not_stand() {
         assert!(!Error::Invalid(invalid()).leaves_ready() && !Error::Blocked(Blocked::Suspended).leaves_ready());
-        assert!(store(provider::Kind::Denied).leaves_ready() && Error::TimedOut.leaves_ready());
+        assert!(store(provider::Kind::Denied("allow it")).leaves_ready() && Error::TimedOut.leaves_ready());
     }
 }

@@ -78,14 +78,17 @@ mod tests {
         let deactivates = Step::DeactivateKey { id: "K1".into(), retire: false };
         for step in [&Step::DeletePolicy, &deactivates, &revokes] {
             assert!(begins(step, &Ok(()), true), "{step:?} has no deadline");
-            assert!(begins(step, &failed(provider::Kind::Denied), false), "{step:?} needs nothing of what was refused");
+            assert!(
+                begins(step, &failed(provider::Kind::Denied("allow it")), false),
+                "{step:?} needs nothing of what was refused"
+            );
             assert!(begins(step, &Err(Error::TimedOut), true), "{step:?}");
             assert!(!begins(step, &failed(provider::Kind::Unreachable), false), "nobody would hear {step:?}");
         }
         for step in [&Step::CreateKey, &Step::RemovePrincipal, &Step::ReleaseTarget, &makes_room] {
             assert!(begins(step, &Ok(()), false), "{step:?}");
             assert!(!begins(step, &Ok(()), true), "{step:?}");
-            assert!(!begins(step, &failed(provider::Kind::Denied), false), "{step:?}");
+            assert!(!begins(step, &failed(provider::Kind::Denied("allow it")), false), "{step:?}");
         }
     }
 }

@@ -81,6 +81,7 @@ async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
         pace: Pace::new(context.resync),
         unread: BTreeMap::new(),
         let_go: false,
+        underway: None,
         clock: Clock::default(),
         context,
         name,
@@ -112,6 +113,8 @@ struct Reconcile<'a> {
     unread: BTreeMap<ObjectName, cluster::Error>,
     /// Whether the target was let go, or may have been, or was left to another operator.
     let_go: bool,
+    /// The principal as the last steps left it.
+    underway: Option<Remembered>,
 }
 
 /// How far it got.
@@ -124,6 +127,14 @@ enum Progress {
     Left,
     /// There is a plan with nothing left to do in it.
     Settled(Box<Plan>),
+}
+
+/// The principal as this process saw or left it.
+struct Known {
+    principal: Principal,
+    at: Instant,
+    /// Whether it is as good as what was just read.
+    goes_on: bool,
 }
 
 /// What all rounds of one reconcile have in common.
@@ -142,8 +153,15 @@ impl Reconcile<'_> {
         if !self.let_go {
             self.context.departed.remember(&self.target, &self.record);
         }
-        let mut action = self.next(&result);
-        if !self.tell(goal.as_ref(), &result).await {
+        let failing = match &result {
+            Err(error) => self.context.failed_for(&self.uid, error.reason()),
+            Ok(_) => Duration::ZERO,
+        };
+        let mut action = self.next(&result, failing);
+        if let (Some(underway), Err(Error::NotProven(_))) = (self.underway.take(), &result) {
+            self.context.remember_underway(&self.uid, underway);
+        }
+        if !self.tell(goal.as_ref(), &result, failing).await {
             action = Action::requeue(self.context.failed(&self.uid));
         }
         for note in &self.notes {
@@ -229,13 +247,16 @@ impl Reconcile<'_> {
     }
 
     async fn work(&mut self, work: &Work<'_>) -> Result<Progress, Error> {
-        let (mut look, mut read_at) = match self.remembered(work) {
-            Some((principal, at)) => (Look::Remembered(Box::new(principal)), at),
+        let known = self.remembered(work);
+        // The work of a moment ago goes on, and its key is known by now or not.
+        let goes_on = matches!(work.goal, Goal::Provide(_)) && known.as_ref().is_some_and(|known| known.goes_on);
+        let (mut look, mut read_at) = match known {
+            Some(Known { principal, at, .. }) => (Look::Remembered(Box::new(principal)), at),
             None => (Look::Live, Instant::now()),
         };
         let mut executed = 0;
         while executed < ROUNDS {
-            let from_memory = executed == 0 && matches!(look, Look::Remembered(_));
+            let from_memory = executed == 0 && !goes_on && matches!(look, Look::Remembered(_));
             let (plan, state) = match self.look(work, look).await {
                 Some(planned) => planned?,
                 None => return Ok(Progress::GaveWay),
@@ -248,7 +269,7 @@ impl Reconcile<'_> {
                 (look, read_at) = (Look::Live, Instant::now());
                 continue;
             }
-            let Some(principal) = self.execute(work, plan, state).await? else {
+            let Some(principal) = self.execute(work, plan, state, read_at).await? else {
                 self.context.forget(&self.uid);
                 return Ok(Progress::Gone);
             };
@@ -326,7 +347,13 @@ impl Reconcile<'_> {
     }
 
     /// Does the steps. Whatever happens, what was done is remembered. `None` when the target was let go.
-    async fn execute(&mut self, work: &Work<'_>, plan: Plan, mut state: State) -> Result<Option<Principal>, Error> {
+    async fn execute(
+        &mut self,
+        work: &Work<'_>,
+        plan: Plan,
+        mut state: State,
+        read_at: Instant,
+    ) -> Result<Option<Principal>, Error> {
         let mut performer = Performer::new(work.tools, work.spec, work.goal, self.target.clone());
         let disturbs =
             |planned: &Planned| matches!(planned.step, Step::CreatePrincipal | Step::CreateKey | Step::WriteSecret(_));
@@ -346,6 +373,10 @@ impl Reconcile<'_> {
         self.take_in(performer, &state);
         if result.is_ok() && !plan.repairs.is_empty() {
             self.note_repairs(&plan.repairs);
+        }
+        if matches!(result, Err(Error::NotProven(_))) {
+            self.underway = Some(Remembered::new(state.principal, read_at, work.spec, wanted(work.goal)));
+            return result.map(|()| None);
         }
         result.map(|()| (!is_let_go(&plan)).then_some(state.principal))
     }
@@ -405,19 +436,20 @@ impl Reconcile<'_> {
         self.target.metadata.deletion_timestamp.is_some()
     }
 
-    fn remembered(&self, work: &Work<'_>) -> Option<(Principal, Instant)> {
+    fn remembered(&self, work: &Work<'_>) -> Option<Known> {
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
         let lasts = self.pace.resync.mul_f64(0.85);
         let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;
         let known = self.context.recall(&self.uid).principal.filter(|known| fresh(known))?;
-        let at = known.at;
-        Some((known.principal(work.spec, wanted(work.goal))?, at))
+        let (at, goes_on) = (known.at, known.is_as_just_read());
+        Some(Known { principal: known.principal(work.spec, wanted(work.goal))?, at, goes_on })
     }
 
     /// Writes status, if it says something new, and notes what a person should notice. `false` when it could not be written.
-    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>) -> bool {
+    async fn tell(&mut self, goal: Option<&Goal>, result: &Result<Progress, Error>, failing: Duration) -> bool {
         let outcome = Outcome {
             goal,
+            failing,
             disturbed: self.disturbed,
             proof: self.proof.as_ref(),
             result: match result {
@@ -471,7 +503,7 @@ impl Reconcile<'_> {
         }
     }
 
-    fn next(&self, result: &Result<Progress, Error>) -> Action {
+    fn next(&self, result: &Result<Progress, Error>, failing: Duration) -> Action {
         let end = match result {
             Ok(Progress::Gone) => End::Gone,
             Ok(Progress::GaveWay) => End::GaveWay,
@@ -479,7 +511,7 @@ impl Reconcile<'_> {
             Ok(Progress::Settled(plan)) => End::Settled(plan),
             Err(error) => {
                 let for_a_while = self.context.recall(&self.uid).has_failed_for(LOOK_AGAIN / 2);
-                End::Failed { error, for_a_while, backoff: self.context.failed(&self.uid) }
+                End::Failed { error, failing, for_a_while, backoff: self.context.failed(&self.uid) }
             }
         };
         let pace = Pace { now: self.clock.now(), ..self.pace };

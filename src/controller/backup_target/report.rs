@@ -40,6 +40,8 @@ pub struct Outcome<'a> {
     pub proof: Option<&'a Proof>,
     /// The last plan, or why there is none.
     pub result: Result<&'a Plan, &'a Error>,
+    /// How long it has failed for the same reason.
+    pub failing: Duration,
 }
 
 /// What is told of a target, as it comes together.
@@ -82,7 +84,7 @@ fn provided(told: &mut Told<'_>, goal: &Provide, plan: &Plan, proof: Option<&Pro
         // What the rules say comes before what suspension holds back.
         (Some(blocked), _) if *blocked != Blocked::Suspended || goal.missing.is_empty() => {
             let error = Error::Blocked(blocked.clone());
-            not_ready(conditions, &error, &error.to_string());
+            not_ready(conditions, &error, Duration::ZERO, &error.to_string());
         }
         (None, Some(waiting)) => wait(conditions, waiting, ""),
         _ if plan.lost => {
@@ -354,7 +356,7 @@ fn removing(told: &mut Told<'_>, plan: &Plan) {
     let waits = if told.target.metadata.deletion_timestamp.is_some() { DELETION_WAITS } else { "" };
     if let Some(blocked) = &plan.blocked {
         let error = Error::Blocked(blocked.clone());
-        not_ready(conditions, &error, &format!("{waits}{error}"));
+        not_ready(conditions, &error, Duration::ZERO, &format!("{waits}{error}"));
     } else if let Some(waiting) = &plan.waiting {
         wait(conditions, waiting, waits);
     } else {
@@ -374,11 +376,11 @@ fn failed(told: &mut Told<'_>, outcome: &Outcome<'_>, error: &Error) {
     if stands {
         conditions.keep(READY);
         let message = format!("what is published stands; it cannot be checked: {error}");
-        unfinished(conditions, error, &message);
+        unfinished(conditions, error, outcome.failing, &message);
     } else if target.metadata.deletion_timestamp.is_some() {
-        not_ready(conditions, error, &format!("{DELETION_WAITS}{error}"));
+        not_ready(conditions, error, outcome.failing, &format!("{DELETION_WAITS}{error}"));
     } else {
-        not_ready(conditions, error, &error.to_string());
+        not_ready(conditions, error, outcome.failing, &error.to_string());
     }
     match (outcome.goal, proof_to_tell(outcome)) {
         // Whatever failed after the proof: it is remembered and not soon repeated, so this is the time to tell it.
@@ -453,15 +455,17 @@ fn stalled(conditions: &mut Conditions<'_>, reason: Reason, message: &str) {
     conditions.set(STALLED, Truth::True, reason, message);
 }
 
-fn not_ready(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
+fn not_ready(conditions: &mut Conditions<'_>, error: &Error, failing: Duration, message: &str) {
     conditions.set(READY, Truth::False, error.reason(), message);
-    unfinished(conditions, error, message);
+    unfinished(conditions, error, failing, message);
 }
 
-fn unfinished(conditions: &mut Conditions<'_>, error: &Error, message: &str) {
-    let type_ = match error.retry() {
+fn unfinished(conditions: &mut Conditions<'_>, error: &Error, failing: Duration, message: &str) {
+    // A process that has just started does not know for how long, and status does.
+    let was_stalled = conditions.before(STALLED).and_then(Reason::of) == Some(error.reason());
+    let type_ = match error.retry().after(if was_stalled { Duration::MAX } else { failing }) {
         Retry::Stalled => STALLED,
-        Retry::Backoff => RECONCILING,
+        Retry::Backoff | Retry::Patience => RECONCILING,
     };
     conditions.set(type_, Truth::True, error.reason(), message);
 }

@@ -25,6 +25,8 @@ pub enum End<'a> {
     Settled(&'a Plan),
     Failed {
         error: &'a Error,
+        /// How long for this reason.
+        failing: Duration,
         /// Whether it has done nothing else for a while.
         for_a_while: bool,
         /// What failures in a row say about the next try.
@@ -75,7 +77,9 @@ impl Pace {
             // Once more, by when the watch of stores has seen that, too: the store may have come back in the meantime.
             End::Left => Some((self.jitter)(LOOK_AGAIN)),
             End::Settled(plan) => Some(self.settled(plan)),
-            End::Failed { error, for_a_while, backoff } => Some(self.failed(error, *for_a_while, *backoff)),
+            End::Failed { error, failing, for_a_while, backoff } => {
+                Some(self.failed(error, *failing, *for_a_while, *backoff))
+            }
         }
     }
 
@@ -89,16 +93,18 @@ impl Pace {
         sooner.fold((self.jitter)(self.resync), Duration::min)
     }
 
-    fn failed(&self, error: &Error, for_a_while: bool, backoff: Duration) -> Duration {
+    fn failed(&self, error: &Error, failing: Duration, for_a_while: bool, backoff: Duration) -> Duration {
         // What a person just mends is soon seen; what nobody mends costs little.
         let patience = (self.jitter)(if for_a_while { self.still_blocked } else { LOOK_AGAIN });
-        match (error, error.retry()) {
+        match (error, error.retry().after(failing)) {
             (_, Retry::Stalled) => patience,
+            // What is new at the store is soon known there, and until then it is to be seen when patience ends.
+            _ if error.retry() == Retry::Patience => backoff.min(LOOK_AGAIN),
             // When the store comes or gets ready, that wakes its targets.
             (Error::StoreNotFound(_) | Error::StoreNotReady { .. }, _) => backoff.max(patience),
             // Sooner or later the key is known everywhere, and then it is to be published.
             (Error::NotProven(_), Retry::Backoff) => backoff.min(ASK_AGAIN),
-            (_, Retry::Backoff) => backoff,
+            (_, Retry::Backoff | Retry::Patience) => backoff,
         }
     }
 }
@@ -116,7 +122,7 @@ mod tests {
         cluster,
         controller::backup_target::{
             fixtures::{at, invalid},
-            plan::Blocked,
+            plan::{Blocked, PATIENCE},
             verification::Failure,
         },
         provider,
@@ -138,7 +144,8 @@ mod tests {
     }
 
     fn failed(error: &Error, for_a_while: bool, backoff: Duration) -> Duration {
-        pace().next(&End::Failed { error, for_a_while, backoff }).expect("it comes back")
+        let failing = if for_a_while { PATIENCE } else { Duration::ZERO };
+        pace().next(&End::Failed { error, failing, for_a_while, backoff }).expect("it comes back")
     }
 
     fn waiting(waiting: Waiting) -> Plan {
@@ -198,7 +205,7 @@ mod tests {
         // Without a failure before, and after failures for a while.
         let table = [
             ("a person mends the spec", Error::Invalid(invalid()), LOOK_AGAIN, STILL_BLOCKED),
-            ("… or a right", store(provider::Kind::Denied), LOOK_AGAIN, STILL_BLOCKED),
+            ("… or a right", store(provider::Kind::Denied("allow it")), LOOK_AGAIN, STILL_BLOCKED),
             ("… or a quota", cluster(cluster::Kind::QuotaExceeded), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what is in the way", Error::Blocked(Blocked::Suspended), LOOK_AGAIN, STILL_BLOCKED),
             ("… or what the proof found", proof(Retry::Stalled), LOOK_AGAIN, STILL_BLOCKED),
@@ -215,6 +222,7 @@ mod tests {
             assert_eq!(failed(&error, true, BACKOFF), later, "{what}, for a while");
         }
         assert_eq!(failed(&proof(Retry::Backoff), false, seconds(1)), seconds(1), "sooner where that was enough");
+        assert_eq!(failed(&store(provider::Kind::Denied("allow it")), false, seconds(1)), seconds(1), "it may be new");
         assert_eq!(failed(&Error::StoreNotFound("s".into()), false, seconds(1)), LOOK_AGAIN, "no hurry");
     }
 
@@ -223,7 +231,8 @@ mod tests {
     fn what_many_targets_wait_for_varies() {
         let pace = Pace { jitter: |time| time * 2, ..pace() };
         let line = Pace { in_line: Some(0), jitter: pace.jitter, ..self::pace() };
-        let failed = |error: &Error| pace.next(&End::Failed { error, for_a_while: true, backoff: BACKOFF });
+        let failed =
+            |error: &Error| pace.next(&End::Failed { error, failing: PATIENCE, for_a_while: true, backoff: BACKOFF });
         assert_eq!(settled(&pace, &Plan::default()), RESYNC * 2);
         assert_eq!(settled(&pace, &blocked()), STILL_BLOCKED * 2);
         assert_eq!(settled(&line, &Plan::default()), STILL_BLOCKED * 2);

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_config::SdkConfig;
+use aws_config::{Region, SdkConfig, retry::RetryConfig};
 
-use super::{Account, Aws, Listener, dialect, sdk_error, settings::Settings};
+use super::{Account, Aws, Listener, dialect, regions, sdk_error, settings::Settings};
 use crate::{
     access::Partition,
     api::backup_store::BackupStoreSpec,
@@ -39,6 +39,7 @@ pub async fn prove(
     gate: Arc<Gate>,
     clock: Clock,
     spec: &BackupStoreSpec,
+    region_of_sts: &str,
     settings: Settings,
 ) -> Result<(Aws, Identity), Error> {
     let dialect = super::dialect(spec.provider);
@@ -48,22 +49,22 @@ pub async fn prove(
     let turn = Turn { urgency: Urgency::Revocation, end, ..Turn::default() };
     let (action, account, arn) = match dialect.identity {
         dialect::Identity::CallerIdentity => {
-            let (action, sts) = ("sts:GetCallerIdentity", sts(config, &gate, &clock, spec));
-            let call = async {
+            let (action, sts) = ("sts:GetCallerIdentity", sts(config, &gate, &clock, spec, region_of_sts));
+            let call = async || {
                 let answer = sts.get_caller_identity().send().await;
                 answer.map_err(|error| sdk_error::read(action, &error, &clock))
             };
-            let answer = gate.pass(action, &turn, call).await?;
+            let answer = gate.pass_again(action, &turn, call).await?;
             let account = account_id(action, answer.account.unwrap_or_default())?;
             (action, Some(account), answer.arn.unwrap_or_default())
         }
         dialect::Identity::OwnUser => {
             let action = "iam:GetUser";
-            let call = async {
+            let call = async || {
                 let answer = iam.get_user().send().await;
                 answer.map_err(|error| sdk_error::read(action, &error, &clock))
             };
-            let answer = gate.pass(action, &turn, call).await?;
+            let answer = gate.pass_again(action, &turn, call).await?;
             (action, None, answer.user.map(|user| user.arn).unwrap_or_default())
         }
     };
@@ -77,30 +78,38 @@ pub async fn prove(
     Ok((Aws::new(iam, gate, clock, account), identity))
 }
 
-fn sts(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec) -> aws_sdk_sts::Client {
+fn sts(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec, region: &str) -> aws_sdk_sts::Client {
     let mut sts = aws_sdk_sts::config::Builder::from(config)
+        .region(Region::new(region.to_owned()))
+        // Each try passes the gate.
+        .retry_config(RetryConfig::disabled())
         .interceptor(Fenced(gate.fence().clone()))
         .interceptor(Listener(clock.clone()))
         .interceptor(Bounded);
     // Without an endpoint of its own, the store's is what the SDK finds: AWS's, or AWS_ENDPOINT_URL of the operator.
     if let Some(endpoint) = &spec.aws.sts_endpoint {
-        sts = sts.endpoint_url(endpoint);
+        // An endpoint is the answer to these already, and together the SDK takes them for a mistake.
+        sts = sts.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
     }
     aws_sdk_sts::Client::from_conf(sts.build())
 }
 
 fn iam(config: &SdkConfig, gate: &Gate, clock: &Clock, spec: &BackupStoreSpec) -> aws_sdk_iam::Client {
     let mut iam = aws_sdk_iam::config::Builder::from(config)
+        .retry_config(RetryConfig::disabled())
         .interceptor(Fenced(gate.fence().clone()))
         .interceptor(Listener(clock.clone()))
         .interceptor(Bounded);
     // Where the store has none of its own for it, IAM answers where S3 does.
     let own = match super::dialect(spec.provider).identity {
-        dialect::Identity::CallerIdentity => &spec.aws.iam_endpoint,
+        dialect::Identity::CallerIdentity => {
+            iam = iam.region(Region::new(regions::of_iam(&spec.region).to_owned()));
+            &spec.aws.iam_endpoint
+        }
         dialect::Identity::OwnUser => &spec.endpoint,
     };
     if let Some(endpoint) = own {
-        iam = iam.endpoint_url(endpoint);
+        iam = iam.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
     }
     aws_sdk_iam::Client::from_conf(iam.build())
 }

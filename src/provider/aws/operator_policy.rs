@@ -13,7 +13,7 @@ use crate::{
         backup_store::{AllowRule, BackupStoreSpec},
         backup_target::AncestorListing,
     },
-    names::tag,
+    names::{PRINCIPAL_PREFIX, tag},
 };
 
 /// Where the operator's principals live.
@@ -52,6 +52,8 @@ struct Statement {
 const GIVE: [&str; 2] = ["iam:CreateUser", "iam:PutUserPolicy"];
 /// What marks a principal, and switches its keys on and off.
 const MARK: [&str; 2] = ["iam:TagUser", "iam:UpdateAccessKey"];
+/// What tells whether a user is there.
+const LOOK: [&str; 1] = ["iam:GetUser"];
 const USERS: [&str; 11] = [
     "iam:GetUser",
     "iam:DeleteUser",
@@ -85,6 +87,8 @@ impl OperatorPolicy {
         let Place { terms, boundary, account, path } = place;
         let partition = terms.partition.as_str();
         let users = format!("arn:{partition}:iam::{account}:user{path}*");
+        // Of a user who is not there, IAM knows no path (docs/decisions/aws-reality.md).
+        let missing_users = format!("arn:{partition}:iam::{account}:user/{PRINCIPAL_PREFIX}*");
         let policies = format!("arn:{partition}:iam::{account}:policy{path}*");
         let all_policies = format!("arn:{partition}:iam::*:policy/*");
         let bounded = boundary.map(|boundary| json!({"iam:PermissionsBoundary": boundary.as_str()}));
@@ -122,6 +126,7 @@ impl OperatorPolicy {
                 ),
                 statement("MarkUsers", &MARK, &users, Some(marking)),
                 statement("Users", &USERS, &users, None),
+                statement("MissingUsers", &LOOK, &missing_users, None),
                 statement(
                     "MakeOwnPolicies",
                     &MAKE_POLICY,
@@ -246,7 +251,7 @@ mod tests {
             let policy = policy(&json!({"region": "cn-north-1", "aws": aws}));
             for statement in policy["Statement"].as_array().expect("a list") {
                 let resource = statement["Resource"].as_str().expect("one");
-                let only_reads = statement["Action"] == json!(READ_POLICIES);
+                let only_reads = [json!(READ_POLICIES), json!(LOOK)].contains(&statement["Action"]);
                 assert!(
                     only_reads
                         || ["user", "policy"]

@@ -3,17 +3,14 @@
 use std::borrow::Cow;
 
 use super::{
-    Aws, PolicyChange, gone,
+    Aws, PolicyChange, gone, next,
     user::{Additions, UserSpec},
 };
 use crate::{
     access::{Meaning, PolicyDocument, policy::only_denies},
     api::backup_target::PolicyForm,
     names::POLICY_NAME,
-    provider::{
-        Error, Kind, Occupied, Place, Rights, StoredPolicy,
-        answers::{List, word},
-    },
+    provider::{Error, Kind, Occupied, Place, Rights, StoredPolicy, answers::word},
 };
 
 /// The most versions that IAM keeps of a managed policy.
@@ -33,22 +30,22 @@ impl Aws {
     /// What others put on the user, and which of its own managed policies are attached.
     pub(super) async fn additions(&self, spec: &UserSpec) -> Result<(Additions, Vec<String>), Error> {
         let (user, client) = (&spec.name, &self.client);
-        let action = "iam:ListUserPolicies";
-        let (mut inline, mut list) = (Vec::new(), List::default());
-        let mut pages = client.list_user_policies().user_name(user).into_paginator().send();
-        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
+        let (action, mut inline) = ("iam:ListUserPolicies", Vec::new());
+        let page = |marker| client.list_user_policies().user_name(user).set_marker(marker).send();
+        self.list(action, page, |page| {
             inline.extend(page.policy_names.into_iter().filter(|name| name != POLICY_NAME));
-            list.page(action, inline.len())?;
-        }
+            Ok((inline.len(), next(page.is_truncated, page.marker)))
+        })
+        .await?;
         let inline = words(action, inline)?;
         let policies = self.attached(spec).await?;
-        let action = "iam:ListGroupsForUser";
-        let (mut groups, mut list) = (Vec::new(), List::default());
-        let mut pages = client.list_groups_for_user().user_name(user).into_paginator().send();
-        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
+        let (action, mut groups) = ("iam:ListGroupsForUser", Vec::new());
+        let page = |marker| client.list_groups_for_user().user_name(user).set_marker(marker).send();
+        self.list(action, page, |page| {
             groups.extend(page.groups.into_iter().map(|group| group.group_name));
-            list.page(action, groups.len())?;
-        }
+            Ok((groups.len(), next(page.is_truncated, page.marker)))
+        })
+        .await?;
         let groups = words(action, groups)?;
         let (own, attached): (Vec<String>, Vec<String>) = policies.into_iter().partition(|arn| spec.owns_policy(arn));
         let mut additions = Additions { inline, attached, groups, ..Additions::default() };
@@ -58,14 +55,14 @@ impl Aws {
 
     /// The ARNs of all managed policies that are attached to the user.
     pub(super) async fn attached(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
-        let action = "iam:ListAttachedUserPolicies";
-        let (mut policies, mut list) = (Vec::new(), List::default());
-        let mut pages = self.client.list_attached_user_policies().user_name(&spec.name).into_paginator().send();
-        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
-            policies
-                .extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|found| found.policy_arn));
-            list.page(action, policies.len())?;
-        }
+        let (action, mut policies) = ("iam:ListAttachedUserPolicies", Vec::new());
+        let page = |marker| self.client.list_attached_user_policies().user_name(&spec.name).set_marker(marker).send();
+        self.list(action, page, |page| {
+            let found = page.attached_policies.unwrap_or_default();
+            policies.extend(found.into_iter().filter_map(|policy| policy.policy_arn));
+            Ok((policies.len(), next(page.is_truncated, page.marker)))
+        })
+        .await?;
         words(action, policies)
     }
 
@@ -82,7 +79,7 @@ impl Aws {
             match document {
                 Ok(Some(document)) if only_denies(&decoded(&document)) => drop(additions.denials.insert(policy)),
                 // Where the operator's own policy is of an older release, it may not look.
-                Err(Error { kind: Kind::Denied, .. }) => drop(additions.unread.insert(policy)),
+                Err(Error { kind: Kind::Denied(_), .. }) => drop(additions.unread.insert(policy)),
                 Ok(_) => {}
                 Err(error) => return Err(error),
             }
@@ -91,12 +88,12 @@ impl Aws {
     }
 
     async fn inline_document(&self, user: &str, name: &str) -> Result<Option<String>, Error> {
-        let request = self.client.get_user_policy().user_name(user).policy_name(name).send();
+        let request = || self.client.get_user_policy().user_name(user).policy_name(name).send();
         found(self.call("iam:GetUserPolicy", request).await.map(|output| output.policy_document))
     }
 
     pub(super) async fn managed_document(&self, arn: &str) -> Result<Option<String>, Error> {
-        let policy = self.call("iam:GetPolicy", self.client.get_policy().policy_arn(arn).send()).await;
+        let policy = self.call("iam:GetPolicy", || self.client.get_policy().policy_arn(arn).send()).await;
         let version = found(policy)?.and_then(|output| output.policy?.default_version_id);
         match version {
             Some(version) => found(self.version_document(arn, &version).await),
@@ -143,7 +140,7 @@ impl Aws {
 
     async fn managed_policy(&self, spec: &UserSpec) -> Result<Managed, Error> {
         let action = "iam:GetPolicy";
-        let policy = match self.call(action, self.client.get_policy().policy_arn(&spec.policy_arn).send()).await {
+        let policy = match self.call(action, || self.client.get_policy().policy_arn(&spec.policy_arn).send()).await {
             Ok(output) => output.policy.ok_or(Error::new(action, Kind::Unreadable))?,
             Err(Error { kind: Kind::NotFound, .. }) => return Ok(Managed::Absent),
             Err(error) => return Err(error),
@@ -169,7 +166,7 @@ impl Aws {
 
     async fn version_document(&self, arn: &str, version: &str) -> Result<String, Error> {
         let action = "iam:GetPolicyVersion";
-        let request = self.client.get_policy_version().policy_arn(arn).version_id(version).send();
+        let request = || self.client.get_policy_version().policy_arn(arn).version_id(version).send();
         let document = self.call(action, request).await?.policy_version.and_then(|version| version.document);
         document.ok_or(Error::new(action, Kind::Unreadable))
     }
@@ -177,13 +174,13 @@ impl Aws {
     /// Takes an inline policy off the principal; one that is gone is fine.
     pub(super) async fn delete_inline(&self, spec: &UserSpec, name: &str) -> Result<(), Error> {
         let request = self.client.delete_user_policy().user_name(&spec.name).policy_name(name);
-        gone(self.call("iam:DeleteUserPolicy", request.send()).await)
+        gone(self.about_user(&spec.name, "iam:DeleteUserPolicy", || request.clone().send()).await)
     }
 
     /// Takes a managed policy off the principal; the policy itself stays.
     pub(super) async fn detach(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
         let request = self.client.detach_user_policy().user_name(&spec.name).policy_arn(arn);
-        gone(self.call("iam:DetachUserPolicy", request.send()).await)
+        gone(self.about_user(&spec.name, "iam:DetachUserPolicy", || request.clone().send()).await)
     }
 
     pub(in crate::provider) async fn put_policy(
@@ -196,7 +193,8 @@ impl Aws {
         match form {
             PolicyForm::Inline => {
                 let request = self.client.put_user_policy().user_name(&spec.name).policy_name(POLICY_NAME);
-                self.call("iam:PutUserPolicy", request.policy_document(document.to_json()).send()).await?;
+                let request = request.policy_document(document.to_json());
+                self.about_user(&spec.name, "iam:PutUserPolicy", || request.clone().send()).await?;
             }
             PolicyForm::Managed if spec.change == PolicyChange::Replacement => {
                 self.replace_policy(spec, document).await?;
@@ -221,13 +219,13 @@ impl Aws {
             return Ok(());
         }
         let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&spec.policy_arn);
-        self.call("iam:AttachUserPolicy", request.send()).await.map(|_| ())
+        self.about_user(&spec.name, "iam:AttachUserPolicy", || request.clone().send()).await.map(|_| ())
     }
 
     async fn create_policy(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
         let request = self.client.create_policy().policy_name(&spec.name).path(&spec.path);
         let request = request.policy_document(document.to_json()).set_tags(Some(spec.tags()));
-        self.call("iam:CreatePolicy", request.send()).await.map(|_| ())
+        self.call("iam:CreatePolicy", || request.clone().send()).await.map(|_| ())
     }
 
     async fn create_policy_version(&self, spec: &UserSpec, document: &PolicyDocument) -> Result<(), Error> {
@@ -237,26 +235,21 @@ impl Aws {
             self.delete_version(spec, oldest).await?;
         }
         let request = self.client.create_policy_version().policy_arn(&spec.policy_arn).set_as_default(true);
-        self.call("iam:CreatePolicyVersion", request.policy_document(document.to_json()).send()).await.map(|_| ())
+        let request = request.policy_document(document.to_json());
+        self.call("iam:CreatePolicyVersion", || request.clone().send()).await.map(|_| ())
     }
 
     /// The versions that are not the default one, oldest first.
     async fn former_versions(&self, spec: &UserSpec) -> Result<Vec<String>, Error> {
-        let action = "iam:ListPolicyVersions";
-        let mut pages = self.client.list_policy_versions().policy_arn(&spec.policy_arn).into_paginator().send();
-        let (mut versions, mut list) = (Vec::new(), List::default());
-        loop {
-            match self.call(action, async { pages.next().await.transpose() }).await {
-                Ok(Some(page)) => {
-                    let former =
-                        page.versions.unwrap_or_default().into_iter().filter(|version| !version.is_default_version);
-                    versions.extend(former.filter_map(|version| version.version_id));
-                    list.page(action, versions.len())?;
-                }
-                Ok(None) | Err(Error { kind: Kind::NotFound, .. }) => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let (action, mut versions) = ("iam:ListPolicyVersions", Vec::new());
+        let page = |marker| self.client.list_policy_versions().policy_arn(&spec.policy_arn).set_marker(marker).send();
+        let read = self.list(action, page, |page| {
+            let found = page.versions.unwrap_or_default().into_iter();
+            versions
+                .extend(found.filter(|version| !version.is_default_version).filter_map(|version| version.version_id));
+            Ok((versions.len(), next(page.is_truncated, page.marker)))
+        });
+        found(read.await)?;
         // v1, v2, …, v10
         versions.sort_by_key(|version| version.trim_start_matches('v').parse().unwrap_or(u64::MAX));
         Ok(versions)
@@ -264,7 +257,7 @@ impl Aws {
 
     async fn delete_version(&self, spec: &UserSpec, version: &str) -> Result<(), Error> {
         let request = self.client.delete_policy_version().policy_arn(&spec.policy_arn).version_id(version);
-        gone(self.call("iam:DeletePolicyVersion", request.send()).await)
+        gone(self.call("iam:DeletePolicyVersion", || request.clone().send()).await)
     }
 
     pub(in crate::provider) async fn delete_policies(&self, spec: &UserSpec, before: &Rights) -> Result<(), Error> {
@@ -294,7 +287,7 @@ impl Aws {
         for version in self.former_versions(spec).await? {
             self.delete_version(spec, &version).await?;
         }
-        gone(self.call("iam:DeletePolicy", self.client.delete_policy().policy_arn(&spec.policy_arn).send()).await)
+        gone(self.call("iam:DeletePolicy", || self.client.delete_policy().policy_arn(&spec.policy_arn).send()).await)
     }
 }
 

@@ -1,14 +1,11 @@
 //! A principal's policy where a policy cannot be changed as it is needed: another one takes its place, whose name has the digest of
 //! what is in it.
 
-use super::{Aws, gone, policies::read, user::UserSpec};
+use super::{Aws, gone, next, policies::read, user::UserSpec};
 use crate::{
     access::PolicyDocument,
     api::backup_target::PolicyForm,
-    provider::{
-        Error, Kind, Place, StoredPolicy,
-        answers::{List, word},
-    },
+    provider::{Error, Kind, Place, StoredPolicy, answers::word},
 };
 
 /// So many digits of a digest tell the policies of one user apart.
@@ -37,7 +34,7 @@ impl Aws {
         let attached = self.attached(spec).await?;
         if !attached.contains(&arn) {
             let request = self.client.attach_user_policy().user_name(&spec.name).policy_arn(&arn);
-            self.call("iam:AttachUserPolicy", request.send()).await?;
+            self.call("iam:AttachUserPolicy", || request.clone().send()).await?;
         }
         for before in attached.iter().filter(|before| spec.owns_policy(before) && **before != arn) {
             self.take_away(spec, before).await?;
@@ -57,24 +54,24 @@ impl Aws {
 
     async fn create_named(&self, name: &str, document: &PolicyDocument) -> Result<(), Error> {
         let request = self.client.create_policy().policy_name(name).policy_document(document.to_json());
-        self.call("iam:CreatePolicy", request.send()).await.map(|_| ())
+        self.call("iam:CreatePolicy", || request.clone().send()).await.map(|_| ())
     }
 
     async fn take_away(&self, spec: &UserSpec, arn: &str) -> Result<(), Error> {
         self.detach(spec, arn).await?;
-        gone(self.call("iam:DeletePolicy", self.client.delete_policy().policy_arn(arn).send()).await)
+        gone(self.call("iam:DeletePolicy", || self.client.delete_policy().policy_arn(arn).send()).await)
     }
 
     /// Deletes all policies of the user's own, and those that interrupted changes have left.
     pub(super) async fn delete_replaced_policies(&self, spec: &UserSpec) -> Result<(), Error> {
-        let action = "iam:ListPolicies";
-        let (mut own, mut list) = (Vec::new(), List::default());
-        let mut pages = self.client.list_policies().into_paginator().send();
-        while let Some(page) = self.call(action, async { pages.next().await.transpose() }).await? {
+        let (action, mut own) = ("iam:ListPolicies", Vec::new());
+        let page = |marker| self.client.list_policies().set_marker(marker).send();
+        self.list(action, page, |page| {
             let arns = page.policies.unwrap_or_default().into_iter().filter_map(|policy| policy.arn);
             own.extend(arns.filter(|arn| spec.owns_policy(arn)));
-            list.page(action, own.len())?;
-        }
+            Ok((own.len(), next(page.is_truncated, page.marker)))
+        })
+        .await?;
         for arn in own {
             self.take_away(spec, &word(action, arn)?).await?;
         }

@@ -6,7 +6,11 @@ use aws_sdk_iam::{
 };
 use aws_smithy_types::error::display::DisplayErrorContext;
 
+use super::{credentials, denial};
 use crate::provider::{Error, Kind, clock::Clock};
+
+/// What may have made a key is never taken for undone (docs/decisions/key-creation.md).
+pub const CREATE_KEY: &str = "iam:CreateAccessKey";
 
 /// How IAM says what has to go before something is deleted, and how we say it, with the command that removes it. Of its words
 /// nothing is passed on.
@@ -52,36 +56,38 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     match error {
-        // The only thing that a request of ours can lack when it is made are credentials.
-        SdkError::ConstructionFailure(_) => Kind::InvalidCredentials,
         SdkError::ServiceError(service) => match (service.err().code(), service.raw().status().as_u16()) {
             (_, 429) => Kind::Throttled,
             // What a store does not know, it has not done.
             (_, 405 | 501) => Kind::Unsupported,
             // A server that failed may have done it nevertheless, whatever it calls the failure.
             (code, 500..) => match by_code(code.unwrap_or_default()) {
-                Kind::Throttled => Kind::Throttled,
+                Kind::Throttled if action != CREATE_KEY => Kind::Throttled,
                 _ => Kind::Unreachable,
             },
             (None | Some(""), 403) => Kind::InvalidCredentials,
             (code, _) => match by_code(code.unwrap_or_default()) {
                 Kind::DeleteConflict(_) => Kind::DeleteConflict(hanging(service.err().message().unwrap_or_default())),
+                // The key is good, and the region in the signature is not the endpoint's.
+                Kind::InvalidCredentials if is_about_region(service.err().message().unwrap_or_default()) => {
+                    Kind::SignedElsewhere
+                }
+                Kind::Denied(_) => denial::read(service.err().message().unwrap_or_default()),
                 kind => kind,
             },
         },
         SdkError::ResponseError(_) => Kind::Unreadable,
-        SdkError::DispatchFailure(failure) if failure.is_user() => Kind::InvalidCredentials,
         _ => {
             // The connector's own words (address, TLS) are for the log only; it never sees a secret.
             tracing::debug!(action, error = %DisplayErrorContext(error), "store call failed");
-            Kind::Unreachable
+            credentials::lacking(error).unwrap_or(Kind::Unreachable)
         }
     }
 }
 
 fn by_code(code: &str) -> Kind {
     match code {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => Kind::Denied,
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => denial::read(""),
         "InvalidClientTokenId"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
@@ -106,6 +112,10 @@ fn by_code(code: &str) -> Kind {
         "" => Kind::Unreadable,
         other => Kind::Refused(other.chars().filter(char::is_ascii_alphanumeric).take(64).collect()),
     }
+}
+
+fn is_about_region(message: &str) -> bool {
+    message.contains("Credential should be scoped to")
 }
 
 fn hanging(message: &str) -> &'static str {

@@ -92,7 +92,7 @@ impl Aws {
 
     /// What a proxy in front of it needs to know.
     pub fn upstream(&self) -> Upstream {
-        Upstream { url: self.url.clone(), authority: None }
+        Upstream { url: self.url.clone(), authority: None, as_aws: true }
     }
 
     /// The server, to disturb or to report.

@@ -144,7 +144,7 @@ impl ControlPlane {
 
     /// What a proxy in front of the API server needs to know.
     pub fn upstream(&self) -> Upstream {
-        Upstream { url: self.url.clone(), authority: Some(self.authority.der()) }
+        Upstream { url: self.url.clone(), authority: Some(self.authority.der()), as_aws: false }
     }
 
     /// The run it belongs to.

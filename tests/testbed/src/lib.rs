@@ -24,6 +24,7 @@ pub mod manifests;
 pub mod moto;
 pub mod objects;
 pub mod operator;
+pub mod operator_policy;
 pub mod ports;
 pub mod process;
 pub mod program;

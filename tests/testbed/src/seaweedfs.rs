@@ -75,7 +75,7 @@ impl SeaweedFs {
 
     /// What a proxy in front of it needs to know.
     pub fn upstream(&self) -> Upstream {
-        Upstream { url: self.url.clone(), authority: None }
+        Upstream { url: self.url.clone(), authority: None, as_aws: false }
     }
 
     /// A client with any key.

@@ -1,15 +1,13 @@
 //! When the key is tried: before anything is published, after each change of access, and now and then for ever.
 
 use super::{Duration, Fresh, Plan, State, Step, Timestamp, at_least};
+pub use crate::controller::retry::PATIENCE;
 use crate::{
     api::backup_target::{ProofRecord, Verification},
     controller::backup_target::decide::Provide,
     probe::Depth,
 };
 
-/// How long new keys and rights may take to spread, and old ones may linger; others wait as long
-/// (docs/decisions/verification.md).
-pub const PATIENCE: Duration = Duration::from_mins(2);
 /// How soon an answer that may change by itself is asked for again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(20);
 /// How often it is looked whether somebody mended what a proof found.

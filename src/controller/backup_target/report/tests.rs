@@ -14,9 +14,12 @@ use crate::{
         condition,
     },
     cluster,
-    controller::backup_target::{
-        conclude::conclude,
-        fixtures::{access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says},
+    controller::{
+        backup_target::{
+            conclude::conclude,
+            fixtures::{access, at, claim, decided, deleted, former, given, in_the_way, invalid, rule, says},
+        },
+        retry::PATIENCE,
     },
     probe::{
         Depth, Probe,
@@ -41,13 +44,22 @@ struct Ended {
     disturbed: bool,
     proof: Option<Proof>,
     result: Result<Plan, Error>,
+    failing: Duration,
 }
 
 /// One that decided what should be, has nothing left to do, and never said anything before.
 fn settled(target: BackupTarget, record: Record, rules: &[Value]) -> Ended {
     let rules: Vec<_> = rules.iter().map(rule).collect();
     let goal = decided(&target, &record, &rules).expect("a decision");
-    Ended { target, record, goal: Some(goal), disturbed: false, proof: None, result: Ok(Plan::default()) }
+    Ended {
+        target,
+        record,
+        goal: Some(goal),
+        disturbed: false,
+        proof: None,
+        result: Ok(Plan::default()),
+        failing: PATIENCE,
+    }
 }
 
 /// One that provides what such a spec asks for where a rule allows so much, to a target that was given that before.
@@ -94,6 +106,11 @@ impl Ended {
         Self { result: Err(error), ..self }
     }
 
+    /// For just a moment.
+    fn just_now(self) -> Self {
+        Self { failing: Duration::ZERO, ..self }
+    }
+
     fn disturbed(self) -> Self {
         Self { disturbed: true, ..self }
     }
@@ -130,6 +147,7 @@ impl Ended {
             disturbed: self.disturbed,
             proof: self.proof.as_ref(),
             result: self.result.as_ref(),
+            failing: self.failing,
         };
         let record = conclude(self.record.clone(), &self.target, &outcome);
         report(&self.target, record, &outcome, at(NOW))
@@ -162,5 +180,5 @@ fn unreachable() -> Error {
 }
 
 fn denied() -> Error {
-    provider::Error { kind: provider::Kind::Denied, action: "iam:GetUser" }.into()
+    provider::Error { kind: provider::Kind::Denied("allow it"), action: "iam:GetUser" }.into()
 }

@@ -46,6 +46,8 @@ pub enum Fault {
     Silence,
     /// The answer is this status and this error of S3.
     S3Error(u16, &'static str),
+    /// The answer is this status, and this error of IAM or STS in these words.
+    IamError(u16, &'static str, &'static str),
     /// It is passed on, and its answer is that of a server whose clock is ahead by so many seconds.
     ClockAhead(i64),
 }
@@ -57,6 +59,7 @@ impl Fault {
             Self::HoldBefore => pending().await,
             Self::Garbage => Ok(Response::new(whole("\u{1f9e8} <<not what you asked for"))),
             Self::S3Error(status, code) => as_xml(with_status(status, &s3_error(code))?),
+            Self::IamError(status, code, message) => iam_error(status, code, message),
             Self::Status(status) => with_status(status, ""),
             Self::RetryAfter(status) => patient(with_status(status, "")?),
             Self::Throttle => throttle(call),
@@ -74,10 +77,8 @@ const GONE: &str = concat!(
 
 /// Kubernetes has a status for it; IAM and S3 have words.
 fn throttle(call: &Call) -> Result<Answer> {
-    let text = "<Message>Rate exceeded</Message>";
     if call.action.is_some() {
-        let error = format!("<Error><Type>Sender</Type><Code>Throttling</Code>{text}</Error>");
-        return as_xml(with_status(400, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?);
+        return iam_error(400, "Throttling", "Rate exceeded");
     }
     if call.access_key.is_some() {
         return as_xml(with_status(503, &s3_error("SlowDown"))?);
@@ -91,8 +92,13 @@ fn s3_error(code: &str) -> String {
 
 /// What IAM says of something that is not there.
 pub(super) fn no_such_entity() -> Result<Answer> {
-    let error = "<Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>not found</Message></Error>";
-    as_xml(with_status(404, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?)
+    iam_error(404, "NoSuchEntity", "not found")
+}
+
+/// An error as IAM and STS write it.
+pub(super) fn iam_error(status: u16, code: &str, message: &str) -> Result<Answer> {
+    let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>");
+    as_xml(with_status(status, &format!("<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"))?)
 }
 
 fn with_status(status: u16, body: &str) -> Result<Answer> {

@@ -21,6 +21,8 @@ pub struct Call {
     pub action: Option<String>,
     /// The id of the access key that signed a request to AWS.
     pub access_key: Option<String>,
+    /// The region that a request to AWS is signed for.
+    pub signed_for: Option<String>,
     /// The canned ACL that a request to S3 carries.
     pub acl: Option<String>,
     /// Absent while there is no answer, and for good when there was none.
@@ -38,7 +40,8 @@ impl Call {
             path: request.uri().path().to_owned(),
             query: query.to_owned(),
             action: action(form.unwrap_or_default()).or_else(|| action(query)),
-            access_key: access_key(request),
+            access_key: credential(request, 0),
+            signed_for: credential(request, 2),
             acl: text(request, HeaderName::from_static("x-amz-acl")).map(str::to_owned),
             status: None,
             fault: None,
@@ -112,9 +115,10 @@ fn action(form: &str) -> Option<String> {
     form.split('&').find_map(|field| field.strip_prefix("Action=")).map(str::to_owned)
 }
 
-fn access_key<B>(request: &Request<B>) -> Option<String> {
+/// A part of the scope in which a request is signed: key, day, region, service.
+fn credential<B>(request: &Request<B>, part: usize) -> Option<String> {
     let (_, credential) = text(request, header::AUTHORIZATION)?.split_once("Credential=")?;
-    credential.split('/').next().map(str::to_owned)
+    credential.split(['/', ',']).nth(part).map(str::to_owned)
 }
 
 fn text<B>(request: &Request<B>, name: HeaderName) -> Option<&str> {

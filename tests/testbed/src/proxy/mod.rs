@@ -1,14 +1,17 @@
 //! A proxy that remembers every request, and breaks those it is told to break.
 //!
 //! It stands in front of the API server or of the AWS stand-in. Requests and answers pass through unchanged and as they
-//! come, so watches work and signatures stay valid.
+//! come, so watches work and signatures stay valid; but where AWS is stricter than the stand-in, it answers as AWS does.
 
+mod authority;
 mod clock;
 mod fault;
 mod forward;
 mod history;
+mod iam_request;
 mod ledger;
 mod rules;
+mod statement;
 
 use std::{
     collections::BTreeSet,
@@ -24,6 +27,7 @@ use http_body_util::BodyExt;
 use hyper::{Request, body::Bytes, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -39,16 +43,18 @@ use tokio_rustls::{
     },
 };
 
+use self::{
+    authority::Authority,
+    forward::{Answer, Body, Forward, whole},
+    history::History,
+    iam_request::IamRequest,
+    ledger::Ledger,
+    rules::{Rule, Rules},
+};
 pub use self::{
     fault::Fault,
     ledger::{Call, Mark},
     rules::Active,
-};
-use self::{
-    forward::{Answer, Body, Forward, whole},
-    history::History,
-    ledger::Ledger,
-    rules::{Rule, Rules},
 };
 use super::certificates::Identity;
 
@@ -58,6 +64,8 @@ pub struct Upstream {
     pub url: String,
     /// Who signs its certificate (DER), for one with TLS.
     pub authority: Option<Vec<u8>>,
+    /// Whether it plays AWS, and is to be as strict.
+    pub as_aws: bool,
 }
 
 /// A running proxy. Dropping it ends it and cuts all its connections. It belongs to the async runtime it was started in.
@@ -87,6 +95,7 @@ impl Proxy {
             ledger: Ledger::default(),
             rules: Rules::default(),
             history: History::default(),
+            authority: Authority::new(upstream.as_aws),
             forward: Forward::to(upstream)?,
             cut: Notify::new(),
         });
@@ -134,6 +143,11 @@ impl Proxy {
         self.handler.rules.add(fault, which, matches)
     }
 
+    /// Whoever calls AWS may do in IAM what these statements say, and nothing else; with none, everything, as an account's root.
+    pub fn authorize(&self, policy: Option<Vec<Value>>) {
+        self.handler.authority.set(policy);
+    }
+
     /// Cuts all connections there are.
     pub fn cut(&self) {
         self.handler.cut.notify_one();
@@ -166,6 +180,7 @@ struct Handler {
     ledger: Ledger,
     rules: Rules,
     history: History,
+    authority: Authority,
     forward: Forward,
     cut: Notify,
 }
@@ -176,7 +191,9 @@ impl Handler {
         let mut call = Call::of(&request, form.as_deref());
         let rule = self.rules.of(&call);
         call.fault = rule.as_ref().map(|rule| rule.fault);
-        let question = format!("{} {} {}", call.method, request.uri(), form.unwrap_or_default());
+        let form = form.unwrap_or_default();
+        let question =
+            Question { iam: IamRequest::of(&form), text: format!("{} {} {form}", call.method, request.uri()) };
         let entry = self.ledger.enter(call.clone());
         let answer = match rule {
             None => self.pass(&call, question, request).await?,
@@ -186,16 +203,19 @@ impl Handler {
         Ok(answer)
     }
 
-    async fn pass(&self, call: &Call, question: String, request: Request<Body>) -> Result<Answer> {
-        let answer = self.forward.send(request).await;
-        self.history.keep(call, question, answer).await
+    async fn pass(&self, call: &Call, question: Question, request: Request<Body>) -> Result<Answer> {
+        let answer = match &question.iam {
+            Some(asked) => self.authority.pass(asked, call.signed_for.as_deref(), request, &self.forward).await?,
+            None => self.forward.send(request).await,
+        };
+        self.history.keep(call, question.text, answer).await
     }
 
     async fn broken(
         self: Arc<Self>,
         rule: &Arc<Rule>,
         call: Call,
-        question: String,
+        question: Question,
         request: Request<Body>,
     ) -> Result<Answer> {
         match rule.fault {
@@ -228,7 +248,7 @@ impl Handler {
             }
             Fault::Stale => {
                 rule.has_happened();
-                self.history.old(&question)
+                self.history.old(&question.text)
             }
             Fault::Hang => {
                 // It has happened once nobody waits for it any more.
@@ -247,7 +267,7 @@ impl Handler {
         self: Arc<Self>,
         rule: &Arc<Rule>,
         call: Call,
-        question: String,
+        question: Question,
         request: Request<Body>,
         after: Duration,
     ) -> Result<JoinHandle<()>> {
@@ -261,6 +281,12 @@ impl Handler {
             rule.has_happened();
         }))
     }
+}
+
+/// What is asked: in full, and as far as AWS decides by it whether it is allowed.
+struct Question {
+    text: String,
+    iam: Option<IamRequest>,
 }
 
 /// Tells that a request was given up, by being dropped with it.

@@ -27,7 +27,8 @@ fn told(
     plan: &Plan,
     now: Timestamp,
 ) -> BackupTargetStatus {
-    let outcome = Outcome { goal: Some(goal), disturbed: false, proof: None, result: Ok(plan) };
+    let outcome =
+        Outcome { goal: Some(goal), disturbed: false, proof: None, result: Ok(plan), failing: Duration::ZERO };
     let mut target = target();
     target.status = before.cloned();
     let record = conclude(record.clone(), &target, &outcome);

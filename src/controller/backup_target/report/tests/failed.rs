@@ -33,6 +33,21 @@ fn what_is_published_stands_while_nobody_can_look() {
     }
 }
 
+/// What somebody allowed a moment ago is not known everywhere yet, and calls nobody.
+#[test]
+fn what_is_refused_may_be_new() {
+    let young = fails(denied()).just_now().told();
+    assert_eq!(state(&young), ("True", Reason::Provisioned, Some(RECONCILING)));
+    let first = base().failed(denied()).just_now();
+    assert_eq!(state(&first.told()), ("False", Reason::AccessDenied, Some(RECONCILING)));
+    let lasting = base().failed(denied()).told();
+    assert_eq!(state(&lasting), ("False", Reason::AccessDenied, Some(STALLED)));
+    let restarted = first.clone().after(&lasting).told();
+    assert_eq!(state(&restarted), ("False", Reason::AccessDenied, Some(STALLED)), "that is known already");
+    let another = Ended { result: Err(Error::Invalid(invalid())), ..first };
+    assert_eq!(state(&another.told()), ("False", Reason::InvalidSpec, Some(STALLED)), "a person alone mends it");
+}
+
 #[test]
 fn ready_falls_when_anything_says_that_it_does_not_stand() {
     let (mut changed, mut unready, mut goes) = (fails(denied()), fails(denied()), fails(denied()));
