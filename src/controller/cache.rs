@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
-    provider::{Key, Observed, Principal, PrincipalSpec, Rights},
+    provider::{Key, KeySource, Observed, Principal, PrincipalSpec, Rights},
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -113,6 +113,7 @@ impl AsWanted {
             rights: Rights::just(wanted, form),
             deviations: Vec::new(),
             keys: self.keys.into(),
+            source: KeySource::Made,
             held: self.held,
             retained: self.retained,
         })

@@ -16,10 +16,12 @@ use super::{
     aws::{self, connect::Identity},
     clock::Clock,
     gate::Gate,
+    static_keys::{self, entries::Entries},
 };
 use crate::{
     access::{Invalid, Terms},
-    api::backup_store::BackupStoreSpec,
+    api::backup_store::{self, BackupStoreSpec},
+    cluster::Cluster,
     fence::Fence,
     probe::Reach,
     sdk::trust,
@@ -68,6 +70,7 @@ impl PartialEq for OperatorKey {
 pub struct Settings {
     spec: BackupStoreSpec,
     aws: aws::settings::Settings,
+    entries: Entries,
     key: Option<OperatorKey>,
 }
 
@@ -78,7 +81,8 @@ impl Settings {
     /// When a field of the store's spec breaks a rule: nothing is sent there.
     pub fn parse(spec: &BackupStoreSpec) -> Result<Self, Invalid> {
         Terms::parse(spec, None)?;
-        Ok(Self { spec: spec.clone(), aws: aws::settings::Settings::parse(spec)?, key: None })
+        let (aws, entries) = (aws::settings::Settings::parse(spec)?, Entries::parse(spec)?);
+        Ok(Self { spec: spec.clone(), aws, entries, key: None })
     }
 
     /// With these credentials.
@@ -125,6 +129,7 @@ impl Connection {
 /// The connections of all stores.
 pub struct Connections {
     http: Option<SharedHttpClient>,
+    cluster: Option<Cluster>,
     metrics: Arc<Metrics>,
     fence: Fence,
     by_store: Mutex<HashMap<String, Arc<Connection>>>,
@@ -136,7 +141,14 @@ impl Connections {
     /// # Errors
     /// When `AWS_CA_BUNDLE` names a file that cannot be read.
     pub fn new(metrics: Arc<Metrics>, fence: Fence) -> Result<Self, String> {
-        Ok(Self { http: trust::client_from_environment()?, metrics, fence, by_store: Mutex::new(HashMap::new()) })
+        let (http, by_store) = (trust::client_from_environment()?, Mutex::new(HashMap::new()));
+        Ok(Self { http, cluster: None, metrics, fence, by_store })
+    }
+
+    /// With the Kubernetes API, in which the keys are that administrators bring.
+    #[must_use]
+    pub fn reading(self, cluster: Cluster) -> Self {
+        Self { cluster: Some(cluster), ..self }
     }
 
     /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
@@ -157,13 +169,32 @@ impl Connections {
             }
             _ => (self.configure(&settings).await, self.gate(store, &settings), Clock::default()),
         };
-        let (aws, identity) =
-            aws::connect::prove(&config, gate.clone(), clock, &settings.spec, settings.aws.clone()).await?;
-        let provider = Provider::Aws(aws);
+        let (provider, identity) = self.prove(&config, &gate, clock, &settings).await?;
         let verified = Instant::now();
         let connection = Arc::new(Connection { provider, identity, config, settings, gate, verified });
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
+    }
+
+    async fn prove(
+        &self,
+        config: &SdkConfig,
+        gate: &Arc<Gate>,
+        clock: Clock,
+        settings: &Settings,
+    ) -> Result<(Provider, Identity), Error> {
+        let spec = &settings.spec;
+        match spec.provider {
+            backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => {
+                let proven = aws::connect::prove(config, gate.clone(), clock, spec, settings.aws.clone()).await?;
+                Ok((Provider::Aws(proven.0), proven.1))
+            }
+            backup_store::Provider::StaticKeys => {
+                let (entries, cluster) = (settings.entries.clone(), self.cluster.clone());
+                let (keys, account) = static_keys::connect(spec, entries, cluster, clock);
+                Ok((Provider::StaticKeys(keys), Identity::by_address(account)))
+            }
+        }
     }
 
     /// Forgets a store that is gone.
