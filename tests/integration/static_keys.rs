@@ -17,19 +17,22 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use testbed::{
+    harness::Test,
+    install::NAMESPACE,
+    objects::{merge, option},
+    wait::wait_until,
+};
+
 use crate::{
-    space::{Kind, SOON, Space, has, is_ready, message, status},
-    testbed::{
-        install::NAMESPACE,
-        objects::{merge, option},
-        wait::wait_until,
-    },
+    space::{Kind, SOON, Space, has, is_ready, message, record, status},
+    world::World,
 };
 
 /// Each of these on each kind of store.
 macro_rules! stories {
     ($($name:ident),+ $(,)?) => {
-        pub const TESTS: &[crate::Test] = &[$(
+        pub const TESTS: &[Test<World>] = &[$(
             (concat!(module_path!(), "::aws::", stringify!($name)), |world| {
                 Box::pin(async move { $name(Space::with_bucket(Kind::Aws, &world).await?).await })
             }),
@@ -182,7 +185,7 @@ async fn another_key_is_followed_once_it_works(space: Space) -> Result<()> {
     bring(&space, &second).await?;
     space
         .until(TARGET, "ready with the second key", |target| {
-            is_ready(target) && status(target).access_key_id.as_ref() == Some(&second.id)
+            is_ready(target) && record(target).access_key_id.as_ref() == Some(&second.id)
         })
         .await?;
     let after = space.rclone_conf(TARGET).await?;
@@ -190,7 +193,7 @@ async fn another_key_is_followed_once_it_works(space: Space) -> Result<()> {
     lists(&space, &after).await?;
     lists(&space, &before).await.context("the first one is for its administrator to revoke")?;
     let target = space.targets().get(TARGET).await?;
-    ensure!(status(&target).keys.len() == 1, "nothing is promised of the first one");
+    ensure!(record(&target).keys.len() == 1, "nothing is promised of the first one");
     told(&space, "KeyFollowed", &second.id).await?;
     ensure!(space.keys(&first.user).await?.len() == 1, "it is there");
     Ok(())
