@@ -36,7 +36,8 @@ fn render(arguments: &[&str], stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("it reads");
+    // One that is given files reads nothing here, and may have ended by now.
+    let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
     child.wait_with_output().expect("it ends")
 }
 
@@ -295,6 +296,30 @@ fn all_is_all_that_there_is() {
     let refused = refused(&["-f", "-", "-o", "operator-policy"], &seaweedfs);
     assert!(refused.contains("its credentials are an administrator's"), "{refused}");
     rendered(&["-f", "-", "-o", "all"], STORE);
+}
+
+#[test]
+fn who_brings_a_key_is_told_what_it_needs() {
+    let store = fs::read_to_string(project().join("examples/stores/static-keys.yaml")).expect("readable");
+    let target = |folder: &str| {
+        let target = TARGET.replace("bucket:", "storeRef: {name: brought}, bucket:");
+        format!("{store}---\n{}", target.replace("backups/dataset-1/", &format!("clusters/prod/backups/{folder}/")))
+    };
+    let output = render(&["-f", "-", "-o", "policy,rclone"], &target("dataset-1"));
+    let (printed, notes) = (text(&output.stdout), text(&output.stderr));
+    for part in [
+        "what the key has to be able to do",
+        "arn:aws:s3:::my-backups/clusters/prod/backups/dataset-1/*",
+        "provider = Other",
+        "endpoint = https://s3.us-west-004.backblazeb2.com",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(notes.contains("docs/stores.md") && !notes.contains("no entry"), "{notes}");
+    let notes = text(&render(&["-f", "-"], &target("dataset-2")).stderr);
+    assert!(notes.contains("no entry for just clusters/prod/backups/dataset-2/ of bucket my-backups"), "{notes}");
+    let refused = refused(&["-f", "-", "-o", "operator-policy"], &store);
+    assert!(refused.contains("no credentials of its own"), "{refused}");
 }
 
 #[test]

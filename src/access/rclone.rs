@@ -39,7 +39,7 @@ pub struct RcloneConf {
     /// What the key may reach.
     pub access: Access,
     /// What rclone calls the store.
-    pub provider: &'static str,
+    pub provider: String,
     /// Region of the bucket.
     pub region: Region,
     /// S3 endpoint, where it is not AWS's own.
@@ -98,10 +98,10 @@ impl RcloneConf {
     }
 
     /// rclone refuses to upload over plain http with its AWS settings.
-    fn provider(&self) -> &'static str {
+    fn provider(&self) -> &str {
         match &self.endpoint {
             Some(endpoint) if endpoint.is_plain() && self.provider == "AWS" => "Other",
-            _ => self.provider,
+            _ => &self.provider,
         }
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     fn conf(capabilities: &[Capability]) -> RcloneConf {
         RcloneConf {
             remote: RemoteName::parse("backup").expect("valid"),
-            provider: "AWS",
+            provider: "AWS".into(),
             access: Access {
                 bucket: BucketName::parse("my-backups").expect("valid"),
                 prefix: Prefix::parse("backups/dataset-1").expect("valid"),

@@ -22,6 +22,8 @@ pub struct Terms {
     pub bucket_owner: Option<AccountId>,
     /// Whether access needs TLS.
     pub tls_only: bool,
+    /// What rclone calls the store, where its administrator says it.
+    pub rclone: Option<String>,
 }
 
 impl Terms {
@@ -56,6 +58,7 @@ impl Terms {
             endpoint,
             bucket_owner: bucket_owner(spec.aws.bucket_owner.as_deref(), caller)?,
             tls_only: spec.tls_only,
+            rclone: spec.rclone_provider.as_deref().map(rclone_provider).transpose()?,
         })
     }
 }
@@ -88,6 +91,15 @@ fn moved_field(spec: &BackupStoreSpec) -> Option<Invalid> {
     ))
 }
 
+/// Whatever the newest rclone knows; one that does not know it takes it for another store.
+fn rclone_provider(name: &str) -> Result<String, Invalid> {
+    if name.is_empty() || name.len() > 32 || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+        let problem = "write one of the providers of rclone's S3 backend, such as Cloudflare, Ceph or Other";
+        return Err(Invalid::new("spec.rcloneProvider", problem));
+    }
+    Ok(name.to_owned())
+}
+
 /// The endpoints, with their fields, that make keys or say whose an account is.
 fn administrative(spec: &BackupStoreSpec) -> impl Iterator<Item = (&'static str, &str)> {
     let endpoints = match spec.provider {
@@ -95,6 +107,8 @@ fn administrative(spec: &BackupStoreSpec) -> impl Iterator<Item = (&'static str,
             [("spec.aws.iamEndpoint", &spec.aws.iam_endpoint), ("spec.aws.stsEndpoint", &spec.aws.sts_endpoint)]
         }
         Provider::SeaweedFs => [("spec.endpoint", &spec.endpoint), ("spec.endpoint", &None)],
+        // Nothing is made there, and what is signed does not show the secret that it is signed with.
+        Provider::StaticKeys => [("spec.endpoint", &None), ("spec.endpoint", &None)],
     };
     endpoints.into_iter().filter_map(|(field, url)| Some((field, url.as_deref()?)))
 }
@@ -351,6 +365,8 @@ mod tests {
             (serde_json::json!({"region": ""}), "spec.region", "1 to 63"),
             (serde_json::json!({"endpoint": "x"}), "spec.endpoint", "scheme, host and port"),
             (serde_json::json!({"provider": "SeaweedFS"}), "spec.endpoint", "only AWS is found without"),
+            (serde_json::json!({"provider": "StaticKeys"}), "spec.endpoint", "only AWS is found without"),
+            (serde_json::json!({"rcloneProvider": "a b"}), "spec.rcloneProvider", "rclone's S3 backend"),
             (serde_json::json!({"aws": {"iamEndpoint": "x"}}), "spec.aws.iamEndpoint", "scheme, host and port"),
             (serde_json::json!({"aws": {"stsEndpoint": "x"}}), "spec.aws.stsEndpoint", "scheme, host and port"),
             (serde_json::json!({"aws": {"stsEndpoint": "http://x"}}), "spec.aws.stsEndpoint", "spec.allowInsecure"),

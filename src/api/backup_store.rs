@@ -33,8 +33,10 @@ use super::{Capability, backup_target::AncestorListing, duration::Duration, obje
     validation = Rule::new("self.provider == oldSelf.provider").message("provider cannot be changed: create another BackupStore"),
     validation = Rule::new("self.provider == 'AWS' || has(self.endpoint)").message("give the URL of the store in endpoint; only AWS is found without"),
     validation = Rule::new("self.provider == 'AWS' || !has(self.aws)").message("aws is for provider AWS only"),
+    validation = Rule::new("self.provider == 'StaticKeys' || !has(self.staticKeys) && !has(self.rcloneProvider)").message("staticKeys and rcloneProvider are for provider StaticKeys only"),
+    validation = Rule::new("self.provider != 'StaticKeys' || !has(self.credentials)").message("with provider StaticKeys the operator has no credentials of its own: each key is in a Secret that an entry of staticKeys names"),
     validation = Rule::new("!(has(self.tlsOnly) && self.tlsOnly && has(self.endpoint) && self.endpoint.startsWith('http://'))").message("tlsOnly needs an https:// endpoint"),
-    validation = needs_tls("endpoint", "self.provider != 'AWS' && has(self.endpoint)"),
+    validation = needs_tls("endpoint", "!(self.provider in ['AWS', 'StaticKeys']) && has(self.endpoint)"),
     validation = needs_tls("aws.iamEndpoint", "has(self.aws) && has(self.aws.iamEndpoint)"),
     validation = needs_tls("aws.stsEndpoint", "has(self.aws) && has(self.aws.stsEndpoint)")
 )]
@@ -88,6 +90,20 @@ pub struct BackupStoreSpec {
     #[serde(default, skip_serializing_if = "AwsSettings::is_default")]
     pub aws: AwsSettings,
 
+    /// The keys of a store with `provider: StaticKeys`, made by you: one for each bucket and prefix that a target may claim. A target
+    /// gets the key of the entry whose bucket and prefix are exactly its own, and no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub static_keys: Vec<StaticKey>,
+
+    /// What rclone calls a store with `provider: StaticKeys`, such as `Cloudflare`, `Ceph` or `Minio` (`provider` in rclone.conf).
+    /// Default: `Other`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]+$')").message("rcloneProvider is one of the providers of rclone's S3 backend, such as Cloudflare, Ceph or Other"))]
+    pub rclone_provider: Option<String>,
+
     /// Who may claim what. A target needs one rule that covers all that it asks for; no rule, no claim.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -133,6 +149,48 @@ pub enum Provider {
     /// SeaweedFS 4 and newer, whose S3 gateway answers IAM requests (`-s3.iam.readOnly=false`). It needs `endpoint`.
     #[serde(rename = "SeaweedFS")]
     SeaweedFs,
+    /// Any store that speaks S3, with keys that you make there (`staticKeys`): the operator tries them, publishes them, and makes,
+    /// changes and deletes none. It needs `endpoint`.
+    StaticKeys,
+}
+
+/// A key that the store's administrator made, and what it is for.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticKey {
+    /// The bucket that a target has to claim to get this key.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = place("bucket", &[
+        r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$')",
+        r"!self.contains('..')",
+        r"!self.matches('^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$')",
+        r"!self.matches('^(xn--|sthree-|amzn-s3-demo-)')",
+        r"!self.matches('(-s3alias|--ol-s3|[.]mrap|--x-s3|--table-s3)$')",
+    ]))]
+    pub bucket: String,
+    /// The prefix that a target has to claim to get this key, such as `backups/dataset-1/`; with or without the last `/`. Left out,
+    /// the key is for a target that claims the whole bucket, and for no other: one that a folder's target is to get all the same is
+    /// written with that folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = place("prefix", &[
+        r"self.matches('^[A-Za-z0-9\\x{C0}-\\x{D6}\\x{D8}-\\x{F6}\\x{F8}-\\x{FF}!_.()=@+,:/ \'-]*$')",
+        r"!self.startsWith('/')",
+        r"!self.contains('//')",
+        r"!self.matches('(^|/)[.][.]?(/|$)')",
+        r"!self.matches('(^|/) | (/|$)')",
+        r"size(bytes(self)) <= 512",
+    ]))]
+    pub prefix: Option<String>,
+    /// A Secret in the operator's own namespace with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. When what is in it
+    /// changes, the new key is tried and then published.
+    pub secret_ref: SecretRef,
+}
+
+/// What a target can claim: where the rules are one by one, with what to write instead, stands in its own definition.
+fn place(field: &str, rules: &[&str]) -> Rule {
+    let message = format!("{field} is written as in a BackupTarget: see kubectl explain backuptarget.spec.{field}");
+    Rule::new(rules.join(" && ").as_str()).message(message.as_str())
 }
 
 /// Scheme, host and port: no path, and no credentials.

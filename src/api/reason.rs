@@ -109,6 +109,8 @@ reasons! {
     ClockSkewed,
     /// The Secret with the operator's AWS credentials is missing or incomplete.
     CredentialsNotFound,
+    /// The store's administrator has brought no key for what is claimed, or none that can be read.
+    KeyNotBrought,
     /// The store's API does not answer, or not in time.
     StoreUnreachable,
     /// The store asks for fewer requests.
@@ -131,6 +133,8 @@ reasons! {
     CredentialsValid,
     /// Every principal of the store has the permissions boundary.
     PermissionsBoundary,
+    /// The operator has no credentials of its own for the store.
+    NoCredentials,
     /// The store names no permissions boundary.
     NoPermissionsBoundary,
     /// The permissions boundary lies under the IAM path that the operator may write to.
@@ -143,6 +147,10 @@ reasons! {
     InUse,
     /// Event: a lost Secret was replaced by one with a new key.
     KeyReissued,
+    /// Event: the store's administrator brought another key, and the Secret has it.
+    KeyFollowed,
+    /// Event: other targets have the same key.
+    KeyShared,
     /// Event: what somebody else changed was put right.
     DriftRepaired,
     /// Event: what somebody else changed is left, because repairs are paused.

@@ -1,5 +1,7 @@
 //! What is kept of a target between its reconciles: what decisions about it and about others need, in a form for thousands. Pure.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use jiff::Timestamp;
 
 use crate::{
@@ -34,6 +36,8 @@ pub struct Brief {
     pub has_policy: bool,
     /// When the key in its Secret was created.
     pub key_created_at: Option<Timestamp>,
+    /// The key in its Secret, in short.
+    pub key: Option<u64>,
     /// Whether something that it was given is recorded in a way that cannot be read.
     pub is_unclear: bool,
     /// What it has or wants.
@@ -76,6 +80,14 @@ fn counted_types() -> impl Iterator<Item = &'static str> {
     Tier::ALL.into_iter().map(Tier::name).chain([LEAST_PRIVILEGE])
 }
 
+/// Of a key it matters whether others have it, and nothing else.
+#[must_use]
+pub fn in_short(key_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key_id.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl From<BackupTarget> for Brief {
     fn from(target: BackupTarget) -> Self {
         let none = BackupTargetStatus::default();
@@ -98,6 +110,7 @@ impl From<BackupTarget> for Brief {
             has_principal: record.principal.is_some(),
             has_policy: record.policy.is_some(),
             key_created_at: record.key_created_at.filter(|_| record.access_key_id.is_some()),
+            key: record.access_key_id.as_deref().map(in_short),
             is_unclear: given.any(|given| Access::from_record(given).is_err()),
             standing: Standing::of(&target, record),
             former: former.flat_map(Access::from_record).collect(),

@@ -12,7 +12,7 @@ use super::{absence::Absence, time::at_least};
 use crate::{
     access::PolicyDocument,
     api::Reason,
-    provider::{Key, Observed, Principal, PrincipalSpec, Rights},
+    provider::{Key, KeySource, Observed, Principal, PrincipalSpec, Rights},
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -132,6 +132,7 @@ impl AsWanted {
             rights: Rights::just(wanted, form),
             deviations: Vec::new(),
             keys: self.keys.into(),
+            source: KeySource::Made,
             held: self.held,
             retained: self.retained,
         })

@@ -151,7 +151,9 @@ pub fn store_retry(kind: &provider::Kind) -> Retry {
         | Kind::LimitExceeded
         | Kind::DeleteConflict(_)
         | Kind::Unsupported
+        | Kind::NotBrought(_)
         | Kind::Refused(_) => Retry::Stalled,
+        Kind::Unread(error) if error.needs_a_person() => Retry::Stalled,
         _ => Retry::Backoff,
     }
 }
@@ -167,6 +169,8 @@ pub fn store_reason(kind: &provider::Kind) -> Reason {
         Kind::Throttled => Reason::Throttled,
         Kind::Unreachable | Kind::CredentialsUnreachable(_) => Reason::StoreUnreachable,
         Kind::LimitExceeded => Reason::LimitExceeded,
+        Kind::NotBrought(_) => Reason::KeyNotBrought,
+        Kind::Unread(error) => cluster_reason(error.kind),
         Kind::Unreadable
         | Kind::AlreadyExists
         | Kind::NotFound
@@ -216,6 +220,12 @@ mod tests {
             (Kind::DeleteConflict("a password hangs on it"), Reason::PrincipalConflict, STAYS),
             (Kind::Unsupported, Reason::StoreError, STAYS),
             (Kind::Refused("Odd".into()), Reason::StoreError, STAYS),
+            (Kind::NotBrought("there is no key"), Reason::KeyNotBrought, STAYS),
+            (
+                Kind::Unread(cluster::Error { kind: cluster::Kind::Unreachable, what: "read it" }),
+                Reason::KubernetesError,
+                PASSES,
+            ),
             (Kind::Throttled, Reason::Throttled, PASSES),
             (Kind::Unreachable, Reason::StoreUnreachable, PASSES),
             (Kind::Unreadable, Reason::StoreError, PASSES),

@@ -89,7 +89,7 @@ pub async fn run(
     let labels = Arc::<Namespaces>::default();
     let context = Arc::new(Context::new(
         cluster.clone(),
-        Connections::new(telemetry.metrics.clone(), fence)?,
+        Connections::new(telemetry.metrics.clone(), fence)?.reading(cluster.clone()),
         Watched {
             stores: seen_stores.clone(),
             namespaces: labels.clone(),
@@ -134,20 +134,22 @@ pub async fn run(
     let targets = join_all(targets);
     let events = watch(Api::all(client.clone()), ours);
     let secrets = watch(Api::namespaced(client, cluster.namespace()), all);
-    let stores =
-        Controller::for_stream(kept_stores(events, keep_stores, context.clone(), wake_targets), seen_stores.clone())
-            .with_config(controller::Config::default().concurrency(STORES_AT_ONCE))
-            .reconcile_on(stores_of_secrets(secrets, seen_stores.clone()))
-            .reconcile_on(stores_woken.map(|name: String| ObjectRef::new(&name)))
-            .graceful_shutdown_on(stopped(stop.clone()))
-            .run(
-                |store, context| async {
-                    Ok::<Action, Never>(guard::reconcile(store, context, backup_store::reconcile::reconcile).await)
-                },
-                |_, never, _| match *never {},
-                context.clone(),
-            )
-            .for_each(|finished| async move { log(finished) });
+    let stores = Controller::for_stream(
+        kept_stores(events, keep_stores, context.clone(), wake_targets.clone()),
+        seen_stores.clone(),
+    )
+    .with_config(controller::Config::default().concurrency(STORES_AT_ONCE))
+    .reconcile_on(stores_of_secrets(secrets, seen_stores.clone(), wake_targets))
+    .reconcile_on(stores_woken.map(|name: String| ObjectRef::new(&name)))
+    .graceful_shutdown_on(stopped(stop.clone()))
+    .run(
+        |store, context| async {
+            Ok::<Action, Never>(guard::reconcile(store, context, backup_store::reconcile::reconcile).await)
+        },
+        |_, never, _| match *never {},
+        context.clone(),
+    )
+    .for_each(|finished| async move { log(finished) });
     let ready = async {
         let targets = try_join_all(seen_targets.iter().map(Store::wait_until_ready));
         if let (Ok(()), Ok(_)) = futures::future::join(seen_stores.wait_until_ready(), targets).await {

@@ -23,6 +23,7 @@ use super::{
     seen::{SeenNamespace, SeenSecret, SeenStore, SeenTarget},
     watches::{Changes, touched},
 };
+use crate::provider;
 
 /// Keeps what is seen of targets, and wakes their stores; when one is gone, there may be a place for another. Their versions, which
 /// the watch goes on by, nobody needs behind it: each would be kept several times, with what is kept and with what is to be done.
@@ -155,12 +156,20 @@ pub fn targets_of_secrets(
     })
 }
 
-/// The stores whose credentials are in a Secret.
+/// The stores whose credentials are in a Secret. Where it has a key that was brought, the targets of its store are woken.
 pub fn stores_of_secrets(
     events: impl Stream<Item = Event<SeenSecret>> + Send + 'static,
     all: Store<SeenStore>,
+    wake: Vec<UnboundedSender<String>>,
 ) -> impl Stream<Item = ObjectRef<SeenStore>> + Send {
     events.filter_map(|event| ready(touched(event))).flat_map(move |secret| {
+        let brings =
+            |store: &SeenStore| store.readable().is_some_and(|store| provider::is_key_in(&store.spec, secret.name()));
+        for store in all.state_filter(brings) {
+            for wake in &wake {
+                let _ = wake.unbounded_send(store.name_any());
+            }
+        }
         let uses = |store: &SeenStore| {
             store
                 .readable()

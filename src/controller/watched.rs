@@ -9,7 +9,7 @@ use kube::{
 };
 
 use super::{
-    census,
+    brief, census,
     namespaces::Namespaces,
     rivals::rivals,
     seen::{SeenStore, SeenTarget},
@@ -107,6 +107,17 @@ impl Watched {
     pub fn all_of(&self, store: &str) -> Vec<Arc<SeenTarget>> {
         let uses = |target: &SeenTarget| target.readable().is_some_and(|target| *target.store == *store);
         self.targets.iter().flat_map(|targets| targets.state_filter(uses)).collect()
+    }
+
+    /// Other targets whose Secret has that key.
+    #[must_use]
+    pub fn others_with_key(&self, target: &BackupTarget, key_id: &str) -> Vec<Arc<SeenTarget>> {
+        let key = Some(brief::in_short(key_id));
+        let has = |seen: &SeenTarget| {
+            let other = seen.meta().uid != target.metadata.uid;
+            other && seen.readable().is_some_and(|brief| brief.key == key)
+        };
+        self.targets.iter().flat_map(|targets| targets.state_filter(has)).collect()
     }
 
     /// Who comes before a target, where a rule serves only so many.

@@ -17,10 +17,12 @@ use super::{
     aws::{self, connect::Identity},
     clock::Clock,
     gate::Gate,
+    static_keys::{self, entries::Entries},
 };
 use crate::{
     access::{Invalid, Terms},
-    api::backup_store::BackupStoreSpec,
+    api::backup_store::{self, BackupStoreSpec},
+    cluster::Cluster,
     fence::Fence,
     probe::Reach,
     sdk::trust,
@@ -69,6 +71,7 @@ impl PartialEq for OperatorKey {
 pub struct Settings {
     spec: BackupStoreSpec,
     aws: aws::settings::Settings,
+    entries: Entries,
     key: Option<OperatorKey>,
 }
 
@@ -79,7 +82,8 @@ impl Settings {
     /// When a field of the store's spec breaks a rule: nothing is sent there.
     pub fn parse(spec: &BackupStoreSpec) -> Result<Self, Invalid> {
         Terms::parse(spec, None)?;
-        Ok(Self { spec: spec.clone(), aws: aws::settings::Settings::parse(spec)?, key: None })
+        let (aws, entries) = (aws::settings::Settings::parse(spec)?, Entries::parse(spec)?);
+        Ok(Self { spec: spec.clone(), aws, entries, key: None })
     }
 
     /// With these credentials.
@@ -130,6 +134,7 @@ pub struct Connections {
     http: Option<SharedHttpClient>,
     /// The region that the operator's environment names.
     region: Option<String>,
+    cluster: Option<Cluster>,
     metrics: Arc<Metrics>,
     fence: Fence,
     by_store: Mutex<HashMap<String, Arc<Connection>>>,
@@ -143,13 +148,14 @@ impl Connections {
     pub fn new(metrics: Arc<Metrics>, fence: Fence) -> Result<Self, String> {
         let region = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env::var(name).ok());
         let region = region.filter(|region| !region.is_empty());
-        Ok(Self {
-            http: trust::client_from_environment()?,
-            region,
-            metrics,
-            fence,
-            by_store: Mutex::new(HashMap::new()),
-        })
+        let (http, by_store) = (trust::client_from_environment()?, Mutex::new(HashMap::new()));
+        Ok(Self { http, region, cluster: None, metrics, fence, by_store })
+    }
+
+    /// With the Kubernetes API, in which the keys are that administrators bring.
+    #[must_use]
+    pub fn reading(self, cluster: Cluster) -> Self {
+        Self { cluster: Some(cluster), ..self }
     }
 
     /// The connection to a store, made or proven anew when its settings changed or its last proof is old.
@@ -173,13 +179,34 @@ impl Connections {
         let spec = &settings.spec;
         let named = spec.aws.sts_endpoint.as_deref().and_then(aws::regions::in_endpoint_of_sts);
         let region_of_sts: Box<str> = named.unwrap_or(self.home(&settings)).into();
-        let (aws, identity) =
-            aws::connect::prove(&config, gate.clone(), clock, spec, &region_of_sts, settings.aws.clone()).await?;
-        let provider = Provider::Aws(aws);
+        let (provider, identity) = self.prove(&config, &gate, clock, &settings, &region_of_sts).await?;
         let verified = Instant::now();
         let connection = Arc::new(Connection { provider, identity, config, region_of_sts, settings, gate, verified });
         self.by_store.lock().await.insert(store.to_owned(), connection.clone());
         Ok(connection)
+    }
+
+    async fn prove(
+        &self,
+        config: &SdkConfig,
+        gate: &Arc<Gate>,
+        clock: Clock,
+        settings: &Settings,
+        region_of_sts: &str,
+    ) -> Result<(Provider, Identity), Error> {
+        let spec = &settings.spec;
+        match spec.provider {
+            backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => {
+                let proven =
+                    aws::connect::prove(config, gate.clone(), clock, spec, region_of_sts, settings.aws.clone()).await?;
+                Ok((Provider::Aws(proven.0), proven.1))
+            }
+            backup_store::Provider::StaticKeys => {
+                let (entries, cluster) = (settings.entries.clone(), self.cluster.clone());
+                let (keys, account) = static_keys::connect(spec, entries, cluster, clock);
+                Ok((Provider::StaticKeys(keys), Identity::by_address(account)))
+            }
+        }
     }
 
     /// Forgets a store that is gone.

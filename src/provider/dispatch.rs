@@ -7,6 +7,7 @@ use super::{
     aws::{self, Aws},
     clock::Clock,
     rate_limiter::Turn,
+    static_keys::{self, StaticKeys},
 };
 use crate::{
     access::{Invalid, PolicyDocument},
@@ -21,6 +22,8 @@ use crate::{
 pub enum Provider {
     /// The family of AWS's IAM API.
     Aws(Aws),
+    /// Keys that a store's administrator made.
+    StaticKeys(StaticKeys),
 }
 
 /// What is asked about a principal beyond what is always asked.
@@ -46,6 +49,7 @@ pub struct Listed {
 pub fn limits(provider: backup_store::Provider) -> &'static Limits {
     match provider {
         backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => &aws::dialect(provider).limits,
+        backup_store::Provider::StaticKeys => &static_keys::store::LIMITS,
     }
 }
 
@@ -58,6 +62,8 @@ pub enum Bound {
     None(String),
     /// Something is named that the operator itself can change.
     CanBeChanged(String),
+    /// The operator makes none of them, and has no credentials of its own.
+    NoCredentials,
 }
 
 /// What bounds the principals of a store.
@@ -65,6 +71,16 @@ pub enum Bound {
 pub fn bound(spec: &BackupStoreSpec, cluster: &str) -> Bound {
     match spec.provider {
         backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => aws::settings::bound(spec, cluster),
+        backup_store::Provider::StaticKeys => Bound::NoCredentials,
+    }
+}
+
+/// Whether a Secret of the operator's own namespace has a key that a store's administrator brought.
+#[must_use]
+pub fn is_key_in(spec: &BackupStoreSpec, secret: &str) -> bool {
+    match spec.provider {
+        backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => false,
+        backup_store::Provider::StaticKeys => spec.static_keys.iter().any(|key| key.secret_ref.name == secret),
     }
 }
 
@@ -73,6 +89,7 @@ pub fn bound(spec: &BackupStoreSpec, cluster: &str) -> Bound {
 pub fn place(spec: &BackupStoreSpec, cluster: &str) -> String {
     match spec.provider {
         backup_store::Provider::Aws | backup_store::Provider::SeaweedFs => aws::settings::place(spec, cluster),
+        backup_store::Provider::StaticKeys => "spec.staticKeys".to_owned(),
     }
 }
 
@@ -81,16 +98,19 @@ pub fn place(spec: &BackupStoreSpec, cluster: &str) -> String {
 pub fn moved(spec: &BackupStoreSpec, cluster: &str, pinned: &str) -> Option<Invalid> {
     match spec.provider {
         backup_store::Provider::Aws => aws::settings::moved(spec, cluster, pinned),
-        backup_store::Provider::SeaweedFs => None,
+        backup_store::Provider::SeaweedFs | backup_store::Provider::StaticKeys => None,
     }
 }
 
+/// What the administrator brought, only the administrator changes or deletes: a family of such keys has nothing to do for all verbs
+/// but those that look at a key or take it.
 impl Provider {
     /// What the store can do.
     #[must_use]
     pub fn limits(&self) -> &'static Limits {
         match self {
             Self::Aws(aws) => aws.limits(),
+            Self::StaticKeys(keys) => keys.limits(),
         }
     }
 
@@ -99,6 +119,7 @@ impl Provider {
     pub fn clock(&self) -> &Clock {
         match self {
             Self::Aws(aws) => aws.clock(),
+            Self::StaticKeys(keys) => keys.clock(),
         }
     }
 
@@ -107,6 +128,7 @@ impl Provider {
     pub fn for_turn(&self, turn: Turn) -> Self {
         match self {
             Self::Aws(aws) => Self::Aws(aws.for_turn(turn)),
+            Self::StaticKeys(_) => self.clone(),
         }
     }
 
@@ -115,6 +137,7 @@ impl Provider {
     pub fn principal(&self, owner: Owner) -> PrincipalSpec {
         match self {
             Self::Aws(aws) => aws.principal(owner),
+            Self::StaticKeys(keys) => keys.principal(owner),
         }
     }
 
@@ -125,6 +148,7 @@ impl Provider {
     pub async fn observe(&self, spec: &PrincipalSpec, questions: &Questions) -> Result<Principal, Error> {
         match self {
             Self::Aws(aws) => aws.observe(&aws.user(spec), questions).await,
+            Self::StaticKeys(keys) => keys.observe(spec).await.map(Principal::Ours),
         }
     }
 
@@ -135,6 +159,7 @@ impl Provider {
     pub async fn principals(&self, place: &str) -> Result<Vec<Listed>, Error> {
         match self {
             Self::Aws(aws) => aws.users_under(place).await,
+            Self::StaticKeys(_) => Ok(Vec::new()),
         }
     }
 
@@ -145,6 +170,7 @@ impl Provider {
     pub async fn create(&self, spec: &PrincipalSpec) -> Result<Observed, Error> {
         match self {
             Self::Aws(aws) => aws.create_user(&aws.user(spec)).await,
+            Self::StaticKeys(keys) => keys.observe(spec).await,
         }
     }
 
@@ -155,6 +181,7 @@ impl Provider {
     pub async fn amend(&self, spec: &PrincipalSpec, deviation: &Deviation) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.amend(&aws.user(spec), &deviation.fix).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -172,6 +199,7 @@ impl Provider {
     ) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.put_policy(&aws.user(spec), document, form, before).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -182,6 +210,7 @@ impl Provider {
     pub async fn remove_rights(&self, spec: &PrincipalSpec, before: &Rights) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.delete_policies(&aws.user(spec), before).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -192,6 +221,7 @@ impl Provider {
     pub async fn remove_remains(&self, spec: &PrincipalSpec) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.delete_policy_left_behind(&aws.user(spec)).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -202,6 +232,7 @@ impl Provider {
     pub async fn create_key(&self, spec: &PrincipalSpec) -> Result<CreatedKey, Error> {
         match self {
             Self::Aws(aws) => aws.create_key(&spec.name.name).await,
+            Self::StaticKeys(keys) => keys.take(spec).await,
         }
     }
 
@@ -212,6 +243,7 @@ impl Provider {
     pub async fn set_key_active(&self, spec: &PrincipalSpec, key: &str, active: bool) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.set_key_active(&spec.name.name, key, active).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -222,6 +254,7 @@ impl Provider {
     pub async fn delete_key(&self, spec: &PrincipalSpec, key: &str) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.delete_key(&spec.name.name, key).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -232,6 +265,7 @@ impl Provider {
     pub async fn remove(&self, spec: &PrincipalSpec) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.delete_user(&aws.user(spec)).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 
@@ -242,6 +276,7 @@ impl Provider {
     pub async fn mark_retained(&self, spec: &PrincipalSpec, rights: &Rights) -> Result<(), Error> {
         match self {
             Self::Aws(aws) => aws.tag_retained(&aws.user(spec), rights).await,
+            Self::StaticKeys(_) => Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong at a store, in our own words: nothing that a server wrote is passed on (docs/decisions/status.md).
 
 use super::clock::Skew;
+use crate::cluster;
 
 /// A failed call to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub enum Kind {
     Overdue,
     /// The store has no such call, so nothing was done.
     Unsupported,
+    /// The store's administrator has not brought the key that is needed: what is missing, and what they have to do.
+    NotBrought(&'static str),
+    /// The Secret that a brought key is in could not be read.
+    Unread(cluster::Error),
     /// Any other refusal, by its error code.
     Refused(String),
 }
@@ -73,6 +78,8 @@ impl Kind {
             Self::NotLeading => "NotLeading",
             Self::Overdue => "Overdue",
             Self::Unsupported => "Unsupported",
+            Self::NotBrought(_) => "NotBrought",
+            Self::Unread(_) => "Unread",
             Self::Refused(_) => "Refused",
         }
     }
@@ -149,6 +156,8 @@ impl std::fmt::Display for Error {
             Kind::Unsupported => {
                 write!(f, "the store knows no {action}; check that its endpoints and spec.provider are right")
             }
+            Kind::NotBrought(problem) => f.write_str(problem),
+            Kind::Unread(error) => error.fmt(f),
             Kind::Refused(code) => write!(f, "the store refused {action} with {code}"),
         }
     }

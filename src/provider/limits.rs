@@ -9,6 +9,9 @@ pub struct Limits {
     pub words: Words,
     /// How many keys a principal may have.
     pub keys: usize,
+    /// Whether the store's administrator brings the keys: none is made, switched off or deleted then, what a key can do is not seen,
+    /// and a principal has the one key that was brought for what it is for.
+    pub brings_keys: bool,
     /// Whether the store tells when a key was last used; where it does not, overlaps go by time alone.
     pub knows_last_use: bool,
     /// Whether a key can make its own principal more keys. Whatever keys are not this operator's are deleted then: they would
@@ -16,7 +19,7 @@ pub struct Limits {
     pub keys_make_keys: bool,
     /// How a policy can be stored, and how many characters it may have then; the first that fits is taken.
     pub forms: &'static [(PolicyForm, usize)],
-    /// How many requests one look at a principal costs.
+    /// How many requests one look at a principal costs. Where it costs none, no look is spared.
     pub requests_per_look: u64,
     /// How the store answers when keys are tried.
     pub verification: &'static Family,
@@ -35,6 +38,12 @@ pub struct Words {
     pub system: &'static str,
     /// Whoever the principals belong to.
     pub account: &'static str,
+    /// What is said once it is known whose the store is, with `{account}` in it.
+    pub connected: &'static str,
+    /// What a person has to look at when a key can do more than what was asked for.
+    pub excess: &'static str,
+    /// What is told of the key of a target that gets nothing any more, where the key itself goes on working.
+    pub unrevoked: Option<&'static str>,
     /// Deletes a key, with `{principal}` and `{key}` in it.
     pub delete_key: &'static str,
     /// Switches a key on, likewise.

@@ -12,11 +12,12 @@ pub mod gate;
 pub mod limits;
 pub mod principal;
 pub mod rate_limiter;
+pub mod static_keys;
 
-pub use dispatch::{Bound, Listed, Provider, Questions, bound, limits, moved, place};
+pub use dispatch::{Bound, Listed, Provider, Questions, bound, is_key_in, limits, moved, place};
 pub use error::{Error, Kind};
 pub use limits::{Limits, Words};
 pub use principal::{
-    CreatedKey, Deviation, DeviationKind, ForeignOwner, Key, Observed, Occupied, Owner, Place, Principal,
-    PrincipalName, PrincipalSpec, Rights, StoredPolicy,
+    Brought, CreatedKey, Deviation, DeviationKind, ForeignOwner, Key, KeySource, Observed, Occupied, Owner, Place,
+    Principal, PrincipalName, PrincipalSpec, Rights, StoredPolicy,
 };

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::limits::{Limits, Words};
 use crate::{
-    access::{Meaning, PolicyDocument, rclone::AccessKey},
-    api::backup_target::PolicyForm,
+    access::{Access, Meaning, PolicyDocument, rclone::AccessKey},
+    api::backup_target::{KeyRecord, PolicyForm},
 };
 
 /// Whose principal is meant: all that a family makes names, paths and marks of.
@@ -36,6 +36,8 @@ pub struct PrincipalSpec {
     pub limits: &'static Limits,
     /// What bounds it beside its policy, if the store's administrator says so.
     pub bound: Option<String>,
+    /// What it is for, once that is decided: where keys are brought, that says which is its own.
+    pub access: Option<Access>,
 }
 
 /// Name of a principal, which is told as its store's users know it.
@@ -102,10 +104,50 @@ pub struct Observed {
     pub deviations: Vec<Deviation>,
     /// Its access keys.
     pub keys: Vec<Key>,
+    /// Where they come from.
+    pub source: KeySource,
     /// Whether somebody on the store's side wants it to be left as it is.
     pub held: bool,
     /// Whether it was left behind on purpose.
     pub retained: bool,
+}
+
+/// Where the keys of a principal come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeySource {
+    /// This operator makes them.
+    #[default]
+    Made,
+    /// The store's administrator brings them; the one that there is for what the principal is for, if it is for anything.
+    Brought(Option<Brought>),
+}
+
+/// A key that a store's administrator brought, without its secret half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// Access key id.
+    pub id: String,
+    fingerprint: String,
+}
+
+impl Brought {
+    /// What is told of a key.
+    #[must_use]
+    pub fn of(key: &AccessKey) -> Self {
+        Self { id: key.id.clone(), fingerprint: key.fingerprint() }
+    }
+
+    /// Whether it is that key, both halves.
+    #[must_use]
+    pub fn is(&self, key: &AccessKey) -> bool {
+        *self == Self::of(key)
+    }
+
+    /// Whether status speaks of it.
+    #[must_use]
+    pub fn is_recorded_as(&self, record: &KeyRecord) -> bool {
+        (&self.id, &self.fingerprint) == (&record.id, &record.fingerprint)
+    }
 }
 
 /// Something on a principal that is not as this operator left it.
@@ -207,10 +249,11 @@ impl Rights {
         Self { places: vec![Place { form, document, in_force: true }], occupied: None }
     }
 
-    /// Whether they are just this document, in the form that suits it.
+    /// Whether they are just this document, in the form that suits it. Where keys are brought, that is for those who bring them to
+    /// see to, and for a proof to tell.
     #[must_use]
     pub fn are(&self, document: &PolicyDocument, limits: &Limits) -> bool {
-        limits.form(document).is_some_and(|form| self.places == Self::just(document, form).places)
+        limits.brings_keys || limits.form(document).is_some_and(|form| self.places == Self::just(document, form).places)
     }
 
     /// Whether there are none.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many random values are asked about.
-const SAMPLES: usize = 3_000;
+const SAMPLES: usize = 6_000;
 
 tests![
     bad_fields_are_refused_at_apply_with_what_to_write,
@@ -164,7 +164,7 @@ const STORE_PIECES: [&str; 26] = [
     "Z",
     ":",
 ];
-const STORE_FIELDS: [Field; 10] = [
+const STORE_FIELDS: [Field; 13] = [
     Field { name: "region", begins: "", in_spec: |text| json!({"region": text}), parse: is_store },
     Field {
         name: "endpoint",
@@ -214,6 +214,18 @@ const STORE_FIELDS: [Field; 10] = [
         in_spec: |text| json!({"region": "r", "aws": {"bucketOwner": text}}),
         parse: is_store,
     },
+    Field { name: "staticKeys.bucket", begins: "a.b", in_spec: |text| brought(text, "a/"), parse: is_store },
+    Field { name: "staticKeys.prefix", begins: "a/", in_spec: |text| brought("b-1", text), parse: is_store },
+    Field {
+        name: "rcloneProvider",
+        begins: "Other",
+        in_spec: |text| {
+            let mut spec = brought("b-1", "a/");
+            spec["rcloneProvider"] = json!(text);
+            spec
+        },
+        parse: is_store,
+    },
     Field {
         name: "tlsOnly",
         begins: "https://",
@@ -221,6 +233,11 @@ const STORE_FIELDS: [Field; 10] = [
         parse: is_store,
     },
 ];
+
+fn brought(bucket: &str, prefix: &str) -> Value {
+    let key = json!({"bucket": bucket, "prefix": prefix, "secretRef": {"name": "key"}});
+    json!({"region": "r", "provider": "StaticKeys", "endpoint": "https://a.b", "staticKeys": [key]})
+}
 
 async fn the_api_server_and_the_code_refuse_the_same(world: Arc<World>) -> Result<()> {
     let space = Space::without_store(&world).await?;

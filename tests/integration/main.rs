@@ -25,6 +25,7 @@ mod replicas;
 mod restart;
 mod shards;
 mod space;
+mod static_keys;
 mod stores;
 mod world;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         hold::TESTS,
         shards::TESTS,
         stores::TESTS,
+        static_keys::TESTS,
     ]
     .concat();
     let harness = Harness::from_arguments().at_once(AT_ONCE);

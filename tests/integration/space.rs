@@ -81,9 +81,15 @@ impl Space {
 
     /// The same on a store of that kind.
     pub async fn on(kind: Kind, world: &Arc<World>) -> Result<Self> {
+        let space = Self::with_bucket(kind, world).await?;
+        space.create_store(space.store_spec()).await?;
+        Ok(space)
+    }
+
+    /// A space with a bucket on a store of that kind, of which the operator does not know yet.
+    pub async fn with_bucket(kind: Kind, world: &Arc<World>) -> Result<Self> {
         let space = Self::begin(kind, world).await?;
         space.create_bucket(&space.bucket).await?;
-        space.create_store(space.store_spec()).await?;
         Ok(space)
     }
 

@@ -64,7 +64,7 @@ impl Place {
         };
         let access_key = create_principal(&world, &bucket, &access).await?;
         let conf = RcloneConf {
-            provider: "AWS",
+            provider: "AWS".into(),
             remote: RemoteName::parse("backup")?,
             access,
             region: world.terms.region.clone(),

@@ -149,6 +149,8 @@ pub enum PolicyForm {
     Inline,
     /// As a customer managed policy of the same name as the IAM user, attached to it.
     Managed,
+    /// Not by the operator: the store's administrator made the key, and what it can do.
+    External,
 }
 
 /// One access key that the operator made and published.

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use super::{Arguments, Input, Output, Part};
 use crate::{
-    access::{Partition, Terms, meeting::meetings, terms::AccountId},
+    access::{Access, Partition, Terms, meeting::meetings, terms::AccountId},
     api::{
         BackupStore, BackupTarget, Capability,
         backup_store::{AllowRule, BackupStoreSpec, NamespaceRule, Provider},
@@ -17,6 +17,7 @@ use crate::{
             operator_policy::{self, OperatorPolicy, Place},
             settings::{BoundaryArn, Settings},
         },
+        static_keys::entries::Entries,
     },
 };
 
@@ -31,6 +32,8 @@ pub struct Store {
     pub limits: &'static Limits,
     /// What its administrator says about IAM users.
     pub settings: Settings,
+    /// The keys that its administrator brings.
+    pub entries: Entries,
     pub name: String,
     /// The AWS account, where something says it.
     pub account: Option<String>,
@@ -82,6 +85,7 @@ impl Store {
             terms: Terms { bucket_owner, ..terms },
             cluster: arguments.cluster_id.clone(),
             limits: provider::limits(spec.provider),
+            entries: Entries::parse(&spec).map_err(invalid)?,
             settings,
             spec,
             name,
@@ -95,10 +99,24 @@ impl Store {
 
     /// What the operator knows and this program does not.
     pub fn about_the_account(&self) -> Vec<String> {
-        let unknown = self.terms.bucket_owner.is_none() && self.spec.aws.bucket_owner.is_none();
+        let unknown = self.has_policies() && self.terms.bucket_owner.is_none() && self.spec.aws.bucket_owner.is_none();
         let note = "the AWS account is not known, so the condition s3:ResourceAccount, with which the operator pins the buckets to \
                     it, is not shown; give --account";
         unknown.then(|| note.to_owned()).into_iter().collect()
+    }
+
+    /// What its administrator has to do with the policy, where keys are theirs to make.
+    pub fn about_the_key(&self, access: &Access) -> Vec<String> {
+        if !self.limits.brings_keys {
+            return Vec::new();
+        }
+        let make = "give it to the key's principal where the store takes policies, or come as close as the store can (docs/stores.md)";
+        let none = format!(
+            "spec.staticKeys of BackupStore {} has no entry for just {} of bucket {}",
+            self.name, access.prefix, access.bucket
+        );
+        let has_entry = self.entries.find(access).is_some();
+        [make.to_owned()].into_iter().chain((!has_entry).then_some(none)).collect()
     }
 
     /// Whether there is anything to print of the store itself.
@@ -108,6 +126,11 @@ impl Store {
 
     /// One output of the store itself.
     pub fn render(&self, output: Output) -> Result<Part, String> {
+        if self.limits.brings_keys {
+            return Err("spec.provider: with StaticKeys the operator has no credentials of its own, so it needs no policy, and there is \
+                        no boundary"
+                .to_owned());
+        }
         if !self.has_policies() {
             return Err(format!(
                 "spec.provider: {} takes no policy for the operator and no boundary; its credentials are an administrator's \
@@ -183,6 +206,8 @@ fn permissive(target: &BackupTarget, arguments: &Arguments) -> BackupStoreSpec {
         max_principals: None,
         tls_only: false,
         aws: crate::api::backup_store::AwsSettings::default(),
+        static_keys: Vec::new(),
+        rclone_provider: None,
         allow: vec![AllowRule {
             namespaces: NamespaceRule { names: vec![namespace], ..NamespaceRule::default() },
             buckets: vec![target.spec.bucket.clone()],

@@ -115,14 +115,16 @@ impl Target {
     fn policy(&self) -> Part {
         let document = &self.provide.document;
         let limits = self.store.limits;
-        let form = match limits.form(document) {
-            Some(PolicyForm::Inline) => "inline policy",
-            Some(PolicyForm::Managed) | None => "managed policy",
-        };
         let fits = |(known, _): &&(PolicyForm, usize)| Some(*known) == limits.form(document);
         let limit = limits.forms.iter().find(fits).map_or_else(|| limits.largest_document(), |(_, limit)| *limit);
-        let title = format!("{form} ({} of {limit} characters)", document.size());
-        let notes = self.store.about_the_account().into_iter().chain(self.about_the_bucket()).collect();
+        let of_limit = |form: &str| format!("{form} ({} of {limit} characters)", document.size());
+        let title = match limits.form(document) {
+            Some(PolicyForm::Inline) => of_limit("inline policy"),
+            Some(PolicyForm::Managed) | None => of_limit("managed policy"),
+            Some(PolicyForm::External) => "what the key has to be able to do, and nothing else".to_owned(),
+        };
+        let notes = self.store.about_the_account().into_iter().chain(self.about_the_bucket());
+        let notes = notes.chain(self.store.about_the_key(self.access())).collect();
         Part { title, text: document.to_pretty_json(), notes }
     }
 

@@ -60,7 +60,7 @@ pub fn report(facts: Facts<'_>, answer: Result<&Identity, &Error>) -> BackupStor
         }
         Ok(identity) => {
             account_id.get_or_insert_with(|| identity.account_id.clone());
-            let message = format!("the credentials work, in {} {}", limits.words.account, identity.account_id);
+            let message = limits.words.connected.replace("{account}", &identity.account_id);
             match &identity.skew {
                 None => conditions.set(READY, Truth::True, Reason::CredentialsValid, message),
                 // Decisions go by the store's clock, so nothing is wrong yet.
@@ -104,6 +104,11 @@ fn bounded(conditions: &mut Conditions<'_>, store: &BackupStore, cluster_id: &st
     let (truth, reason, message) = match provider::bound(&store.spec, cluster_id) {
         Bound::Holds(message) => (Truth::True, Reason::PermissionsBoundary, message),
         Bound::None(message) => (Truth::False, Reason::NoPermissionsBoundary, message),
+        Bound::NoCredentials => {
+            let message = "the operator has no credentials of its own for this store, and can reach there what the keys can that were \
+                           brought, and nothing else";
+            (Truth::True, Reason::NoCredentials, message.to_owned())
+        }
         Bound::CanBeChanged(message) => (Truth::False, Reason::BoundaryWithinPath, message),
     };
     conditions.set(BOUNDED, truth, reason, message);

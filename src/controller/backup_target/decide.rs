@@ -40,6 +40,17 @@ pub enum Goal {
     },
 }
 
+impl Goal {
+    /// What the principal is for, if it is to have anything.
+    #[must_use]
+    pub fn access(&self) -> Option<&Access> {
+        match self {
+            Self::Provide(provide) => provide.current.as_ref(),
+            Self::Withhold { .. } | Self::Remove | Self::Retain { .. } => None,
+        }
+    }
+}
+
 /// Why nothing of a target may work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -364,7 +375,7 @@ impl Facts<'_> {
             rclone: RcloneConf {
                 remote: claim.remote,
                 access: self.supported(grant.access.clone()),
-                provider: self.limits.rclone,
+                provider: self.terms.rclone.clone().unwrap_or_else(|| self.limits.rclone.to_owned()),
                 region: self.terms.region.clone(),
                 endpoint: self.terms.endpoint.clone(),
                 create_bucket: self.record.bucket_missing
@@ -391,6 +402,10 @@ impl Facts<'_> {
 
     /// The former folders that stay reachable: those of before, and the one that this change leaves.
     fn previous_accesses(&self, before: Option<&Access>, grant: &Grant, suspended: bool) -> Vec<PreviousAccess> {
+        if self.limits.brings_keys {
+            // Each place has a key of its own, so that the published one never reaches two.
+            return Vec::new();
+        }
         let current = if suspended { before.unwrap_or(&grant.claimed) } else { &grant.claimed };
         let latest = self.now + grant.max_key_overlap;
         let mut previous: Vec<PreviousAccess> = self

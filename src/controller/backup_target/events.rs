@@ -18,6 +18,7 @@ use crate::{
         condition::{self, READY, STALLED},
     },
     cluster::Note,
+    controller::shared,
     provider::{ForeignOwner, Principal, PrincipalName},
 };
 
@@ -42,6 +43,15 @@ pub enum Happened {
         key: String,
         /// The one that it took the place of.
         replaced: Option<KeyRecord>,
+    },
+    /// The store's administrator brought another key, which is published now.
+    KeyFollowed {
+        /// Name of the Secret.
+        secret: String,
+        /// Id of the key.
+        key: String,
+        /// Id of the one before, where it is another.
+        before: Option<String>,
     },
     /// The target was let go.
     LetGo,
@@ -94,6 +104,15 @@ pub fn event(happened: &Happened, about: About<'_>) -> Note {
                 replaced.as_ref().map(|replaced| format!("; {}", overlap::promise(replaced))).unwrap_or_default();
             warning(Reason::KeyReissued, format!("{lost}: Secret {secret} has a new access key {key}{promise}"))
         }
+        Happened::KeyFollowed { secret, key, before } => {
+            let before =
+                before.as_ref().map(|before| format!(" in place of {before}, which works until it is revoked"));
+            let message = format!(
+                "the store's administrator brought access key {key}{}: it works, and Secret {secret} has it",
+                before.unwrap_or_default()
+            );
+            normal(Reason::KeyFollowed, message)
+        }
         Happened::LetGo => farewell(about),
     }
 }
@@ -102,6 +121,14 @@ pub fn event(happened: &Happened, about: About<'_>) -> Note {
 fn farewell(about: About<'_>) -> Note {
     let About { goal, target, state, principal, .. } = about;
     let system = principal.words.system;
+    if let Some(unrevoked) = principal.words.unrevoked.filter(|_| !matches!(goal, Goal::Retain { .. })) {
+        let retain = match target.spec.deletion_policy {
+            DeletionPolicy::Retain => "deletionPolicy Retain was asked for and no rule of the store allows it; ",
+            DeletionPolicy::Delete => "",
+        };
+        let message = format!("{retain}the Secret goes with the target, and {unrevoked}; no object was deleted");
+        return Note { warning: state.record.access_key_id.is_some(), reason: Reason::Deleted, message };
+    }
     if let Some((name, error)) = state.unread_secret() {
         let message = format!(
             "all that the operator made for this target is gone from {system}, and Secret {name} is left: {error}. The key in it is \
@@ -170,6 +197,7 @@ pub fn left(plan: &Plan, reported: &[String]) -> Vec<Note> {
             Reason::OnHold,
             format!("somebody put {} on the principal, which only denies; it is left", all(&plan.denials)),
         ),
+        (&plan.shared, Reason::KeyShared, shared::in_words(&plan.shared)),
         (
             &plan.left,
             Reason::DriftLeft,
@@ -183,7 +211,7 @@ pub fn left(plan: &Plan, reported: &[String]) -> Vec<Note> {
 /// All that is not ours to change, by name.
 #[must_use]
 pub fn of_others(plan: &Plan) -> Vec<String> {
-    let all = [&plan.unknown_keys, &plan.excess, &plan.denials, &plan.left].into_iter().flatten();
+    let all = [&plan.unknown_keys, &plan.excess, &plan.denials, &plan.shared, &plan.left].into_iter().flatten();
     all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 

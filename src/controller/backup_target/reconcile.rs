@@ -32,7 +32,7 @@ use crate::{
     },
     cluster::{self, Note, SecretState},
     controller::{
-        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget,
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget, shared,
         time::jittered,
     },
     names::{self, ObjectName},
@@ -194,6 +194,7 @@ impl Reconcile<'_> {
         let goal = decide::decide(inputs.facts(&self.target, &self.record, self.clock.now()))?;
         let goal = told.insert(goal).clone();
         self.pace.in_line = inputs.in_line(&goal);
+        let spec = PrincipalSpec { access: goal.access().cloned(), ..inputs.spec.clone() };
         let urgency = self.urgency(&goal);
         // What takes away has its share of the rate, and waits for it as long as it takes.
         let end = (urgency != Urgency::Revocation).then(|| self.end.into());
@@ -205,7 +206,7 @@ impl Reconcile<'_> {
             unpublished_keys: &self.context.unpublished_keys,
             reach: connection.reach(&store.spec),
         };
-        Box::pin(self.work(&Work { goal: &goal, spec: &inputs.spec, tools, rules: inputs.rules() })).await
+        Box::pin(self.work(&Work { goal: &goal, spec: &spec, tools, rules: inputs.rules() })).await
     }
 
     /// Whether something else than the operator keeps a target that is being deleted, although something was made for it:
@@ -324,17 +325,25 @@ impl Reconcile<'_> {
     }
 
     /// Nothing is left to do, or nothing that can be done without a Secret that could not be read.
-    fn end(&mut self, work: &Work<'_>, plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
+    fn end(&mut self, work: &Work<'_>, mut plan: Plan, state: State, read_at: Instant) -> Result<Progress, Error> {
         match plan.unread {
             Some(unread) if !matches!(work.goal, Goal::Withhold { .. }) => {
                 self.record = state.record;
                 Err(unread.error.into())
             }
             _ => {
+                plan.shared = self.shared(work.spec, &state);
                 self.settled(work, &plan, state, read_at);
                 Ok(Progress::Settled(Box::new(plan)))
             }
         }
+    }
+
+    /// Who else has the key: one that was made for a target nobody else has, but who brings keys may bring one for several.
+    fn shared(&self, spec: &PrincipalSpec, state: &State) -> Vec<String> {
+        let key = state.record.access_key_id.as_ref().filter(|_| spec.limits.brings_keys);
+        let others = key.map(|key| self.context.seen.others_with_key(&self.target, key)).unwrap_or_default();
+        shared::others(&self.target.metadata, others.iter().map(|other| other.meta()))
     }
 
     fn settled(&mut self, work: &Work<'_>, plan: &Plan, state: State, read_at: Instant) {
@@ -342,6 +351,8 @@ impl Reconcile<'_> {
         self.context.held_against(&self.uid, work.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
+        // Nothing is spared where a look costs the store nothing.
+        let settled = settled && work.spec.limits.requests_per_look > 0;
         let remembered = settled.then(|| Remembered::new(state.principal, read_at, work.spec, wanted(work.goal)));
         self.context.remember(&self.uid, remembered, state.absence);
     }

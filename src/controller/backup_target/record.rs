@@ -18,7 +18,7 @@ use crate::{
     cluster::{self, OwnedSecret, SecretState},
     names::ObjectName,
     probe::{Limits, Proof},
-    provider::{CreatedKey, Key, Observed, Principal, PrincipalSpec, Rights, clock::Skew},
+    provider::{Brought, CreatedKey, Key, KeySource, Observed, Principal, PrincipalSpec, Rights, clock::Skew},
 };
 
 /// What a step brought back.
@@ -143,8 +143,18 @@ impl State {
             return Err(Error::Altered { name: write.name.to_string(), what });
         }
         let (SecretKey::Unpublished(why), Some(created)) = (&write.key, new_key) else { return Ok(None) };
+        let before = self.record.access_key_id.clone();
+        if self.keys_are_brought() {
+            // Nobody here can end the one before, so nothing is promised of it.
+            self.record.keys.clear();
+        }
         self.key_published(&created.key, created.created_at, moment.overlap, moment.now);
         self.in_hand = None;
+        if self.keys_are_brought() {
+            let (secret, key) = (write.name.to_string(), created.key.id);
+            let before = before.filter(|before| *before != key);
+            return Ok((*why == NewKey::Brought).then_some(Happened::KeyFollowed { secret, key, before }));
+        }
         let replaced = self.record.keys.iter().find(|record| record.superseded_at == Some(moment.now));
         Ok((*why != NewKey::First).then(|| Happened::KeyReissued {
             why: *why,
@@ -216,7 +226,11 @@ impl State {
     /// A key was created; nobody but this process has its secret half yet.
     fn key_created(&mut self, created: CreatedKey) {
         let (id, created_at) = (created.key.id.clone(), created.created_at);
-        self.principal(|ours| ours.keys.push(Key { id, created_at, active: true, last_used: None }));
+        self.principal(|ours| match &ours.source {
+            KeySource::Made => ours.keys.push(Key { id, created_at, active: true, last_used: None }),
+            // It was there before; what is in hand is what it is now.
+            KeySource::Brought(_) => ours.source = KeySource::Brought(Some(Brought::of(&created.key))),
+        });
         self.in_hand = Some(created);
     }
 

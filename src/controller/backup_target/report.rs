@@ -21,7 +21,7 @@ use crate::{
         backup_target::{BackupTargetStatus, ProofRecord, Record, Verification},
         condition::{Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth},
     },
-    controller::retry::Retry,
+    controller::{retry::Retry, shared},
     names::PAUSED_REPAIR_ANNOTATION,
     probe::Proof,
 };
@@ -68,7 +68,7 @@ pub fn report(target: &BackupTarget, record: Record, outcome: &Outcome<'_>, now:
             provided(&mut told, goal, plan, outcome.proof);
         }
         Outcome { goal: Some(Goal::Withhold { why }), result: Ok(plan), .. } if plan.blocked.is_none() => {
-            withheld(&mut told, why, plan.unread.as_ref());
+            withheld(&mut told, why, plan);
         }
         Outcome { goal: Some(_), result: Ok(plan), .. } => removing(&mut told, plan),
         Outcome { result: Err(error), .. } => failed(&mut told, outcome, error),
@@ -108,9 +108,9 @@ fn provided(told: &mut Told<'_>, goal: &Provide, plan: &Plan, proof: Option<&Pro
     told.tiers = Some(access.tiers().map(Tier::short).collect::<Vec<_>>().join(","));
     match proof {
         _ if is_keyless(told.record) => without_key(&mut told.conditions),
-        Some(proof) => proven(told, access, proof),
+        Some(proof) => proven(told, access, goal, proof),
         None if is_proven(told.record, goal) && confirm_tiers(&mut told.conditions) => {}
-        None => granted(&mut told.conditions, access),
+        None => granted(&mut told.conditions, access, goal),
     }
     let conditions = &mut told.conditions;
     not_granted(conditions, access, goal);
@@ -171,9 +171,9 @@ fn is_proven(record: &Record, goal: &Provide) -> bool {
     goal.verification != Verification::None && record.proof.as_ref().is_some_and(of_these)
 }
 
-fn proven(told: &mut Told<'_>, access: &Access, proof: &Proof) {
+fn proven(told: &mut Told<'_>, access: &Access, goal: &Provide, proof: &Proof) {
     let age = told.record.proof.as_ref().map_or(Duration::ZERO, |proof| verification::age(proof.since, told.now));
-    verification::tell(&mut told.conditions, access, proof, age);
+    verification::tell(&mut told.conditions, access, proof, age, &goal.limits.words);
 }
 
 /// What was granted and does not work, or not yet, makes a target unready, although its Secret is there.
@@ -222,9 +222,13 @@ fn ready(told: &mut Told<'_>, goal: &Provide, plan: &Plan) {
             denials.join(", ")
         ),
     };
+    let shared = match plan.shared.as_slice() {
+        [] => String::new(),
+        shared => format!("; {}", shared::in_words(shared)),
+    };
     let access = &goal.rclone.access;
     let message = format!(
-        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{denials}{unknown}",
+        "Secret {secret} holds an rclone.conf whose remote {}: is {} of bucket {}{former}{held}{left}{denials}{unknown}{shared}",
         goal.rclone.remote.alias(),
         access.prefix,
         access.bucket
@@ -247,15 +251,22 @@ fn partly_allowed(conditions: &mut Conditions<'_>, goal: &Provide) {
 }
 
 /// What the policy says, where nothing was tried.
-fn granted(conditions: &mut Conditions<'_>, access: &Access) {
+fn granted(conditions: &mut Conditions<'_>, access: &Access, goal: &Provide) {
     for tier in Tier::ALL {
-        if access.tiers().any(|granted| granted == tier) {
+        if goal.limits.brings_keys {
+            let message = "the store's administrator made the key, and it was not tried";
+            conditions.set(tier.name(), Truth::Unknown, Reason::NotVerified, message);
+        } else if access.tiers().any(|granted| granted == tier) {
             conditions.set(tier.name(), Truth::True, Reason::Granted, "the policy allows it");
         } else {
             conditions.set(tier.name(), Truth::False, Reason::NotRequested, "add it to spec.capabilities to have it");
         }
     }
-    let message = "the policy allows the granted tiers and nothing else; this has not been tried with the key itself";
+    let message = if goal.limits.brings_keys {
+        "what the key can do is for whoever made it to know; it has not been tried with the key itself"
+    } else {
+        "the policy allows the granted tiers and nothing else; this has not been tried with the key itself"
+    };
     conditions.set(LEAST_PRIVILEGE, Truth::Unknown, Reason::NotVerified, message);
 }
 
@@ -290,14 +301,21 @@ fn lacking(access: &Access, goal: &Provide) -> impl Iterator<Item = Tier> {
     goal.grant.claimed.tiers().filter(|tier| !access.tiers().any(|granted| granted == *tier))
 }
 
-fn withheld(told: &mut Told<'_>, why: &Refusal, unread: Option<&Unread>) {
+fn withheld(told: &mut Told<'_>, why: &Refusal, plan: &Plan) {
+    let unread = plan.unread.as_ref();
     let left =
         unread.map(|Unread { name, error }| format!("; Secret {name} is left as it is: {error}")).unwrap_or_default();
     let has_key = told.record.access_key_id.is_some();
+    let gone =
+        plan.unrevoked.map(|unrevoked| format!("; what was published is taken back until then, and {unrevoked}"));
+    let off = if has_key { "; the access key is inactive" } else { "" };
+    let off = gone.as_deref().unwrap_or(off);
     let store = told.target.spec.store_ref.resolved();
     match why {
         Refusal::NotAllowed(why) => {
-            let kept = if has_key {
+            let kept = if let Some(gone) = &gone {
+                gone
+            } else if has_key {
                 "; the access key is inactive, the Secret stays, and both work again when a rule allows it"
             } else {
                 ""
@@ -309,8 +327,7 @@ fn withheld(told: &mut Told<'_>, why: &Refusal, unread: Option<&Unread>) {
             nothing_allowed(told, "no rule of the store allows the claim");
         }
         Refusal::Invalid(invalid) => {
-            let kept = if has_key { "; the access key is inactive" } else { "" };
-            stalled(&mut told.conditions, Reason::InvalidSpec, &format!("{invalid}{kept}{left}"));
+            stalled(&mut told.conditions, Reason::InvalidSpec, &format!("{invalid}{off}{left}"));
             nothing_allowed(told, "the spec breaks a rule, see Ready");
         }
         Refusal::NoPlace(_) => {
@@ -322,9 +339,8 @@ fn withheld(told: &mut Told<'_>, why: &Refusal, unread: Option<&Unread>) {
             nothing_allowed(told, "the store has no place for it, see Ready");
         }
         Refusal::Unreadable(_) => {
-            let kept = if has_key { "; the access key is inactive" } else { "" };
             let message = format!(
-                "{why}, so nobody knows what the key was given: nothing of it works{kept}{left}; set spec.suspend to false to have \
+                "{why}, so nobody knows what the key was given: nothing of it works{off}{left}; set spec.suspend to false to have \
                  it given anew within the store's rules"
             );
             stalled(&mut told.conditions, Reason::ChangeSuspended, &message);
@@ -347,7 +363,12 @@ fn nothing_allowed(told: &mut Told<'_>, why: &'static str) {
         };
         conditions.set(tier.name(), Truth::False, reason, message);
     }
-    conditions.set(LEAST_PRIVILEGE, Truth::Unknown, Reason::NotAllowed, "no key works, so there is nothing to try");
+    conditions.set(
+        LEAST_PRIVILEGE,
+        Truth::Unknown,
+        Reason::NotAllowed,
+        "no key that works is published, so there is nothing to try",
+    );
     told.tiers = None;
 }
 
@@ -386,7 +407,7 @@ fn failed(told: &mut Told<'_>, outcome: &Outcome<'_>, error: &Error) {
         // Whatever failed after the proof: it is remembered and not soon repeated, so this is the time to tell it.
         (Some(Goal::Provide(goal)), Some(proof)) => {
             if let Some(access) = &goal.current {
-                proven(told, access, proof);
+                proven(told, access, goal, proof);
             }
         }
         _ if outcome.disturbed && is_keyless(told.record) => without_key(&mut told.conditions),

@@ -56,6 +56,10 @@ fn adopt_published(state: &mut State, overlap: Duration, now: Timestamp) {
 /// (docs/decisions/key-creation.md). A principal that is gone or foreign says nothing about keys.
 fn forget_vanished(state: &mut State, now: Timestamp) {
     let Principal::Ours(user) = &state.principal else { return };
+    if state.keys_are_brought() {
+        // One that was replaced, or whose place is not claimed now, may work as well as ever.
+        return;
+    }
     let listed: Vec<&str> = user.keys.iter().map(|key| key.id.as_str()).collect();
     let stays = |key: &KeyRecord| listed.contains(&key.id.as_str()) || !at_least(MAY_STILL_APPEAR, key.created_at, now);
     let gone = |key: &KeyRecord| (!stays(key)).then(|| key.id.clone());

@@ -12,7 +12,7 @@ use crate::{
     cluster::{self, SecretState},
     controller::{absence::Absence, time::at_least},
     names::ObjectName,
-    provider::{CreatedKey, Key, Principal},
+    provider::{Brought, CreatedKey, Key, KeySource, Principal},
 };
 
 /// A create that was started within this time may still take effect (docs/decisions/key-creation.md).
@@ -123,6 +123,10 @@ impl State {
     /// The key in hand, while it is what the open intent brought and is still needed. A young one may not be listed yet.
     #[must_use]
     pub fn pending(&self, now: Timestamp) -> Option<&CreatedKey> {
+        if self.keys_are_brought() {
+            let is_wanted = |created: &&CreatedKey| self.to_take().is_some_and(|brought| brought.is(&created.key));
+            return self.in_hand.as_ref().filter(is_wanted);
+        }
         let (created, intent) = (self.in_hand.as_ref()?, self.open_intent()?);
         let key = &created.key;
         let listed = self.keys().iter().any(|listed| listed.id == key.id);
@@ -149,7 +153,24 @@ impl State {
     }
 
     fn unrecorded(&self) -> impl Iterator<Item = &Key> {
-        self.keys().iter().filter(|key| !self.is_recorded(&key.id))
+        // Whose a key is that was brought is known.
+        let made = self.keys().iter().filter(|_| !self.keys_are_brought());
+        made.filter(|key| !self.is_recorded(&key.id))
+    }
+
+    /// Whether the store's administrator brings the keys: what is not there was not brought, and nothing may still appear.
+    #[must_use]
+    pub fn keys_are_brought(&self) -> bool {
+        matches!(&self.principal, Principal::Ours(ours) if ours.source != KeySource::Made)
+    }
+
+    /// The key that was brought and that no Secret of ours holds.
+    #[must_use]
+    pub fn to_take(&self) -> Option<&Brought> {
+        let Principal::Ours(ours) = &self.principal else { return None };
+        let KeySource::Brought(Some(brought)) = &ours.source else { return None };
+        let is_published = self.published_key().is_some_and(|published| brought.is(&published));
+        (!is_published).then_some(brought)
     }
 
     /// Whether the principal of an interrupted creation may still appear, or one that is too young for every list of IAM.
@@ -179,9 +200,10 @@ impl State {
     }
 
     fn is_uncertain(&self, now: Timestamp) -> bool {
-        self.open_intent().is_some_and(|intent| {
-            !at_least(MAY_STILL_APPEAR, intent.started_at, now) && !self.absence.is_believed(&intent.nonce, now)
-        })
+        !self.keys_are_brought()
+            && self.open_intent().is_some_and(|intent| {
+                !at_least(MAY_STILL_APPEAR, intent.started_at, now) && !self.absence.is_believed(&intent.nonce, now)
+            })
     }
 
     /// The access keys of our principal.

@@ -13,7 +13,7 @@ use crate::{
     },
     controller::retry::Retry,
     probe::{Finding, Limits, Proof, Standing, reading::Reading},
-    provider::clock::Skew,
+    provider::{Words, clock::Skew},
 };
 
 /// A key that the store does not know is nothing that a person could mend, so it is told as such only when it is out of all
@@ -110,7 +110,7 @@ pub fn age(since: Timestamp, now: Timestamp) -> Duration {
 }
 
 /// Sets the condition of each tier, and [`LEAST_PRIVILEGE`], from a proof of a key that has had its access for that long.
-pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age: Duration) {
+pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age: Duration, words: &Words) {
     for tier in Tier::ALL {
         let granted = access.tiers().any(|granted| granted == tier);
         // That ACLs are switched off shows only where one is set.
@@ -124,15 +124,15 @@ pub fn tell(conditions: &mut Conditions<'_>, access: &Access, proof: &Proof, age
             let message = "the bucket does not exist yet; rclone creates it with the first backup".to_owned();
             (Truth::Unknown, Reason::BucketNotFound, message)
         } else {
-            of_tier(proof.tier(tier), granted, age)
+            of_tier(proof.tier(tier), granted, age, words)
         };
         conditions.set(tier.name(), truth, reason, message);
     }
-    let (truth, reason, message) = of_limits(proof, age);
+    let (truth, reason, message) = of_limits(proof, age, words);
     conditions.set(LEAST_PRIVILEGE, truth, reason, message);
 }
 
-fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, Reason, String) {
+fn of_tier(standing: Standing<'_>, granted: bool, age: Duration, words: &Words) -> (Truth, Reason, String) {
     match standing {
         Standing::Works => (Truth::True, Reason::Verified, "tried with the key itself: it works".to_owned()),
         Standing::WorksWithoutEffect(finding) => (Truth::True, Reason::AclsDisabled, finding.to_string()),
@@ -152,10 +152,8 @@ fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, Reas
             if age < PATIENCE {
                 return (Truth::Unknown, Reason::Propagating, format!("old rights may linger: {}", found.join(", ")));
             }
-            let message = format!(
-                "{}; something else than the target's policy gives it: look at the bucket's policy and ACLs",
-                found.join(", ")
-            );
+            let message =
+                format!("{}; it was not asked for, and something gives it: {}", found.join(", "), words.excess);
             (Truth::True, Reason::NotRequestedButAllowed, message)
         }
         Standing::Unknown(finding) => (Truth::Unknown, Reason::Inconclusive, finding.to_string()),
@@ -169,7 +167,7 @@ fn of_tier(standing: Standing<'_>, granted: bool, age: Duration) -> (Truth, Reas
     }
 }
 
-fn of_limits(proof: &Proof, age: Duration) -> (Truth, Reason, String) {
+fn of_limits(proof: &Proof, age: Duration, words: &Words) -> (Truth, Reason, String) {
     let list = |items: Vec<String>| items.join("; ");
     let untested = list(proof.untested().iter().map(ToString::to_string).collect());
     match proof.limits() {
@@ -185,8 +183,7 @@ fn of_limits(proof: &Proof, age: Duration) -> (Truth, Reason, String) {
             if age < PATIENCE {
                 return (Truth::Unknown, Reason::Propagating, format!("old rights may linger: {excess}"));
             }
-            let message = format!("{excess}; look at the bucket's policy, its ACLs, and what else the principal has");
-            (Truth::False, Reason::ExcessAccess, message)
+            (Truth::False, Reason::ExcessAccess, format!("{excess}; {}", words.excess))
         }
         Limits::Unclear => {
             let unclear = list(proof.unclear().map(ToString::to_string).collect());

@@ -30,6 +30,14 @@ pub struct Identity {
     pub arn: Option<String>,
 }
 
+impl Identity {
+    /// Where nobody can be asked, a store is known by where it is.
+    #[must_use]
+    pub fn by_address(account: String) -> Self {
+        Self { account, arn: None }
+    }
+}
+
 /// Asks whose the credentials are.
 ///
 /// # Errors

@@ -32,8 +32,8 @@ use aws_sdk_iam::{
 use jiff::Timestamp;
 
 use super::{
-    CreatedKey, Error, Key, Kind, Limits, Listed, Observed, Owner, Principal, PrincipalName, PrincipalSpec, Questions,
-    Rights,
+    CreatedKey, Error, Key, KeySource, Kind, Limits, Listed, Observed, Owner, Principal, PrincipalName, PrincipalSpec,
+    Questions, Rights,
     answers::{List, key_id, word},
     clock::Clock,
     gate::Gate,
@@ -77,7 +77,8 @@ pub struct Account {
 #[must_use]
 pub fn dialect(provider: backup_store::Provider) -> &'static Dialect {
     match provider {
-        backup_store::Provider::Aws => &amazon::AWS,
+        // A store of another family has no such API, and that family answers for it.
+        backup_store::Provider::Aws | backup_store::Provider::StaticKeys => &amazon::AWS,
         backup_store::Provider::SeaweedFs => &seaweedfs::SEAWEEDFS,
     }
 }
@@ -114,6 +115,7 @@ impl Aws {
             name: PrincipalName { name: names::principal(&owner.uid), words: &self.limits().words },
             limits: self.limits(),
             bound: self.account.settings.boundary.as_ref().map(ToString::to_string),
+            access: None,
             owner,
         }
     }
@@ -236,7 +238,8 @@ impl Aws {
         let own = [spec.missing_boundary(boundary.as_ref()), spec.missing_tags(&given)];
         let deviations = own.into_iter().flatten().chain(additions.deviations()).collect();
         let id = if found.user_id.is_empty() { found.user_id } else { word(action, found.user_id)? };
-        Ok(Principal::Ours(Observed { id, rights, deviations, keys, held, retained }))
+        let source = KeySource::Made;
+        Ok(Principal::Ours(Observed { id, rights, deviations, keys, source, held, retained }))
     }
 
     /// The tags of a user, of which GetUser may have told.

@@ -200,6 +200,7 @@ impl Aws {
                 self.replace_policy(spec, document).await?;
             }
             PolicyForm::Managed => self.put_managed_policy(spec, document, before.place(form)).await?,
+            PolicyForm::External => {}
         }
         self.delete_places(spec, before, |place| place.form != form).await
     }
@@ -277,6 +278,7 @@ impl Aws {
                     self.delete_replaced_policies(spec).await?;
                 }
                 PolicyForm::Managed => self.delete_managed_policy(spec).await?,
+                PolicyForm::External => {}
             }
         }
         Ok(())

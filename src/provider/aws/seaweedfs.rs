@@ -17,6 +17,9 @@ pub const SEAWEEDFS: Dialect = Dialect {
             principal: "SeaweedFS user",
             system: "SeaweedFS",
             account: "SeaweedFS",
+            connected: "the credentials work, in SeaweedFS {account}",
+            excess: "look at the bucket's policy, its ACLs, and what else the principal has",
+            unrevoked: None,
             delete_key: "aws iam delete-access-key --endpoint-url <the store's> --user-name {principal} --access-key-id {key}",
             activate_key: "aws iam update-access-key --endpoint-url <the store's> --user-name {principal} --access-key-id {key} \
                            --status Active",
@@ -24,6 +27,7 @@ pub const SEAWEEDFS: Dialect = Dialect {
         },
         // It has no limit of its own; the life of a key needs no more.
         keys: 2,
+        brings_keys: false,
         knows_last_use: false,
         keys_make_keys: true,
         // Of an inline policy it keeps coarse rights only.

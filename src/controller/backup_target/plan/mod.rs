@@ -139,6 +139,8 @@ pub enum NewKey {
     First,
     /// The Secret, or the key that was in it, was lost or damaged.
     Lost,
+    /// The store's administrator brought another.
+    Brought,
     /// The principal was deleted together with its keys.
     LostWithPrincipal,
 }
@@ -208,6 +210,10 @@ pub struct Plan {
     pub due: Option<Timestamp>,
     /// A Secret that could not be read, and held back all that gives or that looks at it.
     pub unread: Option<Unread>,
+    /// What is told of a key that was withheld, where it goes on working by itself.
+    pub unrevoked: Option<&'static str>,
+    /// Other targets that have the same key.
+    pub shared: Vec<String>,
 }
 
 /// A Secret that could not be read, or not be deleted.

@@ -11,7 +11,7 @@ use crate::{
     api::backup_target::{KeyRecord, PreviousAccess},
     controller::backup_target::decide::Provide,
     names::ObjectName,
-    provider::{DeviationKind, Observed, Rights},
+    provider::{Brought, DeviationKind, Observed, Rights},
 };
 
 pub(super) fn plan(goal: &Provide, spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Plan {
@@ -157,7 +157,7 @@ fn provide(
     plan: &mut Plan,
 ) {
     // Keys go with their principal.
-    let key = ours.as_ref().and_then(|_| state.published_key());
+    let key = ours.as_ref().and_then(|_| state.published_key()).filter(|_| state.to_take().is_none());
     let ours = ours.unwrap_or_else(|| {
         if keys::reissue_limit(state, fresh.now).is_none() {
             open_intent(plan, &goal.secret_name, state, fresh);
@@ -207,8 +207,15 @@ fn new_key(state: &State) -> NewKey {
     match &state.principal {
         _ if !is_lost => NewKey::First,
         Principal::Absent if state.record.principal.is_some() => NewKey::LostWithPrincipal,
+        _ if brings_another(state) => NewKey::Brought,
         _ => NewKey::Lost,
     }
+}
+
+/// Whether the key that is there to be taken is another one than was published last.
+fn brings_another(state: &State) -> bool {
+    let is_another = |brought: &Brought| state.current_key().is_none_or(|key| !brought.is_recorded_as(key));
+    state.to_take().is_some_and(is_another)
 }
 
 /// The write that the Secret needs to carry this key, if any.
@@ -292,6 +299,9 @@ fn activate(plan: &mut Plan, goal: &Provide, user: &Observed, state: &State, fre
 fn publish_new(plan: &mut Plan, goal: &Provide, spec: &PrincipalSpec, why: NewKey, state: &State, fresh: &Fresh) {
     let secret = &goal.secret_name;
     let write = WriteSecret { name: secret.clone(), key: SecretKey::Unpublished(why) };
+    if state.keys_are_brought() {
+        return take(plan, goal, why, write, state, fresh);
+    }
     if state.pending(fresh.now).is_some() {
         return publish(plan, proof::of_new_key(goal), write);
     }
@@ -311,6 +321,21 @@ fn publish_new(plan: &mut Plan, goal: &Provide, spec: &PrincipalSpec, why: NewKe
     check_secret(plan, secret);
     open_intent(plan, secret, state, fresh);
     plan.restore(Step::CreateKey, "its access key, or the Secret that held it");
+    publish(plan, proof::of_new_key(goal), write);
+}
+
+/// Publishes the key that was brought. To take it again is to take the same one, so that nothing is written down before, and as
+/// often as it is lost.
+fn take(plan: &mut Plan, goal: &Provide, why: NewKey, write: WriteSecret, state: &State, fresh: &Fresh) {
+    if state.to_take().is_none() {
+        return;
+    }
+    // What the administrator brings is asked for, and nothing that is put right.
+    plan.in_place &= why == NewKey::Lost;
+    if state.pending(fresh.now).is_none() {
+        check_secret(plan, &goal.secret_name);
+        plan.prepare(Step::CreateKey);
+    }
     publish(plan, proof::of_new_key(goal), write);
 }
 

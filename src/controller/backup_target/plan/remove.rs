@@ -20,6 +20,10 @@ pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Pl
     }
     plan.hold(state, fresh);
     let Principal::Ours(ours) = &state.principal else { return plan };
+    if state.keys_are_brought() {
+        withdraw(&mut plan, spec, state);
+        return plan;
+    }
     keys::delete_made_by_keys(&mut plan, spec, state);
     // Without a policy no key works, whoever made it. What a crash kept from being remembered is done once more.
     if ours.rights.are_absent() && state.record.policy.is_some() {
@@ -49,6 +53,18 @@ pub(super) fn withhold(spec: &PrincipalSpec, state: &State, fresh: &Fresh) -> Pl
     keys::retire(&mut plan, state, keys::LONGEST_INACTIVE, Duration::ZERO, fresh.now);
     keys::delete_former_secrets(&mut plan, state, state.record.secret_name.as_deref(), fresh.now);
     plan
+}
+
+/// A key that nobody here can switch off is taken out of the target's hands: its Secrets go, and come back when a rule allows it
+/// again.
+fn withdraw(plan: &mut Plan, spec: &PrincipalSpec, state: &State) {
+    plan.unrevoked = spec.limits.words.unrevoked.filter(|_| state.record.access_key_id.is_some());
+    for (name, _) in state.secrets.iter().filter(|(_, secret)| secret.ours().is_some()) {
+        plan.step(Step::DeleteSecret(name.clone()));
+    }
+    if state.record.policy.is_some() {
+        plan.step(Step::DeletePolicy);
+    }
 }
 
 /// The target is being deleted: keys first, so that nothing works any more, then all the rest.

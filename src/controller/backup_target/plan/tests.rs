@@ -1,5 +1,6 @@
 //! Properties of the planner over random observed states: it converges, touches nothing foreign, and loses no good key.
 
+mod brought;
 mod cases;
 mod clocks;
 mod told;
@@ -87,7 +88,7 @@ fn in_hand_since(id: &str, seconds: i64) -> CreatedKey {
 fn rclone(access: &Access) -> RcloneConf {
     RcloneConf {
         remote: RemoteName::parse("backup").expect("valid"),
-        provider: "AWS",
+        provider: "AWS".into(),
         access: access.clone(),
         region: terms().region,
         endpoint: None,
@@ -146,6 +147,7 @@ fn spec() -> PrincipalSpec {
         name: PrincipalName { name: "btgt-1".into(), words: &limits.words },
         limits,
         bound: Some("boundary".into()),
+        access: None,
     }
 }
 
@@ -319,7 +321,7 @@ fn any_principal() -> impl Strategy<Value = Principal> {
     let deviations = subsequence(all.to_vec(), 0..=6);
     let held = prop_oneof![4 => Just(false), 1 => Just(true)];
     let ours = (rights, keys, deviations, held).prop_map(|(rights, keys, deviations, held)| {
-        Principal::Ours(Observed { id: "AIDA".into(), rights, deviations, keys, held, retained: false })
+        Principal::Ours(Observed { id: "AIDA".into(), rights, deviations, keys, held, ..Observed::default() })
     });
     prop_oneof![
         2 => Just(Principal::Absent),

@@ -138,7 +138,13 @@ mod conditions {
 
     fn told(granted: &[Capability], proof: &Proof, age: Duration, before: &[Condition]) -> Vec<Condition> {
         let mut conditions = Conditions::new(before, Some(2), at(9));
-        tell(&mut conditions, &access(granted, false), proof, age);
+        tell(
+            &mut conditions,
+            &access(granted, false),
+            proof,
+            age,
+            &crate::controller::backup_target::fixtures::limits().words,
+        );
         conditions.finish()
     }
 

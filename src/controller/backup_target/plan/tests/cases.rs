@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn names_of(plan: &Plan) -> Vec<&'static str> {
+pub(super) fn names_of(plan: &Plan) -> Vec<&'static str> {
     plan.steps
         .iter()
         .map(|planned| match &planned.step {
