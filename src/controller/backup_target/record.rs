@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     error::Error,
     events::Happened,
-    plan::{KeyEnd, NewKey, PutPolicy, SecretKey, Step, WriteSecret},
+    plan::{ASK_AGAIN, KeyEnd, NewKey, PutPolicy, SecretKey, Step, WriteSecret},
     state::{OpenedIntent, State},
     verification::{self, Failure},
 };
@@ -16,6 +16,7 @@ use crate::{
     access::rclone::AccessKey,
     api::backup_target::{KeyIntent, KeyRecord, PolicyStatus, PreviousSecret, ProofRecord, Record},
     cluster::{self, OwnedSecret, SecretState},
+    controller::time::at_least,
     names::ObjectName,
     probe::{Limits, Proof},
     provider::{Brought, CreatedKey, Key, KeySource, Observed, Principal, PrincipalSpec, Rights, clock::Skew},
@@ -241,7 +242,7 @@ impl State {
         let failure = verification::failure(proof, publishes, verification::age(since, moment.now));
         let failure = failure.map(|failure| failure.with_skew(moment.skew));
         if !failure.as_ref().is_some_and(Failure::is_silence) {
-            self.record.proof = Some(ProofRecord {
+            let record = ProofRecord {
                 key: key.to_owned(),
                 policy: self.record.policy.as_ref().map(|policy| policy.digest.clone()).unwrap_or_default(),
                 at: moment.now,
@@ -249,6 +250,11 @@ impl State {
                 works: if publishes { failure.is_none() } else { proof.publishable() },
                 bucket_missing: proof.is_bucket_missing(),
                 conclusive: proof.complete() && proof.limits() == Limits::Held,
+            };
+            self.record.proof = Some(match self.record.proof.take() {
+                // What waits for its key says the same for a while: each write would only have it looked at once more.
+                Some(before) if failure.is_some() && says_the_same(&before, &record) => before,
+                _ => record,
             });
         }
         failure.map_or(Ok(()), |failure| Err(Error::NotProven(failure)))
@@ -392,4 +398,34 @@ fn altered(written: &OwnedSecret, sent: &SecretString) -> Option<&'static str> {
         return Some("the content of rclone.conf");
     }
     (!written.well_formed).then_some("the operator's labels, the owner or the type")
+}
+
+/// Whether a record, a little later than the one before, says nothing new.
+fn says_the_same(before: &ProofRecord, record: &ProofRecord) -> bool {
+    let same = ProofRecord { at: before.at, ..record.clone() } == *before;
+    same && before.at <= record.at && !at_least(ASK_AGAIN, before.at, record.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::backup_target::fixtures::at;
+
+    #[test]
+    fn a_failed_proof_that_says_the_same_is_not_told_again_at_once() {
+        let record = |second: i64, conclusive| ProofRecord {
+            key: "K1".to_owned(),
+            policy: "p".to_owned(),
+            at: at(second),
+            since: at(1_000),
+            works: false,
+            bucket_missing: true,
+            conclusive,
+        };
+        let before = record(1_000, false);
+        for (later, same) in [(1_000, true), (1_019, true), (1_020, false), (999, false)] {
+            assert_eq!(says_the_same(&before, &record(later, false)), same, "{later}");
+        }
+        assert!(!says_the_same(&before, &record(1_001, true)), "that is new");
+    }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// What the caller may do, and what is known of that on which it depends.
-pub struct Authority {
+pub(super) struct Authority {
     /// Whether the server behind plays AWS.
     as_aws: bool,
     state: Mutex<State>,
@@ -51,7 +51,7 @@ struct Thing {
 
 impl Authority {
     /// Where the server behind plays AWS, the caller may do everything to users under a path, until it is said what it may do.
-    pub fn new(as_aws: bool) -> Self {
+    pub(super) fn new(as_aws: bool) -> Self {
         let policy = as_aws.then(|| {
             vec![
                 json!({"Effect": "Allow", "Action": "iam:*", "Resource": ["arn:aws:iam::*:user/*/*", "arn:aws:iam::*:policy/*"]}),
@@ -62,12 +62,12 @@ impl Authority {
     }
 
     /// The caller may do what these statements say, and nothing else. With none, it may do everything.
-    pub fn set(&self, policy: Option<Vec<Value>>) {
+    pub(super) fn set(&self, policy: Option<Vec<Value>>) {
         self.state().policy = policy;
     }
 
     /// Passes a request on that is allowed, and its answer back. Whether one that only reads is, shows in what it finds.
-    pub async fn pass(
+    pub(super) async fn pass(
         &self,
         asked: &IamRequest,
         signed_for: Option<&str>,

@@ -9,30 +9,30 @@ const IAM: &str = "2010-05-08";
 
 /// The fields of a request.
 #[derive(Clone, Debug)]
-pub struct IamRequest(BTreeMap<String, String>);
+pub(super) struct IamRequest(BTreeMap<String, String>);
 
 impl IamRequest {
     /// The request in a form, if it is one to IAM.
-    pub fn of(form: &str) -> Option<Self> {
+    pub(super) fn of(form: &str) -> Option<Self> {
         let fields = form.split('&').filter_map(|field| field.split_once('='));
         let fields: BTreeMap<_, _> = fields.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
         (fields.get("Version").map(String::as_str) == Some(IAM)).then_some(Self(fields))
     }
 
-    pub fn action(&self) -> &str {
+    pub(super) fn action(&self) -> &str {
         self.field("Action").unwrap_or_default()
     }
 
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    pub fn only_reads(&self) -> bool {
+    pub(super) fn only_reads(&self) -> bool {
         ["Get", "List"].iter().any(|verb| self.action().starts_with(verb))
     }
 
     /// The names of the tags that it gives.
-    pub fn tags(&self) -> BTreeSet<String> {
+    pub(super) fn tags(&self) -> BTreeSet<String> {
         let is_name = |field: &str| field.starts_with("Tags.member.") && field.ends_with(".Key");
         self.0.iter().filter(|(field, _)| is_name(field)).map(|(_, name)| name.clone()).collect()
     }

@@ -65,7 +65,7 @@ pub struct Upstream {
     /// Who signs its certificate (DER), for one with TLS.
     pub authority: Option<Vec<u8>>,
     /// Whether it plays AWS, and is to be as strict.
-    pub as_aws: bool,
+    pub(super) as_aws: bool,
 }
 
 /// A running proxy. Dropping it ends it and cuts all its connections. It belongs to the async runtime it was started in.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// What a request, and what it is about, say under each condition key; a key that is not in it is not in the request.
-pub type Context = BTreeMap<String, Vec<String>>;
+pub(super) type Context = BTreeMap<String, Vec<String>>;
 
 /// Whether it allows that action on that resource, which is the last part of an ARN.
-pub fn allows(statement: &Value, action: &str, resource: &str, context: &Context) -> bool {
+pub(super) fn allows(statement: &Value, action: &str, resource: &str, context: &Context) -> bool {
     let resource_of = |arn: &str| arn.splitn(6, ':').nth(5).unwrap_or(arn).to_owned();
     statement["Effect"] == "Allow"
         && list(&statement["Action"]).iter().any(|pattern| fits(pattern, action))
