@@ -351,8 +351,6 @@ impl Reconcile<'_> {
         self.context.held_against(&self.uid, work.rules);
         // What may still appear, and what stands in the way, has to be looked at again.
         let settled = plan.blocked.is_none() && plan.unread.is_none() && plan.waiting != Some(Waiting::KeyMayAppear);
-        // Nothing is spared where a look costs the store nothing.
-        let settled = settled && work.spec.limits.requests_per_look > 0;
         let remembered = settled.then(|| Remembered::new(state.principal, read_at, work.spec, wanted(work.goal)));
         self.context.remember(&self.uid, remembered, state.absence);
     }
@@ -448,6 +446,10 @@ impl Reconcile<'_> {
     }
 
     fn remembered(&self, work: &Work<'_>) -> Option<Known> {
+        if work.spec.limits.requests_per_look == 0 {
+            // A look costs the store nothing, and shows what its administrator changed.
+            return None;
+        }
         // A little less than the resync, so that it is not missed by a moment and put off by another whole one.
         let lasts = self.pace.resync.mul_f64(0.85);
         let fresh = |known: &Remembered| !self.is_deleting() && known.at.elapsed() < lasts;

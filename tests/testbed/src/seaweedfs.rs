@@ -49,7 +49,8 @@ impl SeaweedFs {
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=100",
+            // Each bucket takes seven at once.
+            "-volume.max=500",
             "-master.telemetry=false",
         ]);
         program.arg(format!("-s3.port={port}"));
