@@ -17,7 +17,7 @@ pub mod retry;
 pub mod rivals;
 pub mod run;
 pub mod seen;
-pub mod shared;
+pub mod shared_keys;
 pub mod shutdown;
 pub mod slots;
 pub mod time;

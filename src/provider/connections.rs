@@ -13,8 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use super::{
-    Error, Provider,
-    aws::{self, connect::Identity},
+    Error, Identity, Provider, aws,
     clock::Clock,
     gate::Gate,
     static_keys::{self, entries::Entries},
@@ -113,7 +112,7 @@ impl Connection {
     /// # Errors
     /// When a field of the store's spec breaks a rule.
     pub fn terms(&self, spec: &BackupStoreSpec) -> Result<Terms, Invalid> {
-        Terms::parse(spec, self.identity.arn.as_deref())
+        Terms::parse(spec, self.identity.caller.as_deref())
     }
 
     /// The way to the store's S3, for proofs.
@@ -203,8 +202,8 @@ impl Connections {
             }
             backup_store::Provider::StaticKeys => {
                 let (entries, cluster) = (settings.entries.clone(), self.cluster.clone());
-                let (keys, account) = static_keys::connect(spec, entries, cluster, clock);
-                Ok((Provider::StaticKeys(keys), Identity::by_address(account)))
+                let (keys, identity) = static_keys::connect(spec, entries, cluster, clock);
+                Ok((Provider::StaticKeys(keys), identity))
             }
         }
     }

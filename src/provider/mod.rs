@@ -9,6 +9,7 @@ pub mod connections;
 mod dispatch;
 pub mod error;
 pub mod gate;
+pub mod identity;
 pub mod limits;
 pub mod principal;
 pub mod rate_limiter;
@@ -16,6 +17,7 @@ pub mod static_keys;
 
 pub use dispatch::{Bound, Listed, Provider, Questions, bound, is_key_in, limits, moved, place};
 pub use error::{Error, Kind};
+pub use identity::Identity;
 pub use limits::{Limits, Words};
 pub use principal::{
     Brought, CreatedKey, Deviation, DeviationKind, ForeignOwner, Key, KeySource, Observed, Occupied, Owner, Place,

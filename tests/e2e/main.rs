@@ -13,18 +13,11 @@ use std::{env, process::ExitCode};
 use anyhow::{Result, bail};
 
 use cluster::Cluster;
-use testbed::story::Story;
+use testbed::{harness::exit_code, story::Story};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match command(env::args().nth(1).as_deref()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(command(env::args().nth(1).as_deref()).await)
 }
 
 /// Whether all went as it should.

@@ -202,9 +202,10 @@ async fn every_object_is_told_of(corner: &Corner) -> Result<()> {
     wait_patiently_until("every object to be told of", TOLD, LOOK, async || {
         for target in corner.targets().list(&ListParams::default()).await? {
             let status = status(&target);
-            // Where several operators share the stores, as here, a store that there is not is nobody's to tell of.
-            let observed = status.observed_generation == target.metadata.generation
-                || target.spec.store_ref.resolved() != corner.store;
+            // Where several operators share the stores, as here, a store that there is not is nobody's, and nobody tells of it.
+            let is_ours = target.spec.store_ref.resolved() == corner.store;
+            let wanted = if is_ours { target.metadata.generation } else { Some(-1) };
+            let observed = status.observed_generation == wanted;
             let (name, spec) = (target.name_any(), serde_json::to_string(&target.spec)?);
             ensure!(observed || target.metadata.deletion_timestamp.is_some(), "{name}: {spec} {:?}", status.conditions);
         }

@@ -15,7 +15,7 @@ use syn::{
 };
 
 /// Rooms in which decisions are made; each may be a file or a folder.
-const PURE: [&str; 38] = [
+const PURE: [&str; 41] = [
     "src/api",
     "src/access",
     "src/names.rs",
@@ -25,8 +25,9 @@ const PURE: [&str; 38] = [
     "src/controller/census.rs",
     "src/controller/looks.rs",
     "src/controller/rivals.rs",
-    "src/controller/shared.rs",
+    "src/controller/shared_keys.rs",
     "src/controller/backup_store/report.rs",
+    "src/controller/backup_target/conclude.rs",
     "src/controller/backup_target/decide.rs",
     "src/controller/backup_target/events.rs",
     "src/controller/backup_target/failure.rs",
@@ -35,9 +36,11 @@ const PURE: [&str; 38] = [
     "src/controller/backup_target/record.rs",
     "src/controller/backup_target/report.rs",
     "src/controller/backup_target/requeue.rs",
+    "src/controller/backup_target/settle.rs",
     "src/controller/backup_target/state.rs",
     "src/controller/backup_target/verification.rs",
     "src/controller/urgency.rs",
+    "src/provider/identity.rs",
     "src/provider/limits.rs",
     "src/provider/principal.rs",
     "src/provider/aws/amazon.rs",

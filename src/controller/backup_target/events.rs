@@ -18,7 +18,7 @@ use crate::{
         condition::{self, READY, STALLED},
     },
     cluster::Note,
-    controller::shared,
+    controller::shared_keys,
     provider::{ForeignOwner, Principal, PrincipalName},
 };
 
@@ -197,7 +197,7 @@ pub fn left(plan: &Plan, reported: &[String]) -> Vec<Note> {
             Reason::OnHold,
             format!("somebody put {} on the principal, which only denies; it is left", all(&plan.denials)),
         ),
-        (&plan.shared, Reason::KeyShared, shared::in_words(&plan.shared)),
+        (&plan.shared, Reason::KeyShared, shared_keys::in_words(&plan.shared)),
         (
             &plan.left,
             Reason::DriftLeft,

@@ -32,7 +32,7 @@ use crate::{
     },
     cluster::{self, Note, SecretState},
     controller::{
-        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget, shared,
+        cache::Remembered, connection::pinned, context::Context, looks::time_for_looks, seen::SeenTarget, shared_keys,
         time::jittered,
     },
     names::{self, ObjectName},
@@ -78,7 +78,7 @@ async fn work_on(seen: &SeenTarget, context: &Context) -> Action {
         notes: Vec::new(),
         disturbed: false,
         proof: None,
-        pace: Pace::new(context.resync),
+        pace: Pace::new(context.resync, jittered),
         unread: BTreeMap::new(),
         let_go: false,
         underway: None,
@@ -343,7 +343,7 @@ impl Reconcile<'_> {
     fn shared(&self, spec: &PrincipalSpec, state: &State) -> Vec<String> {
         let key = state.record.access_key_id.as_ref().filter(|_| spec.limits.brings_keys);
         let others = key.map(|key| self.context.seen.others_with_key(&self.target, key)).unwrap_or_default();
-        shared::others(&self.target.metadata, others.iter().map(|other| other.meta()))
+        shared_keys::others(&self.target.metadata, others.iter().map(|other| other.meta()))
     }
 
     fn settled(&mut self, work: &Work<'_>, plan: &Plan, state: State, read_at: Instant) {

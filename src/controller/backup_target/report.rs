@@ -21,7 +21,7 @@ use crate::{
         backup_target::{BackupTargetStatus, ProofRecord, Record, Verification},
         condition::{Conditions, LEAST_PRIVILEGE, READY, RECONCILING, STALLED, Truth},
     },
-    controller::{retry::Retry, shared},
+    controller::{retry::Retry, shared_keys},
     names::PAUSED_REPAIR_ANNOTATION,
     probe::Proof,
 };
@@ -224,7 +224,7 @@ fn ready(told: &mut Told<'_>, goal: &Provide, plan: &Plan) {
     };
     let shared = match plan.shared.as_slice() {
         [] => String::new(),
-        shared => format!("; {}", shared::in_words(shared)),
+        shared => format!("; {}", shared_keys::in_words(shared)),
     };
     let access = &goal.rclone.access;
     let message = format!(

@@ -8,7 +8,7 @@ use super::{
     error::Error,
     plan::{ASK_AGAIN, Plan, Waiting},
 };
-use crate::controller::{retry::Retry, time::jittered};
+use crate::controller::retry::Retry;
 
 /// How soon to look again for something that may still appear.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
@@ -55,8 +55,8 @@ pub struct Pace {
 impl Pace {
     /// As of a target whose store is not known.
     #[must_use]
-    pub fn new(resync: Duration) -> Self {
-        Self { resync, still_blocked: STILL_BLOCKED, in_line: None, now: Timestamp::UNIX_EPOCH, jitter: jittered }
+    pub fn new(resync: Duration, jitter: fn(Duration) -> Duration) -> Self {
+        Self { resync, still_blocked: STILL_BLOCKED, in_line: None, now: Timestamp::UNIX_EPOCH, jitter }
     }
 
     /// No more often than its store can bear. Of many that are blocked, each waits longer: looking at them must not take what

@@ -9,7 +9,7 @@ use crate::{
     access::Partition,
     api::backup_store::BackupStoreSpec,
     provider::{
-        Error,
+        Error, Identity,
         answers::{account_id, word},
         clock::Clock,
         gate::Gate,
@@ -20,23 +20,6 @@ use crate::{
 
 /// How long it may take until it is asked whose the credentials are.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
-
-/// Whose the operator's credentials are.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The account.
-    pub account: String,
-    /// ARN of the operator's own principal, where it says in which partition and account buckets are.
-    pub arn: Option<String>,
-}
-
-impl Identity {
-    /// Where nobody can be asked, a store is known by where it is.
-    #[must_use]
-    pub fn by_address(account: String) -> Self {
-        Self { account, arn: None }
-    }
-}
 
 /// Asks whose the credentials are.
 ///
@@ -78,10 +61,10 @@ pub async fn prove(
     };
     let arn = word(action, arn)?;
     let identity = match account {
-        Some(account) => Identity { account, arn: Some(arn) },
-        None => Identity { account: word(action, arn.split(':').nth(4).unwrap_or_default().to_owned())?, arn: None },
+        Some(account) => Identity { account, caller: Some(arn) },
+        None => Identity { account: word(action, arn.split(':').nth(4).unwrap_or_default().to_owned())?, caller: None },
     };
-    let partition = Partition::of(&spec.region, identity.arn.as_deref());
+    let partition = Partition::of(&spec.region, identity.caller.as_deref());
     let account = Account { dialect, partition, id: identity.account.clone(), settings };
     Ok((Aws::new(iam, gate, clock, account), identity))
 }

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{StaticKeys, entries::Entries};
-use crate::{api::backup_store::BackupStoreSpec, cluster::Cluster, provider::clock::Clock};
+use crate::{
+    api::backup_store::BackupStoreSpec,
+    cluster::Cluster,
+    provider::{Identity, clock::Clock},
+};
 
 /// The store, and what it is known by: keys of one must never be sent to another.
 #[must_use]
@@ -12,7 +16,7 @@ pub fn connect(
     entries: Entries,
     cluster: Option<Cluster>,
     clock: Clock,
-) -> (StaticKeys, String) {
+) -> (StaticKeys, Identity) {
     let address = spec.endpoint.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
-    (StaticKeys { cluster, clock, entries: Arc::new(entries) }, address)
+    (StaticKeys { cluster, clock, entries: Arc::new(entries) }, Identity { account: address, caller: None })
 }

@@ -22,6 +22,18 @@ macro_rules! tests {
     };
 }
 
+/// How a program ends that says whether all went as it should.
+pub fn exit_code(ended: Result<bool>) -> ExitCode {
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// A program of tests, with the arguments that it was called with.
 pub struct Harness {
     arguments: Arguments,

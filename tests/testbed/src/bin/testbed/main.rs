@@ -10,19 +10,13 @@ mod up;
 use std::{env, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
+use testbed::harness::exit_code;
 
 use scale::Scale;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match command(env::args().nth(1).as_deref()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(command(env::args().nth(1).as_deref()).await)
 }
 
 /// Whether all went as it should.
